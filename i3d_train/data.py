@@ -1,0 +1,168 @@
+"""What shards offer a run, checked before the first step, and their batches.
+
+Shapes: B = clips, C = channels, T = frames, H, W = pixels.
+"""
+
+import logging
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+
+from i3d_train.models import network_class
+from pipelines import Batch, Loader, open_loader
+from preprocess.errors import InvalidInput
+from preprocess.shards import ShardSet
+
+logger = logging.getLogger(__name__)
+
+UNLABELLED = -1
+"""Label of a clip whose list has no label column."""
+
+STREAMS_READ: dict[str, tuple[str, ...]] = {"rgb": ("rgb",), "flow": ("flow",)}
+"""Which of the shards' streams a network's stream needs."""
+
+_NAMED = 5
+_WINDOW_224 = 193
+"""Smallest crop whose last map is 7x7, the window of I3D's final pool."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which batches to read from where."""
+
+    shards: Path
+    """Folder of `index.json`."""
+    stream: str
+    """What the network sees."""
+    frames: int
+    """Consecutive frames of a clip."""
+    crop: int
+    """Pixels of the square crop."""
+    batch_size: int
+    """Clips a batch."""
+    loader: str = "auto"
+    """`auto`, `dali` or `torch`."""
+    threads: int = 4
+    """CPU threads that decode."""
+    seed: int = 0
+
+
+def open_batches(config: DataConfig, *, split: str, training: bool, device: torch.device) -> Loader:
+    """A loader of one split.
+
+    Args:
+        config: which batches.
+        split: `train`, `val` or `test`.
+        training: shuffled with random window, crop and flip; otherwise natural order and the centre.
+        device: where decoding may happen and the batches are wanted.
+    """
+    return open_loader(
+        config.shards,
+        backend=config.loader,
+        split=split,
+        streams=STREAMS_READ[config.stream],
+        frames=config.frames,
+        crop=config.crop,
+        batch_size=config.batch_size,
+        device=device.type,
+        seed=config.seed,
+        training=training,
+        threads=config.threads,
+    )
+
+
+def network_input(batch: Batch, *, stream: str, device: torch.device) -> torch.Tensor:
+    """What the network sees of a batch, on its device: float32 [B, C, T, H, W]."""
+    return cast("dict[str, torch.Tensor]", batch)[stream].to(device, non_blocking=True)
+
+
+def check_training(config: DataConfig, *, model: str) -> ShardSet:
+    """The `train` split, once it is known that this run can be trained on it.
+
+    Raises:
+        InvalidInput: no such split, clips without a label, too few clips, frames or pixels.
+        BadShard: the shards break their contract.
+    """
+    clips = ShardSet(config.shards, "train")
+    _check_labels(clips)
+    unlabelled = int((clips.clips.label == UNLABELLED).sum())
+    if unlabelled:
+        raise InvalidInput(
+            f"{unlabelled} of {len(clips)} clips of the train split have no label, "
+            f"such as {_names(clips, UNLABELLED)}; "
+            f"run `preprocess flow` on a list with a label column, or leave those clips out of it"
+        )
+    if config.batch_size > len(clips):
+        raise InvalidInput(
+            f"batch_size {config.batch_size} is larger than the {len(clips)} clips of the train split; "
+            f"use {len(clips)} or less"
+        )
+    check_size(clips, frames=config.frames, crop=config.crop, model=model)
+    return clips
+
+
+def check_scoring(config: DataConfig, *, split: str, model: str) -> ShardSet:
+    """The clips of `split`, once it is known that a network's answers for them can be scored.
+
+    Raises:
+        InvalidInput: no such split, no clip with a label, too few frames or pixels.
+        BadShard: the shards break their contract.
+    """
+    clips = ShardSet(config.shards, split)
+    _check_labels(clips)
+    unlabelled = int((clips.clips.label == UNLABELLED).sum())
+    if unlabelled == len(clips):
+        raise InvalidInput(
+            f"none of the {unlabelled} clips in split {split!r} has a label to score against; "
+            f"use another --split, or `i3d_train predict` for the labels of videos"
+        )
+    if unlabelled:
+        logger.warning("%d of %d clips in split %r have no label and are not scored", unlabelled, len(clips), split)
+    check_size(clips, frames=config.frames, crop=config.crop, model=model)
+    return clips
+
+
+def check_size(clips: ShardSet, *, frames: int, crop: int, model: str) -> None:
+    """That clips are large and windows long enough for a network.
+
+    Raises:
+        InvalidInput: quoting what is too small.
+    """
+    least_frames = network_class(model).min_frames
+    if frames < least_frames:
+        raise InvalidInput(f"{model} needs at least {least_frames} frames, got frames {frames}")
+    short_side = int(np.minimum(clips.clips.height, clips.clips.width).min())
+    if crop > short_side:
+        raise InvalidInput(f"crop {crop} is larger than the short side of the shards, {short_side} pixels; use less")
+
+
+def note_small_crop(crop: int) -> None:
+    """Say when frames are too small for the published average over 7x7 positions."""
+    if crop < _WINDOW_224:
+        logger.info("crop %d leaves a last map smaller than 7x7; all of it is averaged", crop)
+
+
+def warn_of_unseen_classes(train: ShardSet, val: ShardSet) -> None:
+    """Say which classes are validated and never trained."""
+    unseen = sorted(set(val.clips.label.tolist()) - set(train.clips.label.tolist()) - {UNLABELLED})
+    if unseen:
+        names = ", ".join(repr(train.labels[label]) for label in unseen[:_NAMED])
+        logger.warning("%d classes of the val split have no clip in train, such as %s", len(unseen), names)
+
+
+def _check_labels(clips: ShardSet) -> None:
+    labels = clips.clips.label
+    if wrong := Counter(int(label) for label in labels if label >= len(clips.labels) or label < UNLABELLED):
+        raise InvalidInput(
+            f"{wrong.total()} clips in split {clips.split!r} have labels such as {max(wrong)}, the index "
+            f"names {len(clips.labels)} classes; run `preprocess flow` again to rebuild it"
+        )
+
+
+def _names(clips: ShardSet, label: int) -> str:
+    keys = [key.decode() for key in clips.clips.key[clips.clips.label == label][:_NAMED]]
+    return ", ".join(keys)

@@ -1,0 +1,75 @@
+"""What a running command tells its caller, who may show it: the library itself prints nothing."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started:
+    """All checks passed; the first step is next."""
+
+    step: int
+    """Steps done before, by the run that this one resumes."""
+    steps: int
+    """Length of the whole run."""
+    clips: int
+    """Of the train split."""
+    num_classes: int
+    parameters: int
+    """Trainable numbers of the network."""
+    device: str
+    precision: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepDone:
+    """One training step."""
+
+    step: int
+    """Counted from 1."""
+    steps: int
+    """Length of the whole run."""
+    loss: float
+    lr: float
+    clips_per_s: float
+    """Over the latest steps."""
+    wait_share: float
+    """Part of that time, 0 to 1, in which the network waited for data."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """Progress of a validation or evaluation."""
+
+    done: int
+    """Clips so far."""
+    total: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validated:
+    """One whole validation."""
+
+    step: int
+    loss: float
+    top1: float
+    """Share of clips, 0 to 1, whose label got the largest logit."""
+    top5: float
+    clips: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saved:
+    """A checkpoint is on the disk."""
+
+    step: int
+    path: Path
+
+
+Event = Started | StepDone | Scored | Validated | Saved
+Observer = Callable[[Event], None]
+
+
+def ignore(event: Event) -> None:
+    """The observer that shows nothing."""

@@ -1,0 +1,184 @@
+"""What happens in a video: the classes that a network finds likeliest.
+
+Shapes: T = frames, C = channels, H, W = pixels.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from i3d_train import weights
+from i3d_train.config import DEVICES, PRECISIONS, check_at_least, check_choice
+from i3d_train.device import autocast, choose_device, choose_precision
+from i3d_train.labels import class_names
+from i3d_train.models import build
+from i3d_train.models.network import Network
+from preprocess.errors import BadMedia, InvalidInput
+from preprocess.flow import FLOW_ZERO, quantise, tvl1
+from preprocess.media import read_clip, to_gray
+
+logger = logging.getLogger(__name__)
+
+FPS = Fraction(25)
+SHORT_SIDE = 256
+"""Pixels of the shorter side before the crop."""
+FLOW_SPAN = 127
+"""Input of the flow network is (code - FLOW_ZERO) / 127, -1 to 1 for -20 to 20 pixels a frame."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictConfig:
+    """With which weights to look at videos, and how long."""
+
+    weights: Path
+    """`.npz` of a released network or `.pt` of a run."""
+    labels: Path | None = None
+    """Class names, one a line; None takes those of the weights, or Kinetics-400's for 400 classes."""
+    frames: int = 250
+    """How much of a video is seen: its first frames, at 25 a second."""
+    crop: int = 224
+    """Pixels of the square centre crop."""
+    top: int = 5
+    """How many classes to name."""
+    device: str = "auto"
+    """`cuda`, `cpu`, or `auto`: a GPU where there is one."""
+    precision: str = "auto"
+    """`bf16`, `fp32`, or `auto`: bf16 on a GPU."""
+
+    def __post_init__(self) -> None:
+        for name, allowed in {"device": DEVICES, "precision": PRECISIONS}.items():
+            check_choice(name, getattr(self, name), allowed)
+        if not 1 <= self.crop <= SHORT_SIDE:
+            raise InvalidInput(f"crop must be 1 to {SHORT_SIDE}, got {self.crop}")
+        for name in ("frames", "top"):
+            check_at_least(name, getattr(self, name), 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guess:
+    """One class for a video."""
+
+    label: str
+    probability: float
+    """0 to 1."""
+    logit: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What a network says about one video."""
+
+    path: Path
+    frames: int = 0
+    """Frames, or flow fields, that it saw."""
+    guesses: tuple[Guess, ...] = ()
+    """Likeliest first; empty when the video failed."""
+    logits_norm: float = 0.0
+    """Euclidean norm of all logits, which the published outputs quote."""
+    error: str | None = None
+    """Why there is no prediction."""
+
+
+def predict(paths: Iterable[Path], config: PredictConfig) -> Iterator[Prediction]:
+    """Predictions for videos, one by one in their order; one that cannot be read gives an `error` instead.
+
+    Args:
+        paths: video files.
+        config: see `PredictConfig`.
+
+    Raises:
+        InvalidInput: the weights or labels do not fit, before the first video.
+        EnvironmentProblem: no such device.
+    """
+    device = choose_device(config.device)
+    precision = choose_precision(config.precision, device)
+    info = weights.describe(config.weights)
+    names = class_names(info.num_classes, known=info.labels, file=config.labels)
+    model = build(info.model, num_classes=info.num_classes, stream=info.stream)
+    if config.frames < model.min_frames:
+        raise InvalidInput(f"{info.model} needs at least {model.min_frames} frames, got frames {config.frames}")
+    weights.load(model, config.weights)
+    model.to(device).eval()
+    return (_predict_one(path, model, names, config, device=device, precision=precision) for path in paths)
+
+
+def clip_input(path: Path, *, stream: str, frames: int, crop: int) -> torch.Tensor:
+    """The first frames of a video, or the flow between them, as a network takes it.
+
+    Args:
+        path: a video file.
+        stream: `rgb` or `flow`.
+        frames: at most so many frames or flow fields.
+        crop: pixels of the square centre crop.
+
+    Returns:
+        float32 [1, C, T, crop, crop] in [-1, 1].
+
+    Raises:
+        BadMedia: the video cannot be decoded.
+    """
+    return INPUTS[stream](path, frames, crop)
+
+
+def _rgb_input(path: Path, frames: int, crop: int) -> torch.Tensor:
+    frames_THWC = read_clip(path, fps=FPS, short_side=SHORT_SIDE, max_frames=frames)
+    return _as_input(_centre(frames_THWC, crop), zero=127.5, span=127.5)
+
+
+def _flow_input(path: Path, frames: int, crop: int) -> torch.Tensor:
+    # flow of whole frames, cropped after it: the published order, and what the shards hold
+    gray_THW = to_gray(read_clip(path, fps=FPS, short_side=SHORT_SIDE, max_frames=frames + 1))
+    codes_TCHW = quantise(tvl1(gray_THW))
+    return _as_input(_centre(codes_TCHW.transpose(0, 2, 3, 1), crop), zero=FLOW_ZERO, span=FLOW_SPAN)
+
+
+INPUTS: dict[str, Callable[[Path, int, int], torch.Tensor]] = {"rgb": _rgb_input, "flow": _flow_input}
+"""What a stream's network is given, from path, frames and crop."""
+
+
+def _centre(pixels_THWC: np.ndarray, crop: int) -> np.ndarray:
+    top, left = (pixels_THWC.shape[1] - crop) // 2, (pixels_THWC.shape[2] - crop) // 2
+    return pixels_THWC[:, top : top + crop, left : left + crop]
+
+
+def _as_input(codes_THWC: np.ndarray, *, zero: float, span: float) -> torch.Tensor:
+    codes_CTHW = torch.from_numpy(np.ascontiguousarray(codes_THWC)).permute(3, 0, 1, 2)
+    return ((codes_CTHW.float() - zero) / span)[None].contiguous()
+
+
+def _predict_one(
+    path: Path,
+    model: Network,
+    names: tuple[str, ...],
+    config: PredictConfig,
+    *,
+    device: torch.device,
+    precision: str,
+) -> Prediction:
+    try:
+        x_1CTHW = clip_input(path, stream=model.stream, frames=config.frames, crop=config.crop)
+        if x_1CTHW.shape[2] < model.min_frames:
+            raise BadMedia(
+                f"{path.name}: {x_1CTHW.shape[2]} frames at {FPS} a second, the network needs at least "
+                f"{model.min_frames}; use a longer video"
+            )
+    except BadMedia as error:
+        logger.info("%s", error)
+        return Prediction(path=path, error=str(error))
+    with torch.inference_mode(), autocast(device, precision):
+        logits_K = model(x_1CTHW.to(device))[0].float().cpu()
+    probability_K = logits_K.softmax(0)
+    best = logits_K.topk(min(config.top, len(names))).indices.tolist()
+    return Prediction(
+        path=path,
+        frames=x_1CTHW.shape[2],
+        guesses=tuple(
+            Guess(label=names[k], probability=float(probability_K[k]), logit=float(logits_K[k])) for k in best
+        ),
+        logits_norm=float(logits_K.norm()),
+    )

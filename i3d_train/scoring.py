@@ -1,0 +1,109 @@
+"""How good a network's answers are: loss, top-1 and top-5 over a split.
+
+Shapes: B = clips, K = classes.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F  # noqa: N812  (the name that PyTorch code knows it by)
+
+from i3d_train.data import UNLABELLED, network_input
+from i3d_train.device import autocast
+from i3d_train.models.network import Network
+from pipelines import Loader
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassScore:
+    """One class of a split."""
+
+    clips: int = 0
+    top1: int = 0
+    """Clips whose label got the largest logit."""
+    top5: int = 0
+
+
+@dataclass(kw_only=True)
+class Scores:
+    """Counts over the labelled clips seen so far."""
+
+    clips: int = 0
+    unlabelled: int = 0
+    """Clips without a label; in no other number."""
+    loss_sum: float = 0.0
+    classes: dict[int, ClassScore] = field(default_factory=dict)
+    """By index of the logit; only classes that have a clip."""
+
+    @property
+    def loss(self) -> float:
+        """Mean cross-entropy, in nats."""
+        return self.loss_sum / self.clips
+
+    @property
+    def top1(self) -> float:
+        """Share of clips, 0 to 1, whose label got the largest logit."""
+        return sum(score.top1 for score in self.classes.values()) / self.clips
+
+    @property
+    def top5(self) -> float:
+        """Share of clips, 0 to 1, whose label is among the five largest logits."""
+        return sum(score.top5 for score in self.classes.values()) / self.clips
+
+    def add(self, logits_BK: torch.Tensor, label_B: torch.Tensor) -> None:
+        """Count some clips.
+
+        Args:
+            logits_BK: float, on any device.
+            label_B: int64, index of the right logit, or -1 where it is unknown.
+        """
+        logits_BK, label_B = logits_BK.float().cpu(), label_B.cpu()
+        known = label_B != UNLABELLED
+        self.unlabelled += int((~known).sum())
+        logits_BK, label_B = logits_BK[known], label_B[known]
+        self.clips += len(label_B)
+        self.loss_sum += float(F.cross_entropy(logits_BK, label_B, reduction="sum"))
+        best_B5 = logits_BK.topk(min(5, logits_BK.shape[1])).indices
+        for label, best in zip(label_B.tolist(), best_B5.tolist(), strict=True):
+            before = self.classes.get(label, ClassScore())
+            self.classes[label] = ClassScore(
+                clips=before.clips + 1,
+                top1=before.top1 + (label == best[0]),
+                top5=before.top5 + (label in best),
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """A network's logits for one batch."""
+
+    keys: list[str]
+    labels: torch.Tensor
+    """int64 [B], as stored in the shards."""
+    logits: torch.Tensor
+    """float32 [B, K]."""
+
+
+def answers(model: Network, loader: Loader, *, device: torch.device, precision: str) -> Iterator[Answer]:
+    """Logits for the clips of one epoch of `loader`, in evaluation mode; the mode is restored after it."""
+    was_training = model.training
+    model.eval()
+    try:
+        for batch in loader:
+            with torch.inference_mode(), autocast(device, precision):
+                logits_BK = model(network_input(batch, stream=model.stream, device=device)).float()
+            yield Answer(keys=batch["key"], labels=batch["label"], logits=logits_BK)
+    finally:
+        model.train(was_training)
+
+
+def score(
+    model: Network, loader: Loader, *, device: torch.device, precision: str, scored: Callable[[int], None]
+) -> Scores:
+    """Scores of one epoch of `loader`, labelled by index of the logit; tells `scored` the clips so far."""
+    scores = Scores()
+    for answer in answers(model, loader, device=device, precision=precision):
+        scores.add(answer.logits, answer.labels)
+        scored(scores.clips + scores.unlabelled)
+    return scores

@@ -1,0 +1,5 @@
+"""`python -m preprocess` is the `preprocess` command."""
+
+from preprocess.cli import main
+
+main()

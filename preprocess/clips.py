@@ -1,0 +1,103 @@
+"""The clips that are ready for flow: from our manifest, or from any tree `split/class/video`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from preprocess.annotations import SPLITS
+from preprocess.errors import BadMedia, InvalidInput
+from preprocess.media import probe
+from preprocess.outcomes import Outcome, read_manifest
+
+_VIDEO_SUFFIXES = {".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".flv", ".ts"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipFile:
+    """One finished clip on disk."""
+
+    key: str
+    path: str
+    """Relative to the folder of clips."""
+    split: str
+    label: str | None
+    time_start: float
+    """Seconds in the original video; 0 where nobody knows."""
+    time_end: float
+    duration_s: float
+    """For planning only; nothing is cut by it."""
+    height: int
+    """Pixels; for planning only, 0 when unknown."""
+    width: int
+    fingerprint: str
+    """Changes when the file does."""
+
+
+def find_clips(folder: Path) -> list[ClipFile]:
+    """All finished clips of a folder, sorted by key.
+
+    With a manifest, the clips it calls done. Without one, every video of `split/class/name`, where `split` is a
+    published spelling of train, val or test, and the class folder is the label, its underscores read as spaces.
+
+    Raises:
+        InvalidInput: no such folder, or no clips in it.
+    """
+    if not folder.is_dir():
+        raise InvalidInput(f"folder of clips {folder} does not exist; `preprocess download` makes one")
+    entries = read_manifest(folder)
+    if entries:
+        clips = [
+            ClipFile(
+                key=entry.key,
+                path=entry.path,
+                split=entry.split,
+                label=entry.label,
+                time_start=entry.time_start,
+                time_end=entry.time_end,
+                duration_s=entry.duration_s,
+                height=entry.height,
+                width=entry.width,
+                fingerprint=entry.sha256,
+            )
+            for entry in entries.values()
+            if entry.outcome is Outcome.DONE
+        ]
+    else:
+        clips = _walk(folder)
+    if not clips:
+        raise InvalidInput(
+            f"{folder} holds no finished clips: no manifest with clips done, and no split/class/video files"
+        )
+    return sorted(clips, key=lambda clip: clip.key)
+
+
+def _walk(folder: Path) -> list[ClipFile]:
+    found: dict[str, ClipFile] = {}
+    for path in sorted(folder.glob("*/*/*")):
+        split = SPLITS.get(path.parts[-3].lower())
+        if split is None or path.suffix.lower() not in _VIDEO_SUFFIXES or not path.is_file():
+            continue
+        if path.stem in found:
+            raise InvalidInput(
+                f"two clips are called {path.stem}: {found[path.stem].path} and {path.relative_to(folder)}"
+            )
+        duration_s, height, width = _declared_size(path)
+        found[path.stem] = ClipFile(
+            key=path.stem,
+            path=str(path.relative_to(folder)),
+            split=split,
+            label=path.parts[-2].replace("_", " "),
+            time_start=0.0,
+            time_end=duration_s,
+            duration_s=duration_s,
+            height=height,
+            width=width,
+            fingerprint=str(path.stat().st_size),
+        )
+    return list(found.values())
+
+
+def _declared_size(path: Path) -> tuple[float, int, int]:
+    try:
+        return probe(path)
+    except BadMedia:
+        return 0.0, 0, 0  # it stays in the plan, and fails by name when it is decoded

@@ -1,0 +1,37 @@
+"""What all command lines share: errors as one paragraph and an exit status, results as lines."""
+
+import logging
+from typing import Any
+
+import click
+
+from preprocess.errors import KineflowError
+
+
+class CommandGroup(click.Group):
+    """A group whose commands end a `KineflowError` with its message and exit status, never a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the chosen command."""
+        try:
+            return super().invoke(ctx)
+        except KineflowError as error:
+            click.echo(f"Error: {printable(str(error))}", err=True)
+            ctx.exit(error.exit_status)
+
+
+def printable(text: str) -> str:
+    r"""`text` with control characters escaped, so that a title from the internet cannot drive the terminal.
+
+    Example:
+        >>> printable("a\x1b[2Jb")
+        'a\\x1b[2Jb'
+    """
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
+def show_log(verbose: bool) -> None:
+    """Send the library's log to standard error: warnings, or everything with `verbose`."""
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
+    )

@@ -1,0 +1,115 @@
+"""The flow API: one call for a clip, one for many, whatever computes it.
+
+Shapes: T = frames, H, W = pixels; flow is [T-1, 2, H, W] with u (to the right) before v (down).
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from preprocess.errors import EnvironmentProblem, InvalidInput
+from preprocess.flow import opencv
+from preprocess.flow.params import Tvl1Params
+
+MIN_SIDE = 16
+"""Pixels; the pyramid has no level smaller than this."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backend:
+    """One implementation of TV-L1."""
+
+    flow_of_clip: Callable[[np.ndarray, Tvl1Params], np.ndarray]
+    """uint8 [T, H, W] to float32 [T-1, 2, H, W] px."""
+    is_available: Callable[[], bool]
+    """Whether this machine can run it."""
+    needs: str
+    """What to install or buy when it is not available."""
+
+
+BACKENDS: dict[str, Backend] = {
+    "opencv": Backend(
+        flow_of_clip=opencv.flow_of_clip,
+        is_available=opencv.is_available,
+        needs="an OpenCV with the optflow module: pip install opencv-contrib-python-headless",
+    ),
+}
+"""Name to implementation, best first: `auto` takes the first that is available."""
+
+
+def available_backends() -> list[str]:
+    """Names of the backends that this machine can run, best first."""
+    return [name for name, backend in BACKENDS.items() if backend.is_available()]
+
+
+def resolve_backend(name: str = "auto") -> str:
+    """The backend that `name` stands for.
+
+    Raises:
+        InvalidInput: no such backend.
+        EnvironmentProblem: it, or for `auto` every one, lacks something here.
+    """
+    if name == "auto":
+        for best in available_backends():
+            logger.info("flow backend: %s", best)
+            return best
+        raise EnvironmentProblem(f"no flow backend is available; the simplest needs {BACKENDS['opencv'].needs}")
+    if name not in BACKENDS:
+        raise InvalidInput(f"flow backend {name!r} is unknown; use auto, {', '.join(BACKENDS)}")
+    if not BACKENDS[name].is_available():
+        raise EnvironmentProblem(f"flow backend {name!r} cannot run here; it needs {BACKENDS[name].needs}")
+    return name
+
+
+def tvl1(frames_THW: np.ndarray, params: Tvl1Params = Tvl1Params(), *, backend: str = "auto") -> np.ndarray:
+    """Optical flow between neighbouring frames of a clip.
+
+    Args:
+        frames_THW: uint8, gray, at least 2 frames of at least 16 x 16 px.
+        params: of the solver.
+        backend: `auto` or a name of `BACKENDS`.
+
+    Returns:
+        float32 [T-1, 2, H, W], px a frame: what is at (x, y) in frame t is at (x + u, y + v) in frame t + 1.
+
+    Raises:
+        InvalidInput: wrong dtype, rank or size, or an unknown backend.
+        EnvironmentProblem: the backend cannot run here.
+
+    Source: Zach, Pock, Bischof, "A Duality Based Approach for Realtime TV-L1 Optical Flow", DAGM 2007.
+    """
+    _check_frames(frames_THW)
+    return BACKENDS[resolve_backend(backend)].flow_of_clip(frames_THW, params)
+
+
+def tvl1_many(
+    clips: Sequence[np.ndarray], params: Tvl1Params = Tvl1Params(), *, backend: str = "auto"
+) -> list[np.ndarray]:
+    """`tvl1` of each clip; clips may differ in length and size.
+
+    Raises:
+        InvalidInput: no clips, or one that `tvl1` refuses.
+        EnvironmentProblem: the backend cannot run here.
+    """
+    if not clips:
+        raise InvalidInput("tvl1_many needs at least one clip, got none")
+    name = resolve_backend(backend)
+    return [tvl1(frames_THW, params, backend=name) for frames_THW in clips]
+
+
+def _check_frames(frames_THW: np.ndarray) -> None:
+    if not isinstance(frames_THW, np.ndarray) or frames_THW.dtype != np.uint8 or frames_THW.ndim != 3:
+        found = (
+            f"{frames_THW.dtype} {frames_THW.shape}"
+            if isinstance(frames_THW, np.ndarray)
+            else type(frames_THW).__name__
+        )
+        raise InvalidInput(f"frames must be a uint8 array [T, H, W] of gray levels, got {found}")
+    if len(frames_THW) < 2 or min(frames_THW.shape[1:]) < MIN_SIDE:
+        raise InvalidInput(
+            f"frames must be at least 2, of at least {MIN_SIDE} x {MIN_SIDE} px, got shape {frames_THW.shape}"
+        )

@@ -1,0 +1,34 @@
+"""TV-L1 by OpenCV's `DualTVL1OpticalFlow`: slow, one pair at a time, and the reference for everything faster."""
+
+import cv2
+import numpy as np
+
+from preprocess.flow.params import Tvl1Params
+
+
+def flow_of_clip(frames_THW: np.ndarray, params: Tvl1Params) -> np.ndarray:
+    """Flow of every pair of neighbours, on one thread. float32 [T-1, 2, H, W]."""
+    cv2.setNumThreads(1)  # callers run one process a core
+    solver = cv2.optflow.DualTVL1OpticalFlow_create(  # type: ignore[attr-defined]  # not in its stubs
+        tau=params.tau,
+        lambda_=params.lambda_,
+        theta=params.theta,
+        epsilon=params.epsilon,
+        nscales=params.scales,
+        scaleStep=params.scale_step,
+        warps=params.warps,
+        innnerIterations=params.inner_iterations,  # sic: OpenCV's spelling
+        outerIterations=params.outer_iterations,
+        medianFiltering=params.median,
+        useInitialFlow=False,
+    )
+    flow_T2HW = np.empty((len(frames_THW) - 1, 2, *frames_THW.shape[1:]), np.float32)
+    for index in range(len(flow_T2HW)):
+        flow_HW2 = solver.calc(frames_THW[index], frames_THW[index + 1], None)
+        flow_T2HW[index] = flow_HW2.transpose(2, 0, 1)
+    return flow_T2HW
+
+
+def is_available() -> bool:
+    """Whether this OpenCV has the optflow module, which is in the contrib packages only."""
+    return hasattr(cv2, "optflow")

@@ -1,0 +1,52 @@
+"""Parameters of TV-L1, under the names of the papers."""
+
+import math
+from dataclasses import dataclass
+
+from preprocess.errors import InvalidInput
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tvl1Params:
+    """What the TV-L1 solver minimises and how long it tries.
+
+    Defaults are those of OpenCV's `DualTVL1OpticalFlow`, which the published I3D flow was made with.
+
+    Source: Zach, Pock, Bischof 2007; Sanchez Perez, Meinhardt-Llopis, Facciolo 2013 (IPOL).
+    """
+
+    tau: float = 0.25
+    """Time step of the dual variable; stable up to 0.25."""
+    lambda_: float = 0.15
+    """Weight of the data term: smaller is smoother."""
+    theta: float = 0.3
+    """Tightness: how far the two halves of the split problem may differ."""
+    epsilon: float = 0.01
+    """Stop when the mean squared change of the flow falls below its square, in px."""
+    scales: int = 5
+    """Levels of the pyramid; fewer when a side would fall below 16 px."""
+    scale_step: float = 0.8
+    """Size of a level, relative to the finer one."""
+    warps: int = 5
+    """Times the second frame is warped by the flow so far, a level."""
+    inner_iterations: int = 30
+    """Iterations between two median filters."""
+    outer_iterations: int = 10
+    """Median filters a warp."""
+    median: int = 5
+    """Size of the median filter on the flow: 1 (none), 3 or 5."""
+
+    def __post_init__(self) -> None:
+        for name in ("tau", "lambda_", "theta", "epsilon", "scale_step"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise InvalidInput(f"TV-L1 {name} must be a finite number above 0, got {value}")
+        if self.tau > 0.25:
+            raise InvalidInput(f"TV-L1 tau must be at most 0.25 to be stable, got {self.tau}")
+        if self.scale_step >= 1:
+            raise InvalidInput(f"TV-L1 scale_step must be below 1, got {self.scale_step}")
+        for name in ("scales", "warps", "inner_iterations", "outer_iterations"):
+            if getattr(self, name) < 1:
+                raise InvalidInput(f"TV-L1 {name} must be at least 1, got {getattr(self, name)}")
+        if self.median not in {1, 3, 5}:
+            raise InvalidInput(f"TV-L1 median must be 1, 3 or 5, got {self.median}")

@@ -1,0 +1,285 @@
+"""The one place that opens untrusted video: inspect it, resample it by time.
+
+Rules that everything downstream relies on, for RGB and flow alike:
+
+- Only containers of `CONTAINERS` are opened. A playlist or concat script named `.mp4` can make a demuxer read other
+  files, so the container is checked, not only the protocol.
+- Frames are counted by decoding; header counts and exit codes are not believed. A decoding error is `BadMedia`.
+- Frames are upright: rotation metadata is applied, in steps of 90 degrees.
+- Pixels are taken as stored: non-square sample aspect ratios are ignored, as OpenCV, decord and the published I3D
+  preprocessing do.
+- Time 0 is the presentation time of the stream's first frame.
+
+Shapes: T = frames, H, W = pixels, 3 = R, G, B.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+from stat import S_ISREG
+
+import av
+import cv2
+import numpy as np
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from preprocess.errors import BadMedia
+
+CONTAINERS = "mov,matroska,avi,mpegts,mpeg,flv,asf"
+"""Demuxers that may open a file, by FFmpeg's short names; `mov` is mp4 too, `matroska` is WebM too."""
+MAX_PIXELS = 4096 * 2304
+"""Of a frame; a few kilobytes can declare far more."""
+MIN_SIDE = 16
+"""Pixels; less holds no motion to speak of."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoInfo:
+    """What decoding a whole file showed."""
+
+    width: int
+    """Pixels, upright."""
+    height: int
+    frame_count: int
+    """Frames decoded."""
+    duration_s: float
+    """Seconds from the first frame's presentation to the end of the last one's."""
+    fps: float
+    """Mean frames a second."""
+    codec: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Video:
+    """An open file and the video stream that counts."""
+
+    path: Path
+    container: InputContainer
+    stream: VideoStream
+    time_base: Fraction
+    """Seconds a tick."""
+
+    def frames(self, *, from_s: float = 0.0, absolute: bool = False) -> Iterator[tuple[Fraction, av.VideoFrame]]:
+        """Frames in presentation order, each with its time in seconds.
+
+        Times are fractions: as floats, every other frame of a 25 fps video would miss its place on a 25 fps grid.
+
+        Args:
+            from_s: begin at a key frame at or before this time, where the container can seek.
+            absolute: times count from time stamp 0, not from the first frame.
+
+        Raises:
+            BadMedia: damaged, or the picture changes its size.
+        """
+        if from_s > 0 and self._seeks:
+            origin = 0 if absolute else self.stream.start_time or 0
+            self.container.seek(origin + math.floor(from_s / self.time_base), stream=self.stream)
+            frames = self._ticked()
+            first = next(frames, None)
+            if first is not None and (absolute or (first[0] - origin) * self.time_base <= from_s):
+                yield from (((tick - origin) * self.time_base, frame) for tick, frame in chain([first], frames))
+                return
+            # the index is wrong or missing, and the seek went past the place: count from the start, in a fresh
+            # demuxer, since seeking back may miss the start as well
+            with open_video(self.path) as again:
+                yield from again.frames(absolute=absolute)
+            return
+        start: int | None = 0 if absolute else None
+        for tick, frame in self._ticked():
+            start = tick if start is None else start
+            yield (tick - start) * self.time_base, frame
+
+    def seconds(self, frame: av.VideoFrame) -> Fraction:
+        """How long a frame is shown: its own duration, or else one frame of the stream's mean rate."""
+        if frame.duration:
+            return frame.duration * self.time_base
+        return 1 / (self.stream.average_rate or Fraction(25))
+
+    @property
+    def _seeks(self) -> bool:
+        return not self._is_avi and self.stream.start_time is not None
+
+    @property
+    def _is_avi(self) -> bool:
+        return self.container.format.name == "avi"
+
+    def _ticked(self) -> Iterator[tuple[int, av.VideoFrame]]:
+        """Frames with their time stamps, strictly rising."""
+        count, previous, size = 0, None, None
+        try:
+            for frame in self.container.decode(self.stream):
+                # AVI has no presentation times. Its frames still come out in presentation order, one a tick of the
+                # decoding clock, of which the last ones are missing.
+                tick = frame.dts if self._is_avi else frame.pts
+                if tick is None:
+                    tick = 0 if previous is None else previous + max(round(self.seconds(frame) / self.time_base), 1)
+                if previous is not None and tick <= previous:
+                    continue  # a repeated time stamp shows nothing new
+                size = size or (frame.width, frame.height)
+                if (frame.width, frame.height) != size:
+                    raise BadMedia(
+                        f"{self.path.name}: the picture changes from {size} to {frame.width, frame.height} px"
+                    )
+                count, previous = count + 1, tick
+                yield tick, frame
+        except av.FFmpegError as error:
+            raise BadMedia(f"{self.path.name}: damaged after {count} frames ({error.strerror})") from error
+
+
+@contextmanager
+def open_video(path: Path) -> Iterator[Video]:
+    """Open a file for decoding on one thread.
+
+    Raises:
+        BadMedia: not a regular file, not an allowed container, no video stream, or a picture too large or too small.
+    """
+    try:
+        status = path.lstat()
+    except OSError as error:
+        raise BadMedia(f"{path.name}: {error.strerror}") from error
+    if not S_ISREG(status.st_mode):
+        raise BadMedia(f"{path.name}: not a regular file")
+    if status.st_size == 0:
+        raise BadMedia(f"{path.name}: empty file")
+    try:
+        # metadata may be any bytes, HMDB-51's is not UTF-8; "file:" keeps an id like "-a:b" from being a protocol
+        options = {"format_whitelist": CONTAINERS}
+        container = av.open(f"file:{path.absolute()}", options=options, metadata_errors="replace")
+    except (av.FFmpegError, ValueError) as error:
+        raise BadMedia(f"{path.name}: not a video file in an allowed container ({CONTAINERS})") from error
+    with container:
+        pictures = av.stream.Disposition.attached_pic
+        stream = next((s for s in container.streams.video if not s.disposition & pictures), None)
+        if stream is None or stream.time_base is None:
+            raise BadMedia(f"{path.name}: no video stream")
+        size = f"{stream.width}x{stream.height} pixels a frame"
+        if stream.width * stream.height > MAX_PIXELS:
+            raise BadMedia(f"{path.name}: {size}, at most {MAX_PIXELS} are accepted")
+        if min(stream.width, stream.height) < MIN_SIDE:
+            raise BadMedia(f"{path.name}: {size}, at least {MIN_SIDE} a side are needed")
+        stream.thread_count = 1  # callers run one process a core
+        yield Video(path=path, container=container, stream=stream, time_base=stream.time_base)
+
+
+def inspect(path: Path) -> VideoInfo:
+    """Decode a whole file once and say what is in it.
+
+    Raises:
+        BadMedia: not an allowed container, no video stream, damaged anywhere, or fewer than two frames.
+    """
+    count, end_s, last = 0, Fraction(), None
+    with open_video(path) as video:
+        for time_s, frame in video.frames():
+            count, last = count + 1, frame
+            end_s = time_s + video.seconds(frame)
+        codec = video.stream.codec_context.name
+    if last is None or count < 2:
+        raise BadMedia(f"{path.name}: {count} frames decoded, at least 2 are needed")
+    height, width = _upright_size(last)
+    return VideoInfo(
+        width=width,
+        height=height,
+        frame_count=count,
+        duration_s=float(end_s),
+        fps=float(count / end_s),
+        codec=codec,
+    )
+
+
+def probe(path: Path) -> tuple[float, int, int]:
+    """(seconds, height, width) as the file's header declares them: a guess for planning, never a fact to rely on.
+
+    Raises:
+        BadMedia: not an allowed container, or no video stream.
+    """
+    with open_video(path) as video:
+        ticks = video.container.duration  # microseconds, or None
+        return (ticks or 0) / av.time_base, video.stream.height, video.stream.width
+
+
+def read_clip(
+    path: Path, *, fps: Fraction = Fraction(25), short_side: int = 256, max_frames: int | None = None
+) -> np.ndarray:
+    """Frames of a clip on an even time grid, resized.
+
+    Args:
+        path: a video file.
+        fps: of the result. Frame k is the last one with presentation time <= k / fps.
+        short_side: pixels of the shorter side of the result; aspect kept, bilinear.
+        max_frames: stop after so many.
+
+    Returns:
+        uint8 [T, H, W, 3]. T covers the time until the last frame's presentation ends.
+
+    Raises:
+        BadMedia: not an allowed container, no video stream, damaged before the last frame asked for, or one frame only.
+    """
+    frames = []
+    for frame_HW3 in _resampled(path, fps=fps, short_side=short_side):
+        frames.append(frame_HW3)
+        if len(frames) == max_frames:
+            break
+    if len(frames) < 2:
+        raise BadMedia(f"{path.name}: {len(frames)} frames at {fps} fps, at least 2 are needed")
+    return np.stack(frames)
+
+
+def to_gray(frames_THW3: np.ndarray) -> np.ndarray:
+    """Luma (ITU-R BT.601, full range) of RGB frames: what flow is computed on. uint8 [T, H, W]."""
+    return np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames_THW3])
+
+
+def resized_size(height: int, width: int, short_side: int) -> tuple[int, int]:
+    """(height, width) with the shorter side `short_side` pixels long and the aspect kept, rounded to the nearest.
+
+    Example:
+        >>> resized_size(360, 640, 256)
+        (256, 455)
+    """
+    scale = short_side / min(height, width)
+    return max(round(height * scale), short_side), max(round(width * scale), short_side)
+
+
+def _resampled(path: Path, *, fps: Fraction, short_side: int) -> Iterator[np.ndarray]:
+    # The frame shown at k / fps is known only when the next one, or the end, is seen. Converted when first shown:
+    # of 60 fps material more than half the frames never are.
+    waiting: av.VideoFrame | None = None
+    shown: np.ndarray | None = None
+    index, end_s = 0, Fraction()
+    with open_video(path) as video:
+        for time_s, frame in video.frames():
+            while waiting is not None and index / fps < time_s:
+                shown = _resize(_upright_rgb(waiting), short_side) if shown is None else shown
+                yield shown
+                index += 1
+            waiting, shown = frame, None
+            end_s = time_s + video.seconds(frame)
+        while waiting is not None and index / fps < end_s:
+            shown = _resize(_upright_rgb(waiting), short_side) if shown is None else shown
+            yield shown
+            index += 1
+
+
+def _resize(frame_HW3: np.ndarray, short_side: int) -> np.ndarray:
+    height, width = resized_size(frame_HW3.shape[0], frame_HW3.shape[1], short_side)
+    if frame_HW3.shape[:2] == (height, width):
+        return frame_HW3
+    return cv2.resize(frame_HW3, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def _upright_rgb(frame: av.VideoFrame) -> np.ndarray:
+    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), quarter_turns(frame)))
+
+
+def _upright_size(frame: av.VideoFrame) -> tuple[int, int]:
+    return (frame.width, frame.height) if quarter_turns(frame) % 2 else (frame.height, frame.width)
+
+
+def quarter_turns(frame: av.VideoFrame) -> int:
+    """Counter-clockwise quarter turns that make the frame upright, 0 to 3."""
+    return round(frame.rotation / 90) % 4

@@ -1,0 +1,120 @@
+"""Where files go, and how they get there whole: safe names, atomic publication."""
+
+import fcntl
+import os
+import re
+import secrets
+import socket
+import unicodedata
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from preprocess.errors import EnvironmentProblem, InvalidInput
+
+UNLABELLED = "unlabelled"
+"""Folder of clips whose list has no label column."""
+
+_FOLDER_LENGTH = 80
+
+
+def label_folder(label: str) -> str:
+    """A folder name for a label: letters, digits and `-.()',&` kept, all else an underscore.
+
+    Two labels may share a folder; the manifest keeps the exact label, so nothing depends on the name being unique.
+
+    Example:
+        >>> label_folder("mountain climber (exercise)"), label_folder("../../etc"), label_folder("")
+        ('mountain_climber_(exercise)', '_.._etc', 'unlabelled')
+    """
+    kept = re.sub(r"[^\w.()',&-]", "_", unicodedata.normalize("NFC", label.strip())).lstrip(".-")
+    encoded = kept.encode()[:_FOLDER_LENGTH]
+    return encoded.decode(errors="ignore") or UNLABELLED
+
+
+def inside(root: Path, relative: str) -> Path:
+    """`root / relative`, refused when that leaves `root`, also by a link on the way.
+
+    Raises:
+        InvalidInput: the path is absolute or points outside.
+    """
+    path = (root / relative).resolve()
+    if not path.is_relative_to(root.resolve()):
+        raise InvalidInput(f"path {relative!r} leads outside {root}")
+    return path
+
+
+def publish(path: Path, content: bytes | bytearray | memoryview | Iterable[bytes]) -> None:
+    """Write `path` so that a reader sees the old file or the new one, never a part of either.
+
+    The content goes to a temporary file in the same folder, is synced, renamed over `path`, and the folder is synced.
+
+    Raises:
+        EnvironmentProblem: the disk is full, read-only or over quota.
+    """
+    temporary = temporary_beside(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("xb") as file:
+            if isinstance(content, bytes | bytearray | memoryview):
+                file.write(content)
+            else:
+                file.writelines(content)
+            file.flush()
+            os.fsync(file.fileno())
+        rename_into_place(temporary, path)
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"cannot write {path}: {error.strerror or error}; free space or choose another folder"
+        ) from error
+    finally:
+        with suppress(OSError):  # renamed, or in a folder that could not be made
+            temporary.unlink()
+
+
+def rename_into_place(temporary: Path, path: Path) -> None:
+    """Rename a finished, synced file to its final name and make the rename itself durable."""
+    temporary.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def temporary_beside(path: Path) -> Path:
+    """A fresh name in the folder of `path`, which `sweep_temporaries` recognises."""
+    return path.with_name(f".{path.stem}.{os.getpid()}-{secrets.token_hex(4)}.tmp{path.suffix}")
+
+
+def sweep_temporaries(root: Path) -> int:
+    """Delete what killed runs left behind under `root`; returns how many files that was."""
+    stale = [path for path in root.rglob(".*.tmp*") if path.is_file()]
+    for path in stale:
+        path.unlink(missing_ok=True)
+    return len(stale)
+
+
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Hold `folder` for this process: two runs on one output would undo each other's work.
+
+    Raises:
+        EnvironmentProblem: another process holds it; names its id.
+    """
+    path = folder / ".lock"
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise EnvironmentProblem(f"cannot write {path}: {error.strerror}; choose another folder") from error
+    with os.fdopen(descriptor, "r+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = file.read(100).strip() or "another process"
+            raise EnvironmentProblem(f"{folder} is in use by {holder}; wait for it or choose another folder") from error
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        yield
+        file.truncate(0)

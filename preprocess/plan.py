@@ -1,0 +1,154 @@
+"""Which clip goes into which shard: a pure function of the clips and the configuration.
+
+So a shard is one retryable unit of work, and the same input gives the same shards whoever computes them.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from preprocess.clips import ClipFile
+from preprocess.config import FlowConfig
+from preprocess.errors import InvalidInput
+from preprocess.media import resized_size
+from preprocess.paths import publish
+from preprocess.shards.layout import SPLITS, shard_name
+
+PLAN_NAME = "plan.json"
+
+# JPEG bytes a pixel by quality: frames as measured on five Kinetics clips, flow from a study of four (u over v, gray).
+_QUALITY = (50, 75, 85, 90, 95, 98, 100)
+_RGB_BYTES_PX = (0.11, 0.15, 0.20, 0.24, 0.34, 0.47, 0.66)
+_FLOW_BYTES_PX = (0.01, 0.017, 0.023, 0.028, 0.041, 0.054, 0.069)
+_MARGIN = 1.3  # the busiest of the five clips took 1.28 times their mean
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedShard:
+    """One unit of work."""
+
+    name: str
+    """File name of the shard."""
+    clips: tuple[ClipFile, ...]
+    """In the order of its rows."""
+    labels: tuple[int, ...]
+    """Index of each clip's label among the plan's; -1 where it has none."""
+    planned_bytes: int
+    """Estimate, on the high side."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """All shards of a run."""
+
+    shards: tuple[PlannedShard, ...]
+    labels: tuple[str, ...]
+    """Label names; a clip's label is an index into them."""
+    fingerprint: str
+    """sha256 over clips, labels, configuration and backend."""
+    settings: dict[str, Any]
+    """The configuration as JSON values, for `plan.json`, `index.json` and the message when two plans differ."""
+
+    def write(self, folder: Path) -> None:
+        """Publish `plan.json`."""
+        document = {
+            "fingerprint": self.fingerprint,
+            "settings": self.settings,
+            "shards": [s.name for s in self.shards],
+        }
+        publish(folder / PLAN_NAME, (json.dumps(document, indent=1, sort_keys=True) + "\n").encode())
+
+
+def make_plan(
+    clips: Sequence[ClipFile], *, config: FlowConfig, backend: str, labels: Sequence[str] | None = None
+) -> Plan:
+    """Assign clips, in order of their keys, to shards of at most `clips_per_shard` clips and `bytes_per_shard` bytes.
+
+    Args:
+        clips: sorted by key.
+        config: sizes, qualities and limits.
+        backend: the flow backend that will run, as resolved: another one gives other bytes.
+        labels: label names in the wanted order; by default all labels of the clips, sorted.
+
+    Raises:
+        InvalidInput: a clip has a label that is not among `labels`.
+    """
+    present = {clip.label for clip in clips if clip.label is not None}
+    names = tuple(sorted(present) if labels is None else labels)
+    if strange := sorted(present - set(names)):
+        raise InvalidInput(f"{len(strange)} labels of the clips are not in the given list, such as {strange[0]!r}")
+    index = {name: number for number, name in enumerate(names)}
+    shards: list[PlannedShard] = []
+    for split in SPLITS:
+        groups = _split_up([clip for clip in clips if clip.split == split], config)
+        shards += [
+            PlannedShard(
+                name=shard_name(split, number, len(groups)),
+                clips=tuple(group),
+                labels=tuple(-1 if clip.label is None else index[clip.label] for clip in group),
+                planned_bytes=sum(planned_bytes(clip, config) for clip in group),
+            )
+            for number, group in enumerate(groups)
+        ]
+    settings = {**asdict(config), "fps": str(config.fps), "backend": backend}
+    identity = json.dumps([settings, names, [asdict(clip) for clip in clips]], sort_keys=True)
+    fingerprint = hashlib.sha256(identity.encode()).hexdigest()
+    return Plan(shards=tuple(shards), labels=names, fingerprint=fingerprint, settings=settings)
+
+
+def planned_bytes(clip: ClipFile, config: FlowConfig) -> int:
+    """Bytes that a clip is planned to take in a shard: an estimate, on the high side."""
+    if not (clip.height and clip.width):
+        return 0
+    height, width = resized_size(clip.height, clip.width, config.short_side)
+    rgb = np.interp(config.rgb_quality, _QUALITY, _RGB_BYTES_PX)
+    flow = 2 * np.interp(config.flow_quality, _QUALITY, _FLOW_BYTES_PX)
+    return round(clip.duration_s * config.fps * height * width * float(rgb + flow) * _MARGIN)
+
+
+def read_plan(folder: Path) -> dict[str, Any] | None:
+    """What `plan.json` of an earlier run says; None when there is none.
+
+    Raises:
+        InvalidInput: the file is damaged.
+    """
+    path = folder / PLAN_NAME
+    if not path.is_file():
+        return None
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        return {
+            "fingerprint": document["fingerprint"],
+            "settings": document["settings"],
+            "shards": document["shards"],
+        }
+    except (ValueError, KeyError, TypeError) as error:
+        raise InvalidInput(f"{path} is damaged ({error!r}); use --replan to start over, or another folder") from error
+
+
+def difference(old: dict[str, Any], plan: Plan) -> str:
+    """In words, what a new plan has that the old one had not."""
+    changed = [
+        f"{name} was {old['settings'].get(name)!r}, is {value!r}"
+        for name, value in plan.settings.items()
+        if old["settings"].get(name) != value
+    ]
+    return "; ".join(changed) or "the clips or the labels are others"
+
+
+def _split_up(clips: list[ClipFile], config: FlowConfig) -> list[list[ClipFile]]:
+    groups: list[list[ClipFile]] = []
+    room = 0
+    for clip in clips:
+        size = planned_bytes(clip, config)
+        if not groups or len(groups[-1]) == config.clips_per_shard or size > room:
+            groups.append([])
+            room = config.bytes_per_shard
+        groups[-1].append(clip)
+        room -= size
+    return groups

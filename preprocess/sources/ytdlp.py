@@ -1,0 +1,178 @@
+"""Clips by yt-dlp: from YouTube by id, or from any address template.
+
+Where the site allows it, only the wanted seconds are fetched: yt-dlp has ffmpeg copy from the key frame before them,
+with the original time stamps (`-copyts`), so that the trim afterwards is exact.
+"""
+
+import logging
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from preprocess.annotations import Clip
+from preprocess.config import DownloadConfig
+from preprocess.errors import BadMedia, KineflowError, TemporarilyUnavailable, Unavailable
+from preprocess.sources.fetched import Extent, Fetched
+
+os.environ["YTDLP_NO_PLUGINS"] = "1"  # plugins are code from the user's folders, loaded through the API too
+
+SECTION_MIN_BYTES = 8 << 20
+"""A smaller file is fetched whole: starting ffmpeg costs more than the bytes saved."""
+SECTION_MARGIN_S = 2.0
+"""Asked for after the wanted end, since sites cut at packets, not at frames."""
+
+_YOUTUBE = "https://www.youtube.com/watch?v={youtube_id}"
+
+# Looked for in this order: YouTube words a rate limit as "Video unavailable. This content isn't available, try again
+# later".
+_MESSAGES: tuple[tuple[str, type[KineflowError]], ...] = (
+    (
+        r"not a bot|rate.?limit|try again later|too many requests|HTTP Error (403|408|425|429|5\d\d)",
+        TemporarilyUnavailable,
+    ),
+    (
+        r"timed out|timeout|connection|temporary failure|incomplete|\bread, \d+ more expected",
+        TemporarilyUnavailable,
+    ),
+    (
+        r"HTTP Error (404|410)|video unavailable|private video|removed|terminated|copyright|account .*closed",
+        Unavailable,
+    ),
+    (
+        r"available in your (country|location|region)|geo.?restrict|confirm your age|age.?restrict|members.only|no longer available",
+        Unavailable,
+    ),
+    (r"unsupported url|no video formats|not a valid url", BadMedia),
+)
+
+logger = logging.getLogger(__name__)
+
+
+def fetch(clip: Clip, folder: Path, *, config: DownloadConfig, sections: bool) -> Fetched:
+    """Download the video of a clip, or the seconds around it, into `folder`.
+
+    Raises:
+        Unavailable, TemporarilyUnavailable, BadMedia: see `preprocess.sources.fetch`.
+    """
+    import yt_dlp
+    from yt_dlp.utils import YoutubeDLError
+
+    ranges = _WantedSeconds(clip) if sections else None
+    # the id is the only text of a list that gets into the address, and it is quoted
+    url = (config.url_template or _YOUTUBE).replace("{youtube_id}", quote(clip.youtube_id))
+    try:
+        with yt_dlp.YoutubeDL(options_of(folder, config=config, ranges=ranges)) as downloader:
+            downloader.extract_info(url, download=True)
+    except YoutubeDLError as error:
+        if ranges is not None and ranges.asked:
+            logger.info("%s: section refused (%s), fetching the whole video", clip.key, error)
+            _empty(folder)
+            return fetch(clip, folder, config=config, sections=False)
+        raise classified(error) from error
+    files = [path for path in folder.iterdir() if path.is_file() and not path.is_symlink()]
+    if len(files) != 1:
+        raise BadMedia(f"the download of {clip.youtube_id} left {len(files)} files, expected 1")
+    return Fetched(path=files[0], extent=Extent.SECTION if ranges is not None and ranges.asked else Extent.WHOLE)
+
+
+def options_of(folder: Path, *, config: DownloadConfig, ranges: "_WantedSeconds | None") -> dict[str, Any]:
+    """The options of `yt_dlp.YoutubeDL`: no plugins, no commands, no cookies, one file in `folder`."""
+    import imageio_ffmpeg
+    from yt_dlp.postprocessor.ffmpeg import FFmpegPostProcessor
+
+    ffmpeg = imageio_ffmpeg.get_ffmpeg_exe()
+    # the downloader asks for ffmpeg without looking at the option; yt-dlp's own command line sets this too
+    FFmpegPostProcessor._ffmpeg_location.set(ffmpeg)
+    return {
+        "allowed_extractors": ["generic"] if config.url_template else ["youtube"],
+        "outtmpl": str(folder / "video.%(ext)s"),
+        "format": "bv*/b",
+        "format_sort": [
+            "res:480",
+            "vcodec:h264",
+        ],  # enough for a short side of 256, and the fastest to decode
+        "ffmpeg_location": ffmpeg,
+        "external_downloader_args": {"ffmpeg_i": _section_arguments(config)},
+        **({"download_ranges": ranges} if ranges is not None else {}),
+        "noplaylist": True,
+        "fixup": "never",
+        "skip_unavailable_fragments": False,  # the default counts a video with holes as a success
+        "socket_timeout": config.socket_timeout_s,
+        "retries": 3,
+        "fragment_retries": 3,
+        "extractor_retries": 1,
+        "overwrites": True,
+        "cachedir": False,
+        "logger": _Logger(),
+        "noprogress": True,
+        "color": "no_color",
+    }
+
+
+def _section_arguments(config: DownloadConfig) -> list[str]:
+    return ["-copyts", "-rw_timeout", str(round(config.socket_timeout_s * 1e6))]
+
+
+class _WantedSeconds:
+    """Tells yt-dlp which seconds to fetch, once it knows the video: all of a small one, or of one that cannot seek."""
+
+    def __init__(self, clip: Clip) -> None:
+        self.asked = False
+        self._clip = clip
+
+    def __call__(self, info: dict[str, Any], downloader: Any) -> Iterator[dict[str, float]]:
+        if not self._worth_it(info, downloader):
+            yield {}
+            return
+        self.asked = True
+        yield {"start_time": self._clip.time_start, "end_time": self._clip.time_end + SECTION_MARGIN_S}
+
+    def _worth_it(self, info: dict[str, Any], downloader: Any) -> bool:
+        known_bytes = info.get("filesize") or info.get("filesize_approx")
+        if info.get("duration") and info.get("extractor") != "generic":
+            return known_bytes is None or known_bytes > SECTION_MIN_BYTES
+        formats = info.get("formats") or [info]
+        if not str(formats[-1].get("url", "")).startswith(("http://", "https://")):
+            return False
+        from yt_dlp.networking import HEADRequest
+        from yt_dlp.networking.exceptions import RequestError
+
+        try:
+            with downloader.urlopen(HEADRequest(formats[-1]["url"])) as response:
+                size = int(response.headers.get("Content-Length") or 0)
+                return response.headers.get("Accept-Ranges") == "bytes" and size > SECTION_MIN_BYTES
+        except (RequestError, ValueError):
+            return False
+
+
+class _Logger:
+    """yt-dlp's messages into ours; errors come as exceptions too."""
+
+    def debug(self, message: str) -> None:
+        logger.debug("%s", message)
+
+    def info(self, message: str) -> None:
+        logger.debug("%s", message)
+
+    def warning(self, message: str) -> None:
+        logger.info("%s", message)
+
+    def error(self, message: str) -> None:
+        logger.info("%s", message)
+
+
+def classified(error: Exception) -> KineflowError:
+    """The error of ours that a yt-dlp error stands for; its text is kept."""
+    text = re.sub(r"\s+", " ", str(error)).removeprefix("ERROR: ").split(" (caused by ")[0].strip()
+    for pattern, kind in _MESSAGES:
+        if re.search(pattern, text, re.IGNORECASE):
+            return kind(text)
+    return TemporarilyUnavailable(f"not understood, so kept for another try: {text}")
+
+
+def _empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.unlink()

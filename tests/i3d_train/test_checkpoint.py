@@ -1,0 +1,133 @@
+"""Tests of i3d_train.checkpoint."""
+
+import logging
+import pickle
+
+import pytest
+import torch
+
+from i3d_train import checkpoint
+from i3d_train.checkpoint import Checkpoint, NewerVersion
+from preprocess.errors import InvalidInput
+
+
+def example(step: int = 7) -> Checkpoint:
+    return Checkpoint(
+        step=step,
+        model_name="i3d",
+        stream="flow",
+        num_classes=2,
+        labels=("dark", "light"),
+        model={"w": torch.arange(1000.0)},
+        optimizer={"state": {0: {"momentum_buffer": torch.ones(3)}}, "param_groups": [{"lr": 0.1}]},
+        loader={"epoch": 1, "batch": 2},
+        rng={"cpu": torch.get_rng_state()},
+        config={"frames": 64, "lr": None},
+    )
+
+
+def saved_content(path) -> dict:
+    return torch.load(path, weights_only=True)
+
+
+class Gadget:
+    """Runs a command when it is unpickled."""
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def __reduce__(self):
+        import os
+
+        return os.system, (self.command,)
+
+
+@pytest.mark.parametrize("field", ["model", "rng"])
+def test_tensors_survive(field, tmp_path):
+    loaded = checkpoint.load(checkpoint.save(tmp_path, example(), keep=1))
+    torch.testing.assert_close(getattr(loaded, field), getattr(example(), field), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("field", ["step", "model_name", "stream", "num_classes", "labels", "loader", "config"])
+def test_plain_values_survive(field, tmp_path):
+    loaded = checkpoint.load(checkpoint.save(tmp_path, example(), keep=1))
+    assert getattr(loaded, field) == getattr(example(), field)
+
+
+def test_only_the_newest_are_kept(tmp_path):
+    for step in (5, 10, 15, 100):
+        checkpoint.save(tmp_path, example(step), keep=2)
+    assert checkpoint.saved_steps(tmp_path) == [15, 100]
+
+
+def test_newest_is_by_number_not_by_name(tmp_path):
+    for step in (9, 10):
+        checkpoint.save(tmp_path, example(step), keep=5)
+    assert checkpoint.newest(tmp_path).step == 10
+
+
+def test_no_checkpoint_is_none(tmp_path):
+    assert checkpoint.newest(tmp_path / "nowhere") is None
+
+
+def test_flipped_bit_is_noticed_fails(tmp_path):
+    path = checkpoint.save(tmp_path, example(), keep=1)
+    content = bytearray(path.read_bytes())
+    content[content.index(torch.arange(1000.0).numpy().tobytes()) + 500] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InvalidInput, match=r"is damaged in .*; use an older one"):
+        checkpoint.load(path)
+
+
+def test_damaged_newest_falls_back_and_says_so(tmp_path, caplog):
+    for step in (5, 10):
+        checkpoint.save(tmp_path, example(step), keep=5)
+    newest = checkpoint.checkpoint_path(tmp_path, 10)
+    newest.write_bytes(newest.read_bytes()[:2000])
+    with caplog.at_level(logging.WARNING):
+        assert checkpoint.newest(tmp_path).step == 5
+    assert "checkpoint-10.pt cannot be read" in caplog.text
+    assert "falling back to the one before" in caplog.text
+
+
+def test_all_damaged_fails(tmp_path):
+    checkpoint.checkpoint_path(tmp_path, 5).write_bytes(b"")
+    with pytest.raises(InvalidInput, match=r"all 1 checkpoints of .* are damaged"):
+        checkpoint.newest(tmp_path)
+
+
+def test_newer_version_is_not_passed_over_fails(tmp_path):
+    checkpoint.save(tmp_path, example(5), keep=5)
+    path = checkpoint.save(tmp_path, example(10), keep=5)
+    torch.save(saved_content(path) | {"version": 2}, path)
+    with pytest.raises(NewerVersion, match=r"checkpoint-10\.pt has version 2, this one knows 1; upgrade"):
+        checkpoint.newest(tmp_path)
+
+
+def test_gadget_is_refused_without_running_fails(tmp_path):
+    torch.save({"format": checkpoint.FORMAT, "model": Gadget(f"touch {tmp_path}/ran")}, tmp_path / "evil.pt")
+    with pytest.raises(InvalidInput, match=r"holds more than plain data and was not loaded"):
+        checkpoint.load(tmp_path / "evil.pt")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_plain_pickle_is_refused_without_running_fails(tmp_path):
+    (tmp_path / "evil.pt").write_bytes(pickle.dumps(Gadget(f"touch {tmp_path}/ran")))
+    with pytest.raises(InvalidInput, match=r"evil\.pt cannot be read"):
+        checkpoint.load(tmp_path / "evil.pt")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_other_tensors_fail(tmp_path):
+    torch.save({"state_dict": {}}, tmp_path / "other.pt")
+    with pytest.raises(InvalidInput, match=r"is not a checkpoint of `i3d_train run`"):
+        checkpoint.load(tmp_path / "other.pt")
+
+
+def test_missing_part_fails(tmp_path):
+    path = checkpoint.save(tmp_path, example(), keep=1)
+    content = saved_content(path)
+    del content["optimizer"]
+    torch.save(content, path)
+    with pytest.raises(InvalidInput, match=r"lacks 'optimizer'"):
+        checkpoint.load(path)

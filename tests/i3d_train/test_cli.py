@@ -1,0 +1,129 @@
+"""Tests of i3d_train.cli."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from i3d_train import checkpoint
+from i3d_train.cli import StopSignal, main
+from i3d_train.trainer import Trainer
+from tests.i3d_train.small_videos import write_video
+
+
+def invoke(*arguments) -> tuple[int, str, str]:
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    return result.exit_code, result.stdout, result.stderr
+
+
+@pytest.fixture
+def own_weights(config, tmp_path):
+    return checkpoint.save(tmp_path / "weights", Trainer(config).checkpoint(), keep=1)
+
+
+@pytest.mark.parametrize("command", main.commands)
+def test_every_command_has_help_with_an_example(command):
+    status, out, _ = invoke(command, "--help")
+    assert status == 0
+    assert f"Example:\n      i3d_train {command}" in out
+
+
+@pytest.mark.parametrize("command", main.commands)
+def test_every_option_has_help(command):
+    options = [parameter for parameter in main.commands[command].params if isinstance(parameter, click.Option)]
+    assert [option.name for option in options if not option.help] == []
+
+
+def test_module_is_the_command():
+    command = [sys.executable, "-m", "i3d_train", "--help"]
+    assert "Usage: i3d_train" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def test_run_trains_i3d_and_sums_up(shards, tmp_path):
+    out = tmp_path / "run"
+    status, shown, log = invoke(
+        *("run", "--shards", shards, "--out", out, "--frames", 9, "--crop", 32, "--batch-size", 4, "--steps", 2),
+        *("--device", "cpu", "--loader", "torch", "--threads", 1),
+    )
+    assert status == 0
+    assert "at last, 2 steps" in shown
+    assert "validation after step 2: top-1" in shown
+    assert f"wrote {out / 'checkpoint-2.pt'}" in shown
+    assert "step 2/2: loss" in log
+
+
+def test_impossible_option_fails(shards, tmp_path):
+    status, _, log = invoke("run", "--shards", shards, "--out", tmp_path / "run", "--frames", 5)
+    assert status == 2
+    assert log == "Error: frames must be at least 9, got 5\n"
+
+
+def test_missing_gpu_fails(shards, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    status, _, log = invoke("run", "--shards", shards, "--out", tmp_path / "run", "--device", "cuda")
+    assert status == 3
+    assert "PyTorch sees no GPU" in log
+
+
+def test_evaluate_prints_accuracy_and_classes(shards, own_weights):
+    status, shown, _ = invoke(
+        *("evaluate", "--shards", shards, "--weights", own_weights, "--frames", 9, "--crop", 32),
+        *("--device", "cpu", "--loader", "torch", "--threads", 1, "--per-class"),
+    )
+    lines = shown.splitlines()
+    assert status == 0
+    assert lines[0].endswith("on 3 clips, 0 without a label")
+    assert lines[1] == "top-1\ttop-5\tclips\tclass"
+    assert {line.split("\t")[3] for line in lines[2:]} == {"dark", "light"}
+
+
+def test_predict_prints_guesses(own_weights, tmp_path):
+    video = write_video(tmp_path / "a.mp4", frames=12)
+    status, shown, _ = invoke("predict", video, "--weights", own_weights, "--device", "cpu")
+    assert status == 0
+    assert shown.splitlines()[0] == str(video)
+    assert {line.split()[2] for line in shown.splitlines()[1:]} == {"dark", "light"}
+
+
+def test_predict_json_has_a_line_a_video(own_weights, tmp_path):
+    (tmp_path / "bad.mp4").write_bytes(b"")
+    video = write_video(tmp_path / "a.mp4", frames=12)
+    status, shown, log = invoke(
+        "predict", tmp_path / "bad.mp4", video, "--weights", own_weights, "--device", "cpu", "--json"
+    )
+    bad, good = map(json.loads, shown.splitlines())
+    assert status == 1
+    assert bad["error"].startswith("bad.mp4: ")
+    assert (good["error"], good["frames"], len(good["top"])) == (None, 12, 2)
+    assert "1 of 2 videos failed" in log
+
+
+def test_unreadable_weights_fails(tmp_path):
+    (tmp_path / "w.pt").write_bytes(b"")
+    status, _, log = invoke("predict", tmp_path / "a.mp4", "--weights", tmp_path / "w.pt")
+    assert status == 2
+    assert "w.pt cannot be read" in log
+
+
+def test_first_signal_asks_and_the_second_is_not_held_back():
+    before = signal.getsignal(signal.SIGTERM)
+    with StopSignal() as stop:
+        assert not stop()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop()
+        assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_stopped_run_says_how_to_go_on_fails(shards, tmp_path, monkeypatch):
+    monkeypatch.setattr(StopSignal, "__call__", lambda self: True)
+    status, _, log = invoke(
+        *("run", "--shards", shards, "--out", tmp_path / "run", "--frames", 9, "--crop", 32, "--batch-size", 4),
+        *("--steps", 2, "--device", "cpu", "--loader", "torch", "--threads", 1),
+    )
+    assert status == 1
+    assert "stopped after step 1 of 2; go on with --resume" in log

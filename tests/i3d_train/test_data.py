@@ -1,0 +1,99 @@
+"""Tests of i3d_train.data."""
+
+import logging
+from dataclasses import replace
+
+import pytest
+import torch
+
+from i3d_train.data import (
+    DataConfig,
+    check_scoring,
+    check_training,
+    network_input,
+    note_small_crop,
+    open_batches,
+    warn_of_unseen_classes,
+)
+from preprocess.errors import InvalidInput
+from preprocess.shards import ShardSet
+from tests.i3d_train.small_shards import noisy_clips, write_set
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def data(shards) -> DataConfig:
+    return DataConfig(shards=shards, stream="rgb", frames=9, crop=32, batch_size=4, loader="torch", threads=1)
+
+
+@pytest.mark.parametrize(("stream", "channels"), [("rgb", 3), ("flow", 2)])
+def test_the_network_sees_its_stream(data, stream, channels):
+    loader = open_batches(replace(data, stream=stream), split="train", training=True, device=CPU)
+    x = network_input(next(iter(loader)), stream=stream, device=CPU)
+    assert x.shape == (4, channels, 9, 32, 32)
+
+
+def test_good_shards_pass(data):
+    assert len(check_training(data, model="i3d")) == 8
+
+
+def test_missing_split_fails(data, tmp_path):
+    folder = write_set(tmp_path, {"val": noisy_clips("val", [0, 1])})
+    with pytest.raises(InvalidInput, match=r"has no clips in split 'train'; it has val"):
+        check_training(replace(data, shards=folder), model="i3d")
+
+
+def test_training_without_labels_fails(data, tmp_path):
+    folder = write_set(tmp_path, {"train": noisy_clips("train", [0, -1, 1, -1])})
+    with pytest.raises(InvalidInput, match=r"2 of 4 clips of the train split have no label, such as train1, train3"):
+        check_training(replace(data, shards=folder), model="i3d")
+
+
+def test_label_beyond_the_names_fails(data, tmp_path):
+    folder = write_set(tmp_path, {"train": noisy_clips("train", [0, 1, 2, 5])})
+    with pytest.raises(InvalidInput, match=r"2 clips in split 'train' have labels such as 5, the index names 2"):
+        check_training(replace(data, shards=folder), model="i3d")
+
+
+def test_batch_larger_than_the_data_fails(data):
+    with pytest.raises(InvalidInput, match=r"batch_size 9 is larger than the 8 clips of the train split; use 8"):
+        check_training(replace(data, batch_size=9), model="i3d")
+
+
+def test_too_few_frames_fails(data):
+    with pytest.raises(InvalidInput, match=r"i3d needs at least 9 frames, got frames 8"):
+        check_training(replace(data, frames=8), model="i3d")
+
+
+def test_crop_beyond_the_short_side_fails(data):
+    with pytest.raises(InvalidInput, match=r"crop 41 is larger than the short side of the shards, 40 pixels"):
+        check_training(replace(data, crop=41), model="i3d")
+
+
+def test_scoring_without_any_label_fails(data, tmp_path):
+    folder = write_set(tmp_path, {"test": noisy_clips("test", [-1, -1])})
+    with pytest.raises(InvalidInput, match=r"none of the 2 clips in split 'test' has a label to score against"):
+        check_scoring(replace(data, shards=folder), split="test", model="i3d")
+
+
+def test_clips_that_are_not_scored_are_counted(data, tmp_path, caplog):
+    folder = write_set(tmp_path, {"val": noisy_clips("val", [0, -1])})
+    with caplog.at_level(logging.WARNING):
+        check_scoring(replace(data, shards=folder), split="val", model="i3d")
+    assert "1 of 2 clips in split 'val' have no label and are not scored" in caplog.text
+
+
+def test_class_without_training_clips_is_named(tmp_path, caplog):
+    splits = {"train": noisy_clips("train", [0, 0]), "val": noisy_clips("val", [0, 1])}
+    folder = write_set(tmp_path, splits)
+    with caplog.at_level(logging.WARNING):
+        warn_of_unseen_classes(ShardSet(folder, "train"), ShardSet(folder, "val"))
+    assert "1 classes of the val split have no clip in train, such as 'light'" in caplog.text
+
+
+@pytest.mark.parametrize(("crop", "told"), [(192, True), (193, False), (224, False)])
+def test_crop_that_shrinks_the_last_pool_is_told(crop, told, caplog):
+    with caplog.at_level(logging.INFO):
+        note_small_crop(crop)
+    assert ("smaller than 7x7" in caplog.text) == told

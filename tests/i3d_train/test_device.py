@@ -1,0 +1,53 @@
+"""Tests of i3d_train.device."""
+
+import logging
+
+import pytest
+import torch
+
+from i3d_train import device
+from preprocess.errors import EnvironmentProblem
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+
+
+@pytest.mark.parametrize(("available", "expected"), [(True, GPU), (False, CPU)])
+def test_auto_takes_a_gpu_where_there_is_one(available, expected, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: available)
+    assert device.choose_device("auto") == expected
+
+
+def test_cuda_without_a_gpu_fails(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(EnvironmentProblem, match=r"PyTorch sees no GPU; check nvidia-smi, or use --device cpu"):
+        device.choose_device("cuda")
+
+
+@pytest.mark.parametrize(
+    ("name", "where", "expected"),
+    [("auto", CPU, "fp32"), ("auto", GPU, "bf16"), ("fp32", GPU, "fp32"), ("bf16", CPU, "bf16")],
+)
+def test_precision(name, where, expected, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 91501)
+    assert device.choose_precision(name, where) == expected
+
+
+@pytest.mark.parametrize(
+    ("precision", "version", "warns"),
+    [("bf16", 91002, True), ("bf16", 91500, False), ("fp32", 91002, False), ("bf16", None, False)],
+)
+def test_old_cudnn_is_warned_of_when_it_would_compute_in_bf16(precision, version, warns, monkeypatch, caplog):
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: version)
+    with caplog.at_level(logging.WARNING):
+        device.choose_precision(precision, GPU)
+    assert ("cuDNN 9.10 is older than 9.15" in caplog.text) == warns
+
+
+def test_bf16_computes_in_bf16():
+    with device.autocast(CPU, "bf16"):
+        assert torch.nn.Linear(2, 2)(torch.ones(1, 2)).dtype == torch.bfloat16
+
+
+def test_fp32_computes_in_fp32():
+    with device.autocast(CPU, "fp32"):
+        assert torch.nn.Linear(2, 2)(torch.ones(1, 2)).dtype == torch.float32

@@ -1,0 +1,133 @@
+"""Tests of i3d_train.predict."""
+
+import json
+from dataclasses import replace
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from i3d_train import checkpoint, weights
+from i3d_train.labels import kinetics400
+from i3d_train.models import build
+from i3d_train.predict import PredictConfig, clip_input, predict
+from i3d_train.trainer import Trainer
+from preprocess.errors import InvalidInput
+from tests.i3d_train.small_videos import write_video
+
+REFERENCE_CLIPS = ["kinetics/ask_yoga.mp4", "action/iio_realshort.mp4"]
+
+
+@pytest.fixture
+def own_weights(config, tmp_path):
+    return checkpoint.save(tmp_path, Trainer(config).checkpoint(), keep=1)
+
+
+@pytest.fixture
+def settings(own_weights) -> PredictConfig:
+    return PredictConfig(weights=own_weights, device="cpu")
+
+
+def test_prediction_is_the_networks_answer(settings, tmp_path):
+    video = write_video(tmp_path / "a.mp4", frames=12)
+    (prediction,) = predict([video], settings)
+    network = build("tiny", num_classes=2, stream="rgb").eval()
+    weights.load(network, settings.weights)
+    with torch.inference_mode():
+        logits = network(clip_input(video, stream="rgb", frames=250, crop=224))[0]
+    best = int(logits.argmax())
+    assert prediction.guesses[0].label == ("dark", "light")[best]
+    assert prediction.guesses[0].logit == pytest.approx(float(logits[best]), rel=1e-5)
+    assert prediction.guesses[0].probability == pytest.approx(float(logits.softmax(0)[best]), rel=1e-5)
+    assert prediction.logits_norm == pytest.approx(float(logits.norm()), rel=1e-5)
+
+
+def test_rgb_input_is_centred_scaled_and_cut_to_length(tmp_path):
+    x = clip_input(write_video(tmp_path / "a.mp4", frames=12, gray=255), stream="rgb", frames=10, crop=224)
+    assert (x.shape, x.dtype) == ((1, 3, 10, 224, 224), torch.float32)
+    assert 0.8 < float(x.mean()) <= 1
+
+
+def test_black_is_minus_one(tmp_path):
+    x = clip_input(write_video(tmp_path / "a.mp4", frames=9, gray=-100), stream="rgb", frames=9, crop=224)
+    assert float(x.min()) == -1
+
+
+def test_flow_input_is_a_quantised_field_between_frames(tmp_path, monkeypatch):
+    monkeypatch.setattr("i3d_train.predict.tvl1", lambda gray: np.full((len(gray) - 1, 2, *gray.shape[1:]), 25.0))
+    x = clip_input(write_video(tmp_path / "a.mp4", frames=12), stream="flow", frames=10, crop=224)
+    assert x.shape == (1, 2, 10, 224, 224)
+    assert x.unique().tolist() == [1.0]
+
+
+def test_only_the_likeliest_are_named(settings, tmp_path):
+    video = write_video(tmp_path / "a.mp4", frames=12)
+    (prediction,) = predict([video], replace(settings, top=1))
+    assert len(prediction.guesses) == 1
+
+
+def test_labels_of_the_caller_are_taken(settings, tmp_path):
+    (tmp_path / "labels.txt").write_text("night\nday\n")
+    video = write_video(tmp_path / "a.mp4", frames=12)
+    (prediction,) = predict([video], replace(settings, labels=tmp_path / "labels.txt"))
+    assert {guess.label for guess in prediction.guesses} == {"night", "day"}
+
+
+def test_bad_video_costs_only_itself_fails(settings, tmp_path):
+    (tmp_path / "bad.mp4").write_bytes(b"not a video")
+    videos = [tmp_path / "bad.mp4", write_video(tmp_path / "good.mp4", frames=12)]
+    bad, good = predict(videos, settings)
+    assert bad.error.startswith("bad.mp4: ")
+    assert bad.guesses == ()
+    assert good.error is None
+
+
+def test_short_video_fails(settings, tmp_path):
+    (prediction,) = predict([write_video(tmp_path / "short.mp4", frames=8)], settings)
+    assert prediction.error.startswith("short.mp4: 8 frames at 25 a second, the network needs at least 9")
+
+
+def test_too_few_frames_asked_for_fails(settings):
+    with pytest.raises(InvalidInput, match=r"tiny needs at least 9 frames, got frames 5"):
+        predict([], replace(settings, frames=5))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"crop": 300}, r"crop must be 1 to 256, got 300"),
+        ({"top": 0}, r"top must be at least 1, got 0"),
+        ({"device": "tpu"}, r"device 'tpu' is unknown"),
+    ],
+)
+def test_impossible_value_fails(changes, message, settings):
+    with pytest.raises(InvalidInput, match=message):
+        replace(settings, **changes)
+
+
+@pytest.mark.parametrize("clip", REFERENCE_CLIPS)
+def test_real_clip_gets_the_reference_logits(clip, shared_data, released_weights):
+    lines = (shared_data / "i3d" / "reference_predictions.jsonl").read_text().splitlines()
+    (reference,) = (record for record in map(json.loads, lines) if record["clip"] == clip)
+    (prediction,) = predict([shared_data / clip], PredictConfig(weights=released_weights, top=400, precision="fp32"))
+    logits = {guess.label: guess.logit for guess in prediction.guesses}
+    assert prediction.frames == reference["frames"]
+    assert prediction.guesses[0].label == reference["top"][0][0]
+    assert {label: logits[label] for label, _, _ in reference["top"]} == pytest.approx(
+        {label: logit for label, _, logit in reference["top"]}, abs=0.05
+    )
+    assert prediction.logits_norm == pytest.approx(reference["norm"], abs=0.1)
+
+
+def test_preview_of_the_published_clip_gives_the_published_order(shared_data, released_weights):
+    with av.open(shared_data / "i3d" / "v_CricketShot_g04_c01_rgb.gif") as container:
+        frames_THW3 = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+    network = build("i3d", num_classes=400, stream="rgb").eval()
+    weights.load(network, released_weights)
+    x_CTHW = torch.from_numpy(frames_THW3).permute(3, 0, 1, 2) / 127.5 - 1
+    with torch.inference_mode():
+        best = network(x_CTHW[None])[0].topk(5).indices.tolist()
+    # after a heading, lines of probability, logit and class
+    published = (shared_data / "i3d" / "deepmind_tfv1_no_imagenet_rgb.txt").read_text().split("probabilities\n")[1]
+    assert [kinetics400()[k] for k in best] == [line.split(maxsplit=2)[2] for line in published.splitlines()[:5]]

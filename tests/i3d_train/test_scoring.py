@@ -1,0 +1,71 @@
+"""Tests of i3d_train.scoring."""
+
+import pytest
+import torch
+
+from i3d_train.data import DataConfig, open_batches
+from i3d_train.models import build
+from i3d_train.scoring import Scores, answers, score
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def val(shards):
+    config = DataConfig(shards=shards, stream="rgb", frames=9, crop=32, batch_size=2, loader="torch", threads=1)
+    return open_batches(config, split="val", training=False, device=CPU)
+
+
+def test_top1_and_top5():
+    logits = torch.arange(10.0).repeat(4, 1)
+    scores = Scores()
+    scores.add(logits, torch.tensor([9, 5, 4, 0]))
+    assert (scores.top1, scores.top5) == (0.25, 0.5)
+
+
+def test_loss_is_the_mean_over_clips_of_all_batches():
+    logits = torch.randn(5, 3)
+    labels = torch.tensor([0, 1, 2, 0, 1])
+    scores = Scores()
+    scores.add(logits[:4], labels[:4])
+    scores.add(logits[4:], labels[4:])
+    assert scores.loss == pytest.approx(float(torch.nn.functional.cross_entropy(logits, labels)), rel=1e-5)
+
+
+def test_classes_are_counted_apart():
+    scores = Scores()
+    scores.add(torch.eye(6)[[0, 1, 1]], torch.tensor([0, 0, 1]))
+    assert (scores.classes[0].clips, scores.classes[0].top1, scores.classes[1].top1) == (2, 1, 1)
+
+
+def test_clips_without_a_label_count_nowhere_else():
+    scores = Scores()
+    scores.add(torch.eye(6)[[0, 1]], torch.tensor([0, -1]))
+    assert (scores.clips, scores.unlabelled, scores.top1) == (1, 1, 1.0)
+
+
+def test_two_classes_have_a_top5():
+    scores = Scores()
+    scores.add(torch.tensor([[0.0, 1.0]]), torch.tensor([0]))
+    assert (scores.top1, scores.top5) == (0.0, 1.0)
+
+
+def test_answers_come_in_natural_order_with_a_short_last_batch(val, tiny):
+    network = build(tiny, num_classes=2, stream="rgb")
+    batches = list(answers(network, val, device=CPU, precision="fp32"))
+    assert [answer.keys for answer in batches] == [["val0", "val1"], ["val2"]]
+    assert [tuple(answer.logits.shape) for answer in batches] == [(2, 2), (1, 2)]
+
+
+def test_scoring_leaves_the_running_averages_and_the_mode_alone(val, tiny):
+    network = build(tiny, num_classes=2, stream="rgb").train()
+    before = network.state_dict()["bn.running_mean"].clone()
+    score(network, val, device=CPU, precision="fp32", scored=lambda done: None)
+    assert network.training
+    assert torch.equal(network.state_dict()["bn.running_mean"], before)
+
+
+def test_progress_is_told_after_each_batch(val, tiny):
+    done: list[int] = []
+    score(build(tiny, num_classes=2, stream="rgb"), val, device=CPU, precision="fp32", scored=done.append)
+    assert done == [2, 3]

@@ -1,0 +1,150 @@
+import numpy as np
+import pytest
+
+from pipelines.sampling import FeedConfig, Sampler
+from preprocess.errors import InvalidInput
+from preprocess.shards import ClipTable, EncodedClip
+
+
+def table(*clips: tuple[int, int, int]) -> ClipTable:
+    """Clips of these frame counts, heights and widths."""
+    return ClipTable.of(
+        [
+            EncodedClip(
+                key=f"clip{n}",
+                label=0,
+                rgb=[b"."] * frames,
+                flow=[b"."] * (frames - 1),
+                height=height,
+                width=width,
+                time_start=0.0,
+                time_end=10.0,
+            )
+            for n, (frames, height, width) in enumerate(clips)
+        ]
+    )
+
+
+TWENTY = table(*((30 + n, 40, 50 + n) for n in range(20)))
+
+
+def sampler(clips: ClipTable = TWENTY, **options) -> Sampler:
+    return Sampler(clips, FeedConfig(**{"frames": 8, "crop": 32, "batch_size": 2, **options}))
+
+
+def epoch_of(one: Sampler, epoch: int = 0) -> list:
+    return [plan for number in range(len(one)) for plan in one.batch(epoch, number)]
+
+
+def test_training_order_changes_with_epoch_and_seed():
+    orders = [sampler(seed=seed).order(epoch).tolist() for seed, epoch in ((0, 0), (0, 1), (1, 0))]
+    assert sorted(orders[0]) == list(range(20))
+    assert orders[0] != orders[1]
+    assert orders[0] != orders[2]
+
+
+def test_a_batch_is_a_pure_function_of_its_position():
+    forward, backward = sampler(), sampler()
+    planned = {(epoch, n): forward.batch(epoch, n) for epoch in range(3) for n in range(10)}
+    for epoch, n in reversed(planned):
+        assert backward.batch(epoch, n) == planned[epoch, n]
+
+
+@pytest.mark.parametrize(("ranks", "batch_size"), [(2, 4), (4, 2), (8, 1)])
+def test_ranks_share_each_step_of_one_rank(ranks, batch_size):
+    alone = sampler(batch_size=8)
+    team = [sampler(batch_size=batch_size, num_shards=ranks, shard_id=rank) for rank in range(ranks)]
+    for number in range(len(alone)):
+        step = [plan for one in team for plan in one.batch(0, number)]
+        assert sorted(step, key=repr) == sorted(alone.batch(0, number), key=repr)
+
+
+def test_position_p_is_read_by_rank_p_modulo_ranks():
+    team = [sampler(num_shards=3, shard_id=rank) for rank in range(3)]
+    for rank, one in enumerate(team):
+        assert epoch_of(one) == [one.sample(0, position) for position in range(rank, 18, 3)]
+
+
+@pytest.mark.parametrize(("ranks", "steps"), [(1, 10), (3, 3), (7, 1)])
+def test_training_drops_the_tail_on_every_rank(ranks, steps):
+    for rank in range(ranks):
+        one = sampler(num_shards=ranks, shard_id=rank)
+        assert len(one) == steps
+        assert [len(one.batch(0, number)) for number in range(steps)] == [2] * steps
+
+
+@pytest.mark.parametrize(("ranks", "batch_size"), [(1, 8), (3, 2), (7, 4), (19, 2), (23, 3)])
+def test_evaluation_reads_every_clip_once(ranks, batch_size):
+    team = [sampler(training=False, batch_size=batch_size, num_shards=ranks, shard_id=rank) for rank in range(ranks)]
+    read = [plan.clip for one in team for plan in epoch_of(one)]
+    assert sorted(read) == list(range(20))
+    assert max(map(len, team)) - min(map(len, team)) <= 1
+
+
+def test_evaluation_is_in_natural_order_without_flip():
+    plans = epoch_of(sampler(training=False))
+    assert [plan.clip for plan in plans] == list(range(20))
+    assert not any(plan.flip for plan in plans)
+
+
+@pytest.mark.parametrize(("streams", "last"), [(("rgb",), 21), (("flow",), 20), (("rgb", "flow"), 20)])
+def test_flow_shortens_the_usable_length_by_one(streams, last):
+    one = sampler(table(*[(22, 40, 40)] * 400), streams=streams)
+    frames = [plan.frames for plan in epoch_of(one)]
+    assert {window[-1] for window in frames} == set(range(7, last + 1))
+    assert all(np.diff(window).tolist() == [1] * 7 for window in frames)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_short_clips_are_looped_from_their_first_frame(training):
+    one = sampler(table(*[(4, 40, 40)] * 2), training=training)
+    assert all(plan.frames == (0, 1, 2, 0, 1, 2, 0, 1) for plan in epoch_of(one))
+
+
+def test_evaluation_takes_the_centre():
+    (plan,) = sampler(table((29, 41, 50)), training=False).batch(0, 0)
+    assert (plan.frames[0], plan.frames[-1]) == (10, 17)
+    assert (plan.top, plan.left) == (4, 9)
+
+
+def test_training_crops_cover_the_frame_and_half_are_flipped():
+    plans = epoch_of(sampler(table(*[(30, 34, 36)] * 2000)))
+    assert {plan.top for plan in plans} == {0, 1, 2}
+    assert {plan.left for plan in plans} == {0, 1, 2, 3, 4}
+    assert 0.46 < np.mean([plan.flip for plan in plans]) < 0.54
+
+
+def test_the_first_draw_is_not_the_order_again():
+    one = sampler()
+    order = np.random.default_rng(one._seed(0)).random(4)
+    assert not np.allclose(order, np.random.default_rng(one._seed(0, 0)).random(4))
+
+
+def test_crop_larger_than_a_frame_fails():
+    clips = table((30, 40, 50), (30, 24, 90))
+    with pytest.raises(InvalidInput, match=r"crop 32 does not fit clip clip1 .* 24x90 .* use crop=24 or less"):
+        sampler(clips)
+
+
+def test_too_few_clips_for_a_step_fails():
+    with pytest.raises(InvalidInput, match=r"20 clips do not fill .* batch_size=7 on num_shards=3 .*smaller batch"):
+        sampler(batch_size=7, num_shards=3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"streams": ()}, r"streams \(\)"),
+        ({"streams": ("rgb", "depth")}, "one or both of rgb, flow"),
+        ({"streams": ("rgb", "rgb")}, "each once"),
+        ({"frames": 0}, "frames is 0; it must be at least 1"),
+        ({"crop": 0}, "crop is 0"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"seed": -1}, "seed is -1; it must be at least 0"),
+        ({"num_shards": 0}, "num_shards is 0"),
+        ({"shard_id": 2, "num_shards": 2}, "shard_id is 2; with num_shards=2 use 0 to 1"),
+    ],
+)
+def test_config_out_of_range_fails(options, message):
+    with pytest.raises(InvalidInput, match=message):
+        FeedConfig(**options)

@@ -1,0 +1,167 @@
+"""Videos made on the spot, and a local server that seeks like a video site."""
+
+import http.server
+import re
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from preprocess.clips import ClipFile
+
+
+def textured_frames(count: int, *, height: int = 48, width: int = 64, seed: int = 0) -> np.ndarray:
+    """A smooth random gray picture that moves 1 px a frame to the right. uint8 [T, H, W, 3]."""
+    noise = np.random.default_rng(seed).uniform(0, 255, (height // 6, (width + count) // 6)).astype(np.float32)
+    picture = cv2.resize(noise, (width + count, height), interpolation=cv2.INTER_CUBIC).clip(0, 255).astype(np.uint8)
+    frames_THW = np.stack([picture[:, count - t : count - t + width] for t in range(count)])
+    return np.repeat(frames_THW[..., None], 3, axis=-1)
+
+
+def numbered_frames(count: int, *, height: int = 48, width: int = 64) -> np.ndarray:
+    """Frames that show their number, up to 255, as eight black or white stripes. uint8 [T, H, W, 3]."""
+    bits_TB = np.arange(count)[:, None] >> np.arange(8) & 1
+    stripes_TW = np.repeat(bits_TB * 255, width // 8, axis=1).astype(np.uint8)
+    return np.broadcast_to(stripes_TW[:, None, :, None], (count, height, width, 3)).copy()
+
+
+def frame_numbers(frames_THW3: np.ndarray) -> list[int]:
+    """The numbers that `numbered_frames` painted."""
+    stripes_TB = frames_THW3.mean(axis=(1, 3)).reshape(len(frames_THW3), 8, -1).mean(axis=2)
+    return [int(number) for number in (stripes_TB > 127) @ (1 << np.arange(8))]
+
+
+def write_video(  # noqa: PLR0913 the cases differ in just these
+    path: Path,
+    frames_THW3: np.ndarray,
+    *,
+    fps: Fraction = Fraction(25),
+    times_s: Sequence[float] | None = None,
+    container: str = "mp4",
+    codec: str = "libx264",
+    gop: int = 12,
+    rotation: int = 0,
+    audio: bool = False,
+) -> Path:
+    """Encode frames at even or given times."""
+    with av.open(path, "w", format=container) as output:
+        stream = output.add_stream(codec, rate=fps, options={"crf": "10"} if codec == "libx264" else {})
+        stream.height, stream.width = frames_THW3.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        stream.gop_size = gop
+        stream.codec_context.time_base = Fraction(1, 12800) if times_s else 1 / fps
+        if rotation:
+            stream.set_display_rotation(rotation)
+        sound = output.add_stream("aac", rate=44100) if audio else None
+        for index, image in enumerate(frames_THW3):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+            frame.time_base = stream.codec_context.time_base
+            frame.pts = round(times_s[index] * 12800) if times_s else index
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+        if sound is not None:
+            silence = av.AudioFrame.from_ndarray(np.zeros((2, 1024), np.float32), format="fltp", layout="stereo")
+            silence.sample_rate, silence.pts = 44100, 0
+            output.mux(sound.encode(silence))
+            output.mux(sound.encode(None))
+    return path
+
+
+def clip_file(
+    path: Path, *, folder: Path, label: str | None = "yoga", split: str = "train", **fields: object
+) -> ClipFile:
+    """A finished clip as `find_clips` would give it."""
+    values: dict[str, object] = {"time_start": 0.0, "time_end": 1.0, "duration_s": 1.0, "height": 48, "width": 64}
+    values |= {"key": path.stem, "path": str(path.relative_to(folder)), "fingerprint": "x", **fields}
+    return ClipFile(label=label, split=split, **values)  # type: ignore[arg-type]
+
+
+@dataclass
+class VideoServer:
+    """Serves a folder on 127.0.0.1 with byte ranges; `faults` maps a file name to a status it answers instead."""
+
+    folder: Path
+    url: str = ""
+    ranges: bool = True
+    faults: dict[str, int] = field(default_factory=dict)
+    requests: list[tuple[str, str, str | None]] = field(default_factory=list)
+    """Method, path and Range header of each."""
+
+    @property
+    def template(self) -> str:
+        """For `--url-template`."""
+        return self.url + "/{youtube_id}.mp4"
+
+
+def _handler(server: VideoServer) -> type[http.server.BaseHTTPRequestHandler]:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def do_HEAD(self) -> None:
+            self._answer(body=False)
+
+        def do_GET(self) -> None:
+            self._answer(body=True)
+
+        def _answer(self, *, body: bool) -> None:
+            name = self.path.removeprefix("/")
+            server.requests.append((self.command, name, self.headers.get("Range")))
+            path = server.folder / name
+            if name in server.faults or not path.is_file():
+                self.send_error(server.faults.get(name, 404))
+                return
+            content = path.read_bytes()
+            first, last, status = 0, len(content) - 1, 200
+            wanted = re.match(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
+            if wanted and server.ranges:
+                first, last, status = int(wanted[1]), int(wanted[2] or last), 206
+            self.send_response(status)
+            self.send_header("Content-Type", "text/html" if content.startswith(b"<html") else "video/mp4")
+            self.send_header("Content-Length", str(last + 1 - first))
+            if server.ranges:
+                self.send_header("Accept-Ranges", "bytes")
+            if status == 206:
+                self.send_header("Content-Range", f"bytes {first}-{last}/{len(content)}")
+            self.end_headers()
+            if body:
+                try:
+                    self.wfile.write(content[first : last + 1])
+                except (BrokenPipeError, ConnectionResetError):
+                    self.close_connection = True
+
+    return Handler
+
+
+@pytest.fixture
+def video_server(tmp_path: Path) -> Iterator[VideoServer]:
+    """A server on an empty folder of its own."""
+    server = VideoServer(tmp_path / "site")
+    server.folder.mkdir()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler(server)) as running:
+        running.daemon_threads = True
+        server.url = f"http://127.0.0.1:{running.server_port}"
+        thread = threading.Thread(target=running.serve_forever, daemon=True)
+        thread.start()
+        yield server
+        running.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def write_list(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a Kinetics list of (label, id, start, end, split) rows."""
+
+    def write(*rows: tuple[object, ...]) -> Path:
+        path = tmp_path / "list.csv"
+        lines = ["label,youtube_id,time_start,time_end,split", *(",".join(map(str, row)) for row in rows)]
+        path.write_text("\n".join(lines) + "\n")
+        return path
+
+    return write

@@ -1,0 +1,92 @@
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+
+from preprocess.errors import EnvironmentProblem, InvalidInput
+from preprocess.flow import BACKENDS, Tvl1Params, api, available_backends, resolve_backend, tvl1, tvl1_many
+from preprocess.media import read_clip, to_gray
+from preprocess.sample import SampleConfig, make_sample, read_flow
+from tests.preprocess.conftest import textured_frames
+
+
+@pytest.fixture
+def moving():
+    """Gray frames that move 1 px to the right."""
+    return to_gray(textured_frames(3, height=48, width=64))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_motion_to_the_right_is_positive_u(moving, backend):
+    if backend not in available_backends():
+        pytest.skip(f"{backend} needs {BACKENDS[backend].needs}")
+    flow_T2HW = tvl1(moving, backend=backend)
+    assert flow_T2HW.dtype == np.float32
+    assert flow_T2HW.shape == (2, 2, 48, 64)
+    assert np.abs(np.median(flow_T2HW[:, 0]) - 1) < 0.05
+    assert np.abs(np.median(flow_T2HW[:, 1])) < 0.05
+
+
+def test_opencv_backend_is_opencv(moving):
+    expected = cv2.optflow.DualTVL1OpticalFlow_create().calc(moving[0], moving[1], None)
+    assert np.array_equal(tvl1(moving[:2], backend="opencv")[0], expected.transpose(2, 0, 1))
+
+
+def test_opencv_backend_takes_the_parameters(moving):
+    solver = cv2.optflow.DualTVL1OpticalFlow_create(warps=1, medianFiltering=1, nscales=2, lambda_=0.05)
+    params = Tvl1Params(warps=1, median=1, scales=2, lambda_=0.05)
+    expected = solver.calc(moving[0], moving[1], None).transpose(2, 0, 1)
+    assert np.array_equal(tvl1(moving[:2], params, backend="opencv")[0], expected)
+
+
+def test_flow_of_the_sample_is_near_its_truth(tmp_path):
+    summary = make_sample(
+        tmp_path, config=SampleConfig(videos_per_class=1, val_per_class=1, duration_s=2, clip_end_s=2)
+    )
+    for path in sorted(summary.videos_folder.glob("*.mp4"))[::5]:
+        flow_T2HW = tvl1(to_gray(read_clip(path, short_side=96, max_frames=3)))
+        error = np.linalg.norm(flow_T2HW - read_flow(path.with_suffix(".flow.npz")), axis=1)
+        assert error[:, 10:-10, 10:-10].mean() < 0.1  # measured: 0.016 to 0.031 by OpenCV
+
+
+def test_many_is_one_by_one(moving):
+    short = moving[:2, :32, :40]
+    many = tvl1_many([moving, short])
+    assert np.array_equal(many[0], tvl1(moving))
+    assert np.array_equal(many[1], tvl1(short))
+
+
+@pytest.mark.parametrize(
+    ("frames", "message"),
+    [
+        (np.zeros((3, 32, 32), np.float32), "got float32"),
+        (np.zeros((3, 32, 32, 3), np.uint8), r"got uint8 \(3, 32, 32, 3\)"),
+        (np.zeros((1, 32, 32), np.uint8), r"at least 2, .* got shape \(1, 32, 32\)"),
+        (np.zeros((2, 15, 32), np.uint8), "at least 16 x 16 px"),
+        ([[1]], "got list"),
+    ],
+)
+def test_wrong_frames_fail(frames, message):
+    with pytest.raises(InvalidInput, match=message):
+        tvl1(frames)
+
+
+def test_no_clips_fail():
+    with pytest.raises(InvalidInput, match="at least one clip, got none"):
+        tvl1_many([])
+
+
+def test_unknown_backend_fails(moving):
+    with pytest.raises(InvalidInput, match="'nvof' is unknown; use auto, "):
+        tvl1(moving, backend="nvof")
+
+
+def test_backend_that_cannot_run_fails_and_is_not_replaced(monkeypatch):
+    monkeypatch.setitem(api.BACKENDS, "opencv", replace(BACKENDS["opencv"], is_available=lambda: False))
+    with pytest.raises(EnvironmentProblem, match="pip install opencv-contrib-python-headless"):
+        resolve_backend("opencv")
+
+
+def test_auto_takes_the_first_available(monkeypatch):
+    assert resolve_backend("auto") == available_backends()[0]

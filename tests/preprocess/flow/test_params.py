@@ -1,0 +1,37 @@
+import pytest
+
+from preprocess.errors import InvalidInput
+from preprocess.flow import Tvl1Params
+
+
+def test_defaults_are_those_of_opencv():
+    import cv2
+
+    solver = cv2.optflow.DualTVL1OpticalFlow_create()
+    ours = Tvl1Params()
+    assert (ours.tau, ours.lambda_, ours.theta) == (solver.getTau(), solver.getLambda(), solver.getTheta())
+    assert (ours.epsilon, ours.scales, ours.scale_step) == (
+        solver.getEpsilon(),
+        solver.getScalesNumber(),
+        solver.getScaleStep(),
+    )
+    assert (ours.warps, ours.median) == (solver.getWarpingsNumber(), solver.getMedianFiltering())
+    assert (ours.inner_iterations, ours.outer_iterations) == (solver.getInnerIterations(), solver.getOuterIterations())
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("tau", float("nan"), "tau must be a finite number above 0, got nan"),
+        ("tau", 0.3, "tau must be at most 0.25"),
+        ("lambda_", 0, "lambda_ must be a finite number above 0, got 0"),
+        ("epsilon", -1, "epsilon must be"),
+        ("scale_step", 1.0, "scale_step must be below 1"),
+        ("warps", 0, "warps must be at least 1, got 0"),
+        ("inner_iterations", -3, "inner_iterations must be at least 1, got -3"),
+        ("median", 4, "median must be 1, 3 or 5, got 4"),
+    ],
+)
+def test_params_fail(field, value, message):
+    with pytest.raises(InvalidInput, match=message):
+        Tvl1Params(**{field: value})

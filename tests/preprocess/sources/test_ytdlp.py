@@ -1,0 +1,134 @@
+import pytest
+
+from preprocess.annotations import Clip
+from preprocess.config import DownloadConfig
+from preprocess.errors import BadMedia, TemporarilyUnavailable, Unavailable
+from preprocess.media import open_video
+from preprocess.sources import ytdlp
+from preprocess.sources.fetched import Extent
+from tests.preprocess.conftest import numbered_frames, write_video
+
+
+@pytest.fixture
+def clip():
+    return Clip(youtube_id="-abc_defGHI", time_start=4, time_end=6, split="train", label="yoga", line=2)
+
+
+@pytest.fixture
+def fetch(clip, video_server, tmp_path):
+    folder = tmp_path / "private"
+    folder.mkdir()
+    config = DownloadConfig(out=tmp_path, url_template=video_server.template)
+    return lambda **options: ytdlp.fetch(clip, folder, config=config, **{"sections": True, **options})
+
+
+@pytest.fixture
+def video(video_server, clip):
+    return write_video(video_server.folder / f"{clip.youtube_id}.mp4", numbered_frames(200), gop=25)
+
+
+def times_of(fetched):
+    with open_video(fetched.path) as opened:
+        return [float(time_s) for time_s, _ in opened.frames(absolute=True)]
+
+
+def test_small_video_comes_whole(video, fetch):
+    fetched = fetch()
+    assert fetched.extent is Extent.WHOLE
+    assert fetched.path.read_bytes() == video.read_bytes()
+
+
+def test_only_the_wanted_seconds_of_a_large_video(video, fetch, monkeypatch):
+    monkeypatch.setattr(ytdlp, "SECTION_MIN_BYTES", 0)
+    fetched = fetch()
+    assert fetched.extent is Extent.SECTION
+    times = times_of(fetched)
+    assert 3 <= times[0] <= 4  # from a key frame at or before second 4
+    assert 6 <= times[-1] < 8  # not to the end of 8 s
+    assert fetched.path.stat().st_size < video.stat().st_size
+
+
+def test_server_that_cannot_seek_gives_the_whole_video(video, fetch, video_server, monkeypatch):
+    monkeypatch.setattr(ytdlp, "SECTION_MIN_BYTES", 0)
+    video_server.ranges = False
+    assert fetch().extent is Extent.WHOLE
+
+
+def test_failed_section_falls_back_to_the_whole_video(video, fetch, video_server, monkeypatch):
+    monkeypatch.setattr(ytdlp, "SECTION_MIN_BYTES", 0)
+    # ffmpeg meets something it cannot copy into mp4; the whole download does not mind
+    monkeypatch.setattr(ytdlp, "_section_arguments", lambda config: ["-no_such_option"])
+    assert fetch().extent is Extent.WHOLE
+
+
+def test_sections_can_be_refused_by_the_caller(video, fetch, monkeypatch):
+    monkeypatch.setattr(ytdlp, "SECTION_MIN_BYTES", 0)
+    assert fetch(sections=False).extent is Extent.WHOLE
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (404, Unavailable),
+        (410, Unavailable),
+        (403, TemporarilyUnavailable),
+        (429, TemporarilyUnavailable),
+        (503, TemporarilyUnavailable),
+    ],
+)
+def test_status_decides_the_outcome(video, fetch, video_server, status, error):
+    video_server.faults[video.name] = status
+    with pytest.raises(error, match=f"HTTP Error {status}"):
+        fetch()
+
+
+def test_web_page_fails(fetch, video_server, clip):
+    (video_server.folder / f"{clip.youtube_id}.mp4").write_bytes(b"<html><body>Not here</body></html>")
+    with pytest.raises(BadMedia, match="Unsupported URL"):
+        fetch()
+
+
+def test_no_server_fails(fetch, clip, tmp_path):
+    config = DownloadConfig(out=tmp_path, url_template="http://127.0.0.1:9/{youtube_id}.mp4")
+    with pytest.raises(TemporarilyUnavailable, match="refused"):
+        ytdlp.fetch(clip, tmp_path / "private", config=config, sections=True)
+
+
+@pytest.mark.parametrize(
+    ("message", "error"),
+    [
+        ("[youtube] x: Video unavailable. This content isn't available, try again later.", TemporarilyUnavailable),
+        ("[youtube] x: Sign in to confirm you\u2019re not a bot. Use --cookies", TemporarilyUnavailable),
+        ("[youtube] x: Video unavailable", Unavailable),
+        ("[youtube] x: Private video. Sign in if you've been granted access", Unavailable),
+        ("[youtube] x: Video unavailable. This video has been removed by the uploader", Unavailable),
+        ("[youtube] x: The uploader has not made this video available in your country", Unavailable),
+        ("[youtube] x: Sign in to confirm your age. This video may be inappropriate", Unavailable),
+        ("[youtube] x: This video is no longer available because the YouTube account has been terminated", Unavailable),
+        ("unable to download video data: HTTP Error 403: Forbidden", TemporarilyUnavailable),
+        ("Unable to download webpage: The read operation timed out", TemporarilyUnavailable),
+        ("something nobody has seen yet", TemporarilyUnavailable),
+    ],
+)
+def test_messages_of_youtube(message, error):
+    assert type(ytdlp.classified(Exception(f"ERROR: {message}"))) is error
+
+
+def test_unknown_message_is_kept_raw():
+    assert "nobody has seen yet" in str(ytdlp.classified(Exception("something nobody has seen yet")))
+
+
+def test_options_leave_no_door_open(tmp_path):
+    options = ytdlp.options_of(tmp_path, config=DownloadConfig(out=tmp_path), ranges=None)
+    assert options["allowed_extractors"] == ["youtube"]
+    assert options["noplaylist"]
+    assert not options["skip_unavailable_fragments"]
+    assert not {"exec", "postprocessors", "netrc_cmd", "external_downloader", "writelink", "cookiesfrombrowser"} & set(
+        options
+    )
+
+
+def test_plugins_are_off():
+    import os
+
+    assert os.environ["YTDLP_NO_PLUGINS"]

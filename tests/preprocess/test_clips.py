@@ -1,0 +1,54 @@
+import pytest
+
+from preprocess.annotations import Clip
+from preprocess.clips import find_clips
+from preprocess.errors import InvalidInput
+from preprocess.outcomes import ManifestEntry, Outcome, append_manifest
+from tests.preprocess.conftest import numbered_frames, write_video
+
+
+def test_manifest_gives_its_done_clips_by_key(tmp_path):
+    for identifier, outcome in (("b" * 11, Outcome.DONE), ("a" * 11, Outcome.DONE), ("c" * 11, Outcome.BAD_MEDIA)):
+        clip = Clip(youtube_id=identifier, time_start=2, time_end=5, split="val", label="yoga", line=2)
+        append_manifest(tmp_path, ManifestEntry.of_clip(clip, outcome, path=f"val/yoga/{clip.key}.mp4", duration_s=3.0))
+    clips = find_clips(tmp_path)
+    assert [clip.key for clip in clips] == ["a" * 11 + "_000002_000005", "b" * 11 + "_000002_000005"]
+    assert (clips[0].split, clips[0].label, clips[0].time_start, clips[0].time_end) == ("val", "yoga", 2, 5)
+
+
+@pytest.mark.parametrize(
+    ("folder", "split", "label"),
+    [
+        ("train/using segway", "train", "using segway"),
+        ("validate/using_segway", "val", "using segway"),
+        ("Test/yoga", "test", "yoga"),
+    ],
+)
+def test_any_tree_of_split_and_class(tmp_path, folder, split, label):
+    (tmp_path / folder).mkdir(parents=True)
+    write_video(tmp_path / folder / "v_x.mp4", numbered_frames(50))
+    (clip,) = find_clips(tmp_path)
+    assert (clip.key, clip.split, clip.label, clip.path) == ("v_x", split, label, f"{folder}/v_x.mp4")
+    assert (clip.duration_s, clip.height, clip.width) == (pytest.approx(2, abs=0.1), 48, 64)
+
+
+def test_broken_file_stays_in_the_plan(tmp_path):
+    (tmp_path / "train" / "yoga").mkdir(parents=True)
+    (tmp_path / "train" / "yoga" / "x.mp4").write_bytes(b"no video")
+    (tmp_path / "train" / "yoga" / "notes.txt").write_bytes(b"no video either")
+    assert [clip.key for clip in find_clips(tmp_path)] == ["x"]
+
+
+def test_same_name_twice_fails(tmp_path):
+    for label in ("a", "b"):
+        (tmp_path / "train" / label).mkdir(parents=True)
+        (tmp_path / "train" / label / "x.mp4").write_bytes(b"")
+    with pytest.raises(InvalidInput, match=r"two clips are called x: train/a/x\.mp4 and train/b/x\.mp4"):
+        find_clips(tmp_path)
+
+
+def test_nothing_there_fails(tmp_path):
+    with pytest.raises(InvalidInput, match="holds no finished clips"):
+        find_clips(tmp_path)
+    with pytest.raises(InvalidInput, match="does not exist; `preprocess download` makes one"):
+        find_clips(tmp_path / "none")

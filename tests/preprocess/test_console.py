@@ -1,0 +1,25 @@
+import click
+import pytest
+from click.testing import CliRunner
+
+from preprocess.console import CommandGroup, printable
+from preprocess.errors import BadMedia, EnvironmentProblem, InvalidInput
+
+
+@pytest.mark.parametrize(("error", "status"), [(BadMedia, 1), (InvalidInput, 2), (EnvironmentProblem, 3)])
+def test_error_becomes_a_line_and_a_status(error, status):
+    @click.group(cls=CommandGroup)
+    def main() -> None:
+        pass
+
+    @main.command()
+    def fail() -> None:
+        raise error("the value 7 is wrong\x1b[2J; use 8")
+
+    result = CliRunner().invoke(main, ["fail"])
+    assert result.exit_code == status
+    assert result.output == "Error: the value 7 is wrong\\x1b[2J; use 8\n"
+
+
+def test_printable_leaves_text_alone():
+    assert printable("Zumba \u00e9t\u00e9\nline") == "Zumba \u00e9t\u00e9\nline"

@@ -1,0 +1,167 @@
+import csv
+
+import numpy as np
+import pytest
+
+from preprocess.annotations import read_kinetics
+from preprocess.config import DownloadConfig, WorkerConfig
+from preprocess.download import download
+from preprocess.errors import InvalidInput
+from preprocess.media import read_clip
+from preprocess.outcomes import MANIFEST_NAME, read_manifest
+from preprocess.sources import ytdlp
+from tests.preprocess.conftest import frame_numbers, numbered_frames, write_video
+
+GOOD, SHORT, BROKEN, GONE, BUSY = "good_abcdef", "short_abcde", "broken_abcd", "gone_abcdef", "-busy_abcde"
+
+
+@pytest.fixture
+def listed(video_server, write_list):
+    write_video(video_server.folder / f"{GOOD}.mp4", numbered_frames(150))
+    write_video(video_server.folder / f"{SHORT}.mp4", numbered_frames(50))
+    (video_server.folder / f"{BROKEN}.mp4").write_bytes(b"\x00" * 5000)
+    write_video(video_server.folder / f"{BUSY}.mp4", numbered_frames(150))
+    video_server.faults[f"{BUSY}.mp4"] = 503
+    rows = [("playing guitar", identifier, 1, 4, "train") for identifier in (GOOD, SHORT, BROKEN, GONE, BUSY)]
+    return read_kinetics(write_list(*rows, ("yoga", "bad id", 1, 4, "train")))
+
+
+@pytest.fixture
+def run(listed, video_server, tmp_path):
+    def call(**options):
+        source = (
+            {"source_dir": options["source_dir"]}
+            if "source_dir" in options
+            else {"url_template": video_server.template}
+        )
+        config = DownloadConfig(out=tmp_path / "clips", retry=options.get("retry", frozenset()), **source)
+        workers = WorkerConfig(workers=options.get("workers", 0))
+        return download(list(listed.clips), config=config, workers=workers, refused=listed.refused)
+
+    return call
+
+
+def outcomes(folder):
+    return {entry.youtube_id: entry.outcome.value for entry in read_manifest(folder).values()}
+
+
+def test_every_clip_ends_in_one_outcome(run, tmp_path):
+    report = run()
+    assert outcomes(tmp_path / "clips") == {
+        GOOD: "done",
+        SHORT: "bad_media",
+        BROKEN: "bad_media",
+        GONE: "unavailable",
+        BUSY: "temporary",
+    }
+    assert report.outcomes == {"done": 1, "unavailable": 1, "bad_media": 2, "temporary": 1}
+    assert (report.fetched, report.missing) == (1, 5)
+
+
+def test_clip_is_the_wanted_seconds(run, tmp_path):
+    run()
+    (path,) = (tmp_path / "clips").rglob("*.mp4")
+    assert path.relative_to(tmp_path / "clips").parts == ("train", "playing_guitar", f"{GOOD}_000001_000004.mp4")
+    assert frame_numbers(read_clip(path, short_side=48)) == list(range(25, 100))
+
+
+def test_manifest_line_tells_what_was_decoded(run, tmp_path):
+    import hashlib
+
+    run()
+    entry = read_manifest(tmp_path / "clips")[f"{GOOD}_000001_000004"]
+    content = (tmp_path / "clips" / entry.path).read_bytes()
+    assert (entry.frame_count, entry.duration_s, entry.fps, entry.width, entry.height) == (75, 3.0, 25.0, 64, 48)
+    assert (entry.sha256, entry.bytes) == (hashlib.sha256(content).hexdigest(), len(content))
+
+
+def test_missing_says_why(run, tmp_path):
+    run()
+    rows = {row["youtube_id"]: row for row in csv.DictReader((tmp_path / "clips" / "missing.csv").open())}
+    assert rows[SHORT]["reason"] == "holds 1.00 of the 3 wanted seconds (25 frames)"
+    assert "not a video file" in rows[BROKEN]["reason"]
+    assert "HTTP Error 404" in rows[GONE]["reason"]
+    assert (rows[""]["status"], rows[""]["line"]) == ("refused", "7")
+
+
+def test_nothing_half_written_is_left(run, tmp_path):
+    run()
+    names = {path.name for path in (tmp_path / "clips").rglob("*") if path.is_file()}
+    assert names == {".lock", MANIFEST_NAME, "missing.csv", f"{GOOD}_000001_000004.mp4"}
+
+
+def test_second_run_tries_only_what_may_have_changed(run, video_server, tmp_path):
+    run()
+    video_server.requests.clear()
+    video_server.faults.clear()
+    report = run()
+    assert {name for _, name, _ in video_server.requests} == {f"{BUSY}.mp4"}
+    assert (report.fetched, report.outcomes["done"]) == (1, 2)
+
+
+def test_retry_tries_the_named_outcomes_again(run, video_server):
+    run()
+    video_server.requests.clear()
+    run(retry=frozenset({"unavailable"}))
+    assert {name for _, name, _ in video_server.requests} == {f"{GONE}.mp4", f"{BUSY}.mp4"}
+
+
+def test_another_source_is_asked_for_what_the_first_did_not_have(run, tmp_path):
+    run()
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    write_video(folder / f"{GONE}.mp4", numbered_frames(120))
+    assert run(source_dir=folder).outcomes["done"] == 2
+
+
+def test_resume_trusts_the_manifest_and_not_the_file(run, tmp_path):
+    run()
+    manifest = tmp_path / "clips" / MANIFEST_NAME
+    (path,) = (tmp_path / "clips").rglob("*.mp4")
+    content = path.read_bytes()
+    path.write_bytes(content[:100])  # what a kill between rename and manifest line could never leave, and a crash might
+    manifest.write_text("".join(line for line in manifest.open() if GOOD not in line))
+    run()
+    assert path.read_bytes() == content
+
+
+def test_finished_clips_are_taken_as_they_are(run, tmp_path):
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    clip = write_video(folder / f"{GOOD}_000001_000004.mp4", numbered_frames(75))
+    run(source_dir=folder)
+    (made,) = (tmp_path / "clips").rglob("*.mp4")
+    assert made.read_bytes() == clip.read_bytes()
+
+
+def test_sections_give_the_same_frames_as_the_whole_video(run, tmp_path, monkeypatch, video_server):
+    run()
+    (path,) = (tmp_path / "clips").rglob("*.mp4")
+    from_whole = read_clip(path)
+    monkeypatch.setattr(ytdlp, "SECTION_MIN_BYTES", 0)
+    (tmp_path / "clips" / MANIFEST_NAME).unlink()
+    video_server.requests.clear()
+    run()
+    methods = [method for method, name, _ in video_server.requests if name.startswith(GOOD)]
+    assert "HEAD" in methods  # can it seek?
+    assert methods.count("GET") >= 2  # yt-dlp looked, ffmpeg fetched
+    assert np.array_equal(read_clip(path), from_whole)
+
+
+@pytest.mark.ray
+def test_workers_do_the_same(run, tmp_path):
+    assert run(workers=2).outcomes == {"done": 1, "unavailable": 1, "bad_media": 2, "temporary": 1}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"url_template": "http://host/video.mp4"}, "lacks {youtube_id}"),
+        ({"url_template": "file:///etc/{youtube_id}"}, "must start with http"),
+        ({"min_share": 0.0}, "min_share must be above 0"),
+        ({"retry": frozenset({"done"})}, "retry knows unavailable and bad_media"),
+    ],
+)
+def test_config_fails(tmp_path, options, message):
+    with pytest.raises(InvalidInput, match=message):
+        DownloadConfig(out=tmp_path, **options)

@@ -1,0 +1,77 @@
+import cv2
+import numpy as np
+import pytest
+
+from preprocess import extract as extract_module
+from preprocess.config import FlowConfig
+from preprocess.errors import BadMedia
+from preprocess.extract import encode_flow, encode_frame, extract
+from preprocess.flow import quantise, tvl1
+from preprocess.media import read_clip, to_gray
+from tests.preprocess.conftest import clip_file, numbered_frames, textured_frames, write_video
+
+CONFIG = FlowConfig(short_side=48, rgb_quality=100, flow_quality=100)
+
+
+@pytest.fixture
+def clip(tmp_path):
+    return clip_file(write_video(tmp_path / "x.mp4", textured_frames(6)), folder=tmp_path)
+
+
+def run(clip, folder, **options):
+    return extract(clip, folder, label=3, config=CONFIG, backend="opencv", **options)
+
+
+def test_frames_and_flow_are_those_of_the_clip(clip, tmp_path):
+    encoded, _ = run(clip, tmp_path)
+    frames = read_clip(tmp_path / "x.mp4", short_side=48)
+    assert (len(encoded.rgb), len(encoded.flow)) == (len(frames), len(frames) - 1)
+    shown = cv2.imdecode(np.frombuffer(encoded.rgb[2], np.uint8), cv2.IMREAD_COLOR_RGB)
+    assert np.abs(shown.astype(int) - frames[2]).mean() < 1.5
+    expected = quantise(tvl1(to_gray(frames), backend="opencv"))[2].reshape(96, 64)
+    codes = cv2.imdecode(np.frombuffer(encoded.flow[2], np.uint8), cv2.IMREAD_UNCHANGED)
+    assert codes.shape == (96, 64)
+    assert np.abs(codes.astype(int) - expected).max() <= 2
+
+
+def test_motion_to_the_right_stands_in_the_upper_half(clip, tmp_path):
+    encoded, _ = run(clip, tmp_path)
+    codes = cv2.imdecode(np.frombuffer(encoded.flow[2], np.uint8), cv2.IMREAD_UNCHANGED)
+    assert np.median(codes[:48]) == 134  # 1 px is 6.35 codes above 128
+    assert np.median(codes[48:]) == 128
+
+
+def test_row_values(clip, tmp_path):
+    encoded, _ = run(clip, tmp_path)
+    assert (encoded.key, encoded.label, encoded.height, encoded.width) == ("x", 3, 48, 64)
+    assert (encoded.time_start, encoded.time_end) == (0.0, 1.0)
+
+
+def test_stage_seconds_count_pairs_and_bytes(clip, tmp_path):
+    encoded, seconds = run(clip, tmp_path, max_frames=4)
+    assert (seconds.pairs, seconds.bytes) == (3, encoded.nbytes)
+    assert min(seconds.decode, seconds.flow, seconds.encode) > 0
+
+
+def test_frame_is_baseline_420_jpeg():
+    content = encode_frame(textured_frames(1)[0], quality=95)
+    assert b"\xff\xc0" in content  # baseline, which every hardware decoder takes
+    header = content.index(b"\xff\xc0")
+    assert content[header + 11] == 0x22  # luma sampled 2 x 2, so chroma is halved both ways
+
+
+def test_flow_is_gray_jpeg():
+    content = encode_flow(np.full((2, 48, 64), 128, np.uint8), quality=95)
+    assert content[content.index(b"\xff\xc0") + 9] == 1  # one component
+
+
+def test_too_long_clip_fails(clip, tmp_path, monkeypatch):
+    monkeypatch.setattr(extract_module, "MAX_SECONDS", 0.1)
+    with pytest.raises(BadMedia, match="longer than 0.1 s; trim it first"):
+        run(clip, tmp_path)
+
+
+def test_single_frame_fails(tmp_path):
+    clip = clip_file(write_video(tmp_path / "one.mp4", numbered_frames(1)), folder=tmp_path)
+    with pytest.raises(BadMedia, match="at least 2"):
+        run(clip, tmp_path)

@@ -1,0 +1,222 @@
+from fractions import Fraction
+
+import cv2
+import numpy as np
+import pytest
+
+from preprocess.errors import BadMedia
+from preprocess.media import inspect, probe, read_clip, resized_size, to_gray
+from tests.preprocess.conftest import frame_numbers, numbered_frames, textured_frames, write_video
+
+
+def test_inspect_counts_by_decoding(tmp_path):
+    info = inspect(write_video(tmp_path / "a.mp4", numbered_frames(30), fps=Fraction(30)))
+    assert (info.frame_count, info.width, info.height, info.codec) == (30, 64, 48, "h264")
+    assert info.duration_s == pytest.approx(1.0)
+    assert info.fps == pytest.approx(30)
+
+
+def test_same_rate_gives_every_frame(tmp_path):
+    frames = read_clip(write_video(tmp_path / "a.mp4", numbered_frames(25)), short_side=48)
+    assert frames.shape == (25, 48, 64, 3)
+    assert frame_numbers(frames) == list(range(25))
+
+
+def test_faster_video_is_thinned_by_time(tmp_path):
+    frames = read_clip(write_video(tmp_path / "a.mp4", numbered_frames(60), fps=Fraction(50)), short_side=48)
+    assert frame_numbers(frames) == list(range(0, 60, 2))
+
+
+def test_slower_video_repeats_frames(tmp_path):
+    frames = read_clip(write_video(tmp_path / "a.mp4", numbered_frames(10), fps=Fraction(10)), short_side=48)
+    # frame k is the last one with pts <= k / 25
+    assert frame_numbers(frames) == [int(k / 25 * 10) for k in range(25)]
+
+
+def test_variable_rate_goes_by_presentation_time(tmp_path):
+    times = [0, 0.04, 0.08, 0.5, 0.54, 1.0]
+    frames = read_clip(write_video(tmp_path / "a.mp4", numbered_frames(6), times_s=times), short_side=48)
+    expected = [max(i for i, t in enumerate(times) if t <= k / 25 + 1e-9) for k in range(26)]
+    assert frame_numbers(frames)[:26] == expected
+
+
+def test_times_are_relative_to_the_first_frame(tmp_path):
+    times = [5 + k / 25 for k in range(10)]
+    path = write_video(tmp_path / "a.mkv", numbered_frames(10), times_s=times, container="matroska")
+    assert frame_numbers(read_clip(path, short_side=48)) == list(range(10))
+
+
+def test_max_frames_stops_early(tmp_path):
+    assert len(read_clip(write_video(tmp_path / "a.mp4", numbered_frames(25)), short_side=48, max_frames=7)) == 7
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "expected"),
+    [
+        (256, 340, (256, 340)),
+        (360, 640, (256, 455)),
+        (640, 360, (455, 256)),
+        (100, 100, (256, 256)),
+        (240, 426, (256, 454)),
+    ],
+)
+def test_resized_size(height, width, expected):
+    assert resized_size(height, width, 256) == expected
+
+
+@pytest.mark.parametrize("rotation", [90, 180, -90])
+def test_rotation_metadata_turns_the_frames(tmp_path, rotation):
+    frames = textured_frames(4)
+    turned = read_clip(write_video(tmp_path / "a.mp4", frames, rotation=rotation), short_side=48)
+    expected = np.rot90(frames, rotation // 90, axes=(1, 2))  # metadata counts counter-clockwise
+    assert turned.shape == expected.shape
+    assert np.abs(turned.astype(int) - expected).mean() < 4  # coding noise; unturned it is above 40
+
+
+def test_gray_is_bt601_luma():
+    red_green_blue = np.array([[[[255, 0, 0], [0, 255, 0], [0, 0, 255]]]], np.uint8)
+    assert to_gray(red_green_blue).tolist() == [[[76, 150, 29]]]
+
+
+def test_probe_reads_the_header(tmp_path):
+    assert probe(write_video(tmp_path / "a.mp4", numbered_frames(25))) == (pytest.approx(1.0, abs=0.05), 48, 64)
+
+
+@pytest.fixture
+def whole(tmp_path):
+    return write_video(tmp_path / "whole.mp4", textured_frames(50, height=96, width=128), gop=5)
+
+
+def test_truncated_file_fails(whole, tmp_path):
+    cut = tmp_path / "cut.mkv"
+    source = write_video(tmp_path / "a.mp4", textured_frames(50, height=96, width=128))
+    content = source.read_bytes()
+    cut.write_bytes(content[: len(content) * 6 // 10])
+    with pytest.raises(BadMedia, match=r"cut\.mkv: (damaged after|not a video file)"):
+        inspect(cut)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "empty file"),
+        (b"\x00" * 5000, "not a video file"),
+        (b"<html><body>error</body></html>", "not a video file"),
+        (b"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nsecret.mp4\n#EXT-X-ENDLIST\n", "not a video file"),
+        (b"ffconcat version 1.0\nfile secret.mp4\n", "not a video file"),
+        (b'<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011"></MPD>', "not a video file"),
+    ],
+)
+def test_no_video_fails(tmp_path, content, message):
+    write_video(tmp_path / "secret.mp4", numbered_frames(10))
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(content)
+    with pytest.raises(BadMedia, match=f"clip.mp4: {message}"):
+        inspect(path)
+
+
+def test_audio_only_fails(tmp_path):
+    import av
+
+    path = tmp_path / "sound.mp4"
+    with av.open(path, "w") as output:
+        sound = output.add_stream("aac", rate=44100)
+        frame = av.AudioFrame.from_ndarray(np.zeros((2, 1024), np.float32), format="fltp", layout="stereo")
+        frame.sample_rate = 44100
+        output.mux(sound.encode(frame))
+        output.mux(sound.encode(None))
+    with pytest.raises(BadMedia, match="no video stream"):
+        inspect(path)
+
+
+def test_single_frame_fails(tmp_path):
+    path = write_video(tmp_path / "one.mp4", numbered_frames(1))
+    with pytest.raises(BadMedia, match="1 frames decoded, at least 2"):
+        inspect(path)
+
+
+def test_link_and_folder_fail(whole, tmp_path):
+    (tmp_path / "link.mp4").symlink_to(whole)
+    with pytest.raises(BadMedia, match="not a regular file"):
+        inspect(tmp_path / "link.mp4")
+    with pytest.raises(BadMedia, match="not a regular file"):
+        inspect(tmp_path)
+
+
+def test_too_large_and_too_small_fail(tmp_path):
+    with pytest.raises(BadMedia, match="4112x4096 pixels a frame, at most"):
+        inspect(write_video(tmp_path / "big.mp4", np.zeros((1, 4096, 4112, 3), np.uint8)))
+    with pytest.raises(BadMedia, match="8x8 pixels a frame, at least 16"):
+        inspect(write_video(tmp_path / "small.mp4", np.zeros((2, 8, 8, 3), np.uint8)))
+
+
+# --- real files ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "frames"),
+    [
+        ("ucf101/v_ApplyEyeMakeup_g01_c01.avi", 164),  # B-frames in AVI, which stores no presentation times
+        ("hmdb51/RATRACE_wave_f_nm_np1_fr_goo_37.avi", 72),  # and metadata that is not UTF-8
+        ("kinetics/flipping_a_pancake.mkv", 310),
+        ("derived/R6ll_vp9_opus.webm", 150),
+        ("derived/SOX5_mpeg2_interlaced.ts", 75),
+        ("derived/WUzg_vfr_gap.mp4", 118),
+        ("codec/tc_av1_video.mkv", 125),
+        ("codec/exo_sample_h262_mpeg_audio.ps", 3),
+        ("broken_crafted/really_mkv_named.mp4", 310),
+    ],
+)
+def test_real_files_decode_whole(shared_data, name, frames):
+    assert inspect(shared_data / name).frame_count == frames
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "broken/decord_corrupted.mp4",
+        "broken/exo_clearkey_encrypted.mp4",
+        "broken/exo_vp9_invalid-bitstream.webm",
+        "broken/mpy_result_0bytes.webm",
+        "broken_crafted/audio_only.mp4",
+        "broken_crafted/header_only_32b.mp4",
+        "broken_crafted/html_error_page.mp4",
+        "broken_crafted/no_moov.mp4",
+        "broken_crafted/random_bytes.mp4",
+        "broken_crafted/raw_h264_no_container.h264",
+        "broken_crafted/truncated_50pct_moov_front.mp4",
+        "broken_crafted/zero_bytes.mp4",
+        "broken_crafted/zero_frames.mp4",
+    ],
+)
+def test_real_broken_files_fail_by_name(shared_data, name):
+    with pytest.raises(BadMedia, match=name.split("/")[1]):
+        inspect(shared_data / name)
+
+
+@pytest.mark.parametrize("name", ["decord_video_0.mov", "decord_video_90.mov", "decord_video_270.mov"])
+def test_real_rotation_is_the_one_that_opencv_applies(shared_data, name):
+    ours = read_clip(shared_data / "codec" / name, short_side=320)
+    capture = cv2.VideoCapture(str(shared_data / "codec" / name))
+    theirs = cv2.cvtColor(capture.read()[1], cv2.COLOR_BGR2RGB)
+    capture.release()
+    assert ours[0].shape == theirs.shape
+    assert np.abs(ours[0].astype(int) - theirs).mean() < 2
+
+
+def test_real_rotation_agrees_with_the_unrotated_copy(shared_data):
+    turned = read_clip(shared_data / "derived" / "SOX5_rotate90.mp4", max_frames=3)
+    plain = read_clip(shared_data / "kinetics" / "SOX5yA1l24A.mp4", max_frames=3)
+    assert np.array_equal(np.rot90(plain, 1, axes=(1, 2)), turned)
+
+
+def test_real_variable_rate_is_resampled_by_time(shared_data):
+    # 41 frames are missing from 2 s on: there the picture stands still, and what comes after is on time
+    gap = read_clip(shared_data / "derived" / "WUzg_vfr_gap.mp4")
+    assert len(gap) == pytest.approx(6.0 * 25, abs=1)
+    plain = read_clip(shared_data / "kinetics" / "WUzgd7C1pWA.mp4", max_frames=len(gap)).astype(int)
+    difference = np.abs(gap.astype(int) - plain).mean(axis=(1, 2, 3))
+    late = difference[100:]
+    assert np.median(late) < 4
+    still = np.abs(np.diff(gap.astype(int), axis=0)).max(axis=(1, 2, 3)) == 0
+    assert still[52:80].all()

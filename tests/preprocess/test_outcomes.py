@@ -1,0 +1,91 @@
+import csv
+
+import pytest
+
+from preprocess.annotations import Clip, RefusedRow
+from preprocess.errors import BadMedia, InvalidInput, TemporarilyUnavailable, Unavailable, WorkerDied
+from preprocess.outcomes import (
+    MANIFEST_NAME,
+    ManifestEntry,
+    Outcome,
+    append_manifest,
+    count_outcomes,
+    outcome_of,
+    read_manifest,
+    write_missing,
+)
+
+
+def clip(identifier: str, *, label: str | None = "yoga", line: int = 2) -> Clip:
+    return Clip(youtube_id=identifier, time_start=0, time_end=10, split="train", label=label, line=line)
+
+
+def entry(identifier: str, outcome: Outcome, reason: str = "") -> ManifestEntry:
+    return ManifestEntry.of_clip(clip(identifier), outcome, reason=reason)
+
+
+def test_manifest_round_trip(tmp_path):
+    written = entry("a" * 11, Outcome.DONE)
+    append_manifest(tmp_path, written)
+    assert read_manifest(tmp_path) == {written.key: written}
+
+
+def test_later_line_replaces_an_earlier_one(tmp_path):
+    append_manifest(tmp_path, entry("a" * 11, Outcome.TEMPORARY, "503"))
+    append_manifest(tmp_path, entry("a" * 11, Outcome.DONE))
+    assert [e.outcome for e in read_manifest(tmp_path).values()] == [Outcome.DONE]
+
+
+def test_torn_last_line_is_left_out_and_not_glued_to_the_next(tmp_path, caplog):
+    append_manifest(tmp_path, entry("a" * 11, Outcome.DONE))
+    path = tmp_path / MANIFEST_NAME
+    path.write_bytes(path.read_bytes() + b'{"key": "bbbbbb')
+    append_manifest(tmp_path, entry("c" * 11, Outcome.DONE))
+    assert [e.youtube_id for e in read_manifest(tmp_path).values()] == ["a" * 11, "c" * 11]
+    assert "line 2 is torn" in caplog.text
+
+
+def test_missing_names_every_clip_that_is_not_done(tmp_path):
+    wanted = [clip("a" * 11, line=2), clip("b" * 11, line=3), clip("c" * 11, line=4)]
+    entries = {e.key: e for e in (entry("a" * 11, Outcome.DONE), entry("b" * 11, Outcome.UNAVAILABLE, "Private video"))}
+    refused = [RefusedRow(line=9, reason="time_end 1 is not after time_start 2", row=("x", "y"))]
+    assert write_missing(tmp_path, wanted, entries, refused) == 3
+    rows = list(csv.DictReader((tmp_path / "missing.csv").open()))
+    assert [(row["line"], row["status"]) for row in rows] == [
+        ("3", "unavailable"),
+        ("4", "not_tried"),
+        ("9", "refused"),
+    ]
+    assert rows[0]["reason"] == "Private video"
+
+
+def test_missing_is_written_when_nothing_is(tmp_path):
+    assert write_missing(tmp_path, [], {}, []) == 0
+    assert (tmp_path / "missing.csv").read_text().count("\n") == 1
+
+
+@pytest.mark.parametrize("text", ["=cmd|' /C calc'!A0", "+1", "-1", "@x"])
+def test_cells_are_no_formulas(tmp_path, text):
+    write_missing(tmp_path, [clip("a" * 11, label=text)], {}, [])
+    (row,) = csv.DictReader((tmp_path / "missing.csv").open())
+    assert row["label"] == f"'{text}"
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (Unavailable, Outcome.UNAVAILABLE),
+        (TemporarilyUnavailable, Outcome.TEMPORARY),
+        (BadMedia, Outcome.BAD_MEDIA),
+        (WorkerDied, Outcome.QUARANTINED),
+        (InvalidInput, None),
+    ],
+)
+def test_outcome_of(error, outcome):
+    assert outcome_of(error("x")) is outcome
+
+
+def test_count_outcomes_names_only_what_occurs():
+    counted = count_outcomes([entry("a" * 11, Outcome.BAD_MEDIA), entry("b" * 11, Outcome.DONE)])
+    assert counted == {"done": 1, "bad_media": 1}
+    assert list(counted) == ["done", "bad_media"]

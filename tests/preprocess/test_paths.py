@@ -1,0 +1,95 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from preprocess.errors import EnvironmentProblem, InvalidInput
+from preprocess.paths import exclusive, inside, label_folder, publish, sweep_temporaries, temporary_beside
+
+
+@pytest.mark.parametrize(
+    ("label", "folder"),
+    [
+        ("using segway", "using_segway"),
+        ("mountain climber (exercise)", "mountain_climber_(exercise)"),
+        ("massaging person's head", "massaging_person's_head"),
+        ("", "unlabelled"),
+        ("../../etc/passwd", "_.._etc_passwd"),
+        ("a\x00b\n\x1b[2J", "a_b___2J"),
+        ("...", "unlabelled"),
+        ("-rf", "rf"),
+    ],
+)
+def test_label_folder(label, folder):
+    assert label_folder(label) == folder
+
+
+def test_label_folder_is_short_enough_for_any_file_system():
+    assert len(label_folder("\u00e9" * 500).encode()) <= 80
+
+
+@pytest.mark.parametrize("relative", ["../x", "/etc/passwd", "a/../../x", "link/x"])
+def test_inside_fails(tmp_path, relative):
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "link").symlink_to(tmp_path)
+    with pytest.raises(InvalidInput, match="leads outside"):
+        inside(root, relative)
+
+
+def test_publish_replaces_whole(tmp_path):
+    path = tmp_path / "new" / "file.bin"
+    publish(path, b"old")
+    publish(path, [b"n", b"ew"])
+    assert path.read_bytes() == b"new"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_publish_keeps_the_old_file_when_the_disk_is_full(tmp_path):
+    path = tmp_path / "file.bin"
+    path.write_bytes(b"old")
+    script = (
+        "import resource, sys\nfrom pathlib import Path\nfrom preprocess.paths import publish\n"
+        "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\npublish(Path(sys.argv[1]), b'x' * 5000)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True, check=False)
+    assert "EnvironmentProblem" in run.stderr
+    assert "free space" in run.stderr
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_publish_into_a_file_fails(tmp_path):
+    (tmp_path / "a").write_bytes(b"")
+    with pytest.raises(EnvironmentProblem, match="cannot write"):
+        publish(tmp_path / "a" / "b", b"")
+
+
+def test_sweep_deletes_only_temporaries(tmp_path):
+    kept = tmp_path / "sub" / "clip.mp4"
+    publish(kept, b"x")
+    stale = temporary_beside(kept)
+    stale.write_bytes(b"half")
+    assert sweep_temporaries(tmp_path) == 1
+    assert kept.exists()
+    assert not stale.exists()
+
+
+def test_exclusive_names_the_holder(tmp_path):
+    script = (
+        "import sys\nfrom pathlib import Path\nfrom preprocess.paths import exclusive\n"
+        "with exclusive(Path(sys.argv[1])):\n    pass\n"
+    )
+    with exclusive(tmp_path):
+        run = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=False)
+    assert f"in use by process {os.getpid()}" in run.stderr
+
+
+def test_exclusive_is_free_again_afterwards(tmp_path: Path):
+    with exclusive(tmp_path):
+        pass
+    with exclusive(tmp_path):
+        pass

@@ -1,0 +1,213 @@
+import json
+import shutil
+
+import cv2
+import h5py
+import numpy as np
+import pytest
+
+from preprocess.config import FlowConfig, WorkerConfig
+from preprocess.errors import BadMedia, EnvironmentProblem, InvalidInput
+from preprocess.sharding import estimate, make_shards
+from preprocess.shards import Shard, ShardSet
+from tests.preprocess.conftest import textured_frames, write_video
+
+CONFIG = FlowConfig(short_side=48, clips_per_shard=2)
+
+
+@pytest.fixture(scope="module")
+def made_clips(tmp_path_factory):
+    """Five good clips of two sizes and one that is no video."""
+    folder = tmp_path_factory.mktemp("clips")
+    for index, (split, label) in enumerate(
+        [("train", "yoga"), ("train", "surfing"), ("train", "yoga"), ("val", "yoga"), ("val", "surfing")]
+    ):
+        (folder / split / label).mkdir(parents=True, exist_ok=True)
+        frames = textured_frames(5 + index, height=64 if index == 1 else 48, width=48 if index == 1 else 64, seed=index)
+        write_video(folder / split / label / f"clip_{index}.mp4", frames)
+    (folder / "train" / "yoga" / "broken.mp4").write_bytes(b"\x00" * 3000)
+    return folder
+
+
+@pytest.fixture
+def clips(made_clips, tmp_path):
+    return shutil.copytree(made_clips, tmp_path / "clips")
+
+
+def run(clips, out, *, config=CONFIG, workers=0, **options):
+    return make_shards(clips, out, config=config, workers=WorkerConfig(workers=workers), **options)
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != ".lock"}
+
+
+@pytest.fixture
+def shards(clips, tmp_path):
+    run(clips, tmp_path / "shards")
+    return tmp_path / "shards"
+
+
+def test_report_and_files(clips, tmp_path):
+    report = run(clips, tmp_path / "shards")
+    assert (report.clips, report.shards, report.made) == (5, 3, 3)
+    assert list(report.failed) == ["broken"]
+    assert "not a video file" in report.failed["broken"]
+    assert report.seconds.pairs == sum(range(4, 9))
+    names = ["index.json", "plan.json", "train-00000-of-00002.h5", "train-00001-of-00002.h5", "val-00000-of-00001.h5"]
+    assert sorted(contents(tmp_path / "shards")) == names
+
+
+def test_read_by_plain_h5py_and_cv2(shards, clips):
+    """The contract, without a line of our reader."""
+    index = json.loads((shards / "index.json").read_text())
+    assert (index["format"], index["version"], index["labels"]) == ("kineflow-shard", 1, ["surfing", "yoga"])
+    seen = {}
+    for info in index["shards"]:
+        with h5py.File(shards / info["name"], "r") as file:
+            assert (file.attrs["fps_num"], file.attrs["fps_den"], file.attrs["short_side"]) == (25, 1, 48)
+            assert (file.attrs["flow_scale"], file.attrs["flow_zero"], file.attrs["flow_bound"]) == (127 / 20, 128, 20)
+            assert json.loads(file.attrs["tvl1"])["lambda_"] == 0.15
+            assert file.attrs["complete"]
+            assert len(file["clips/key"]) == info["clips"]
+            for row in range(info["clips"]):
+                column = {name: file[f"clips/{name}"][row] for name in file["clips"]}
+                decoded = {}
+                for stream in ("rgb", "flow"):
+                    data, offset = file[f"{stream}/data"], file[f"{stream}/offset"][()]
+                    first, count = column[f"{stream}_first"], column[f"{stream}_count"]
+                    jpegs = [data[offset[i] : offset[i + 1]] for i in range(first, first + count)]
+                    decoded[stream] = np.stack([cv2.imdecode(jpeg, cv2.IMREAD_UNCHANGED) for jpeg in jpegs])
+                seen[column["key"].decode()] = column["label"], decoded
+                height, width = column["height"], column["width"]
+                assert decoded["rgb"].shape == (column["rgb_count"], height, width, 3)
+                assert decoded["flow"].shape == (column["rgb_count"] - 1, 2 * height, width)
+    assert {key: label for key, (label, _) in seen.items()} == {
+        "clip_0": 1,
+        "clip_1": 0,
+        "clip_2": 1,
+        "clip_3": 1,
+        "clip_4": 0,
+    }
+    _, decoded = seen["clip_0"]
+    assert len(decoded["rgb"]) == 5
+    assert np.median(decoded["flow"][:, :48]) == pytest.approx(134, abs=1)  # 1 px to the right
+
+
+def test_same_clips_same_bytes(clips, shards, tmp_path):
+    run(clips, tmp_path / "again")
+    assert contents(tmp_path / "again") == contents(shards)
+
+
+@pytest.mark.ray
+def test_workers_make_the_same_bytes_and_report_every_clip(clips, shards, tmp_path):
+    ticks = []
+    run(clips, tmp_path / "again", workers=2, on_progress=ticks.append)
+    assert contents(tmp_path / "again") == contents(shards)
+    assert ticks == [6] * 6
+
+
+def test_second_run_makes_nothing(clips, shards):
+    before = contents(shards)
+    report = run(clips, shards)
+    assert (report.made, report.clips, list(report.failed)) == (0, 5, ["broken"])
+    assert contents(shards) == before
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "flipped"])
+def test_damaged_shard_is_made_again_alone(clips, shards, damage, caplog):
+    before = contents(shards)
+    path = shards / "train-00001-of-00002.h5"
+    if damage == "missing":
+        path.unlink()
+    elif damage == "truncated":
+        path.write_bytes(before[path.name][:1000])
+    else:
+        content = bytearray(before[path.name])
+        content[len(content) * 3 // 4] ^= 1
+        path.write_bytes(content)
+    assert run(clips, shards).made == 1
+    assert contents(shards) == before
+    assert damage == "missing" or "made again" in caplog.text
+
+
+def test_index_is_written_last(clips, shards, monkeypatch, tmp_path):
+    from preprocess import sharding
+
+    made = []
+    real = sharding.write_shard
+
+    def failing(path, *arguments):
+        if len(made) == 1:
+            raise EnvironmentProblem("disk full")
+        made.append(path)
+        return real(path, *arguments)
+
+    monkeypatch.setattr(sharding, "write_shard", failing)
+    with pytest.raises(EnvironmentProblem, match="disk full"):
+        run(clips, tmp_path / "again")
+    assert not (tmp_path / "again" / "index.json").exists()
+    monkeypatch.undo()
+    assert run(clips, tmp_path / "again").made == 2
+    assert contents(tmp_path / "again") == contents(shards)
+
+
+def test_another_plan_is_refused_and_told(clips, shards):
+    with pytest.raises(InvalidInput, match=r"short_side was 48, is 64\).*--replan"):
+        run(clips, shards, config=FlowConfig(short_side=64, clips_per_shard=2))
+
+
+def test_replan_drops_the_old_shards(clips, shards):
+    run(clips, shards, config=FlowConfig(short_side=48), replan=True)
+    assert sorted(contents(shards)) == ["index.json", "plan.json", "train-00000-of-00001.h5", "val-00000-of-00001.h5"]
+    assert len(ShardSet(shards, "train")) == 3
+
+
+def test_given_labels(clips, tmp_path):
+    run(clips, tmp_path / "shards", labels=["yoga", "juggling", "surfing"])
+    assert ShardSet(tmp_path / "shards", "val").clips.label.tolist() == [0, 2]
+
+
+def test_failures_stay_with_the_shard(shards):
+    assert list(Shard(shards / "train-00000-of-00002.h5").attributes.failed) == ["broken"]
+
+
+def test_full_disk_is_seen_before_the_start(clips, tmp_path, monkeypatch):
+    monkeypatch.setattr("preprocess.sharding._free_bytes", lambda folder: 1000)
+    with pytest.raises(EnvironmentProblem, match=r"0\.0 GB free; the 3 shards to make are planned at"):
+        run(clips, tmp_path / "shards")
+
+
+def test_folder_that_cannot_be_made_fails(clips, tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(EnvironmentProblem, match="cannot make the folder"):
+        run(clips, tmp_path / "file" / "shards")
+
+
+def test_estimate_counts_and_measures_and_writes_nothing(clips, tmp_path):
+    found = estimate(
+        clips, tmp_path / "shards", config=CONFIG, workers=WorkerConfig(workers=2), sample=6, pairs_a_clip=3
+    )
+    assert (found.clips, found.shards, found.measured_pairs) == (6, 3, 15)
+    assert found.pairs == sum(range(4, 9))
+    assert found.hours == pytest.approx(found.pairs / found.pairs_per_s / 2 / 3600)
+    assert list(found.failed) == ["broken"]
+    assert not (tmp_path / "shards").exists()
+
+
+def test_estimate_of_broken_clips_fails(tmp_path):
+    (tmp_path / "train" / "yoga").mkdir(parents=True)
+    (tmp_path / "train" / "yoga" / "x.mp4").write_bytes(b"\x00")
+    with pytest.raises(BadMedia, match="none of the 1 sampled clips can be decoded; the first: x.mp4"):
+        estimate(tmp_path, tmp_path / "out", config=CONFIG, workers=WorkerConfig(workers=0))
+
+
+def test_orientation_of_rgb_and_flow_agrees(shared_data, tmp_path):
+    (tmp_path / "clips" / "train" / "segway").mkdir(parents=True)
+    shutil.copy(shared_data / "codec" / "decord_video_90.mov", tmp_path / "clips" / "train" / "segway")
+    run(tmp_path / "clips", tmp_path / "shards")
+    shard_set = ShardSet(tmp_path / "shards", "train")
+    frame = cv2.imdecode(shard_set.jpeg("rgb", 0, 0), cv2.IMREAD_COLOR)
+    flow = cv2.imdecode(shard_set.jpeg("flow", 0, 0), cv2.IMREAD_UNCHANGED)
+    assert frame.shape == (85, 48, 3)  # stored as 568x320, shown upright
+    assert flow.shape == (170, 48)

@@ -1,0 +1,115 @@
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from preprocess.errors import BadMedia, InvalidInput
+from preprocess.media import inspect, read_clip
+from preprocess.trim import trim
+from tests.preprocess.conftest import frame_numbers, numbered_frames, textured_frames, write_video
+
+
+@pytest.fixture
+def target(tmp_path):
+    return tmp_path / "clip.mp4"
+
+
+@pytest.mark.parametrize("gop", [1, 12, 250])
+def test_trim_is_exact_to_the_frame(tmp_path, target, gop):
+    trim(write_video(tmp_path / "a.mp4", numbered_frames(100), gop=gop), target, start_s=1, end_s=3)
+    assert frame_numbers(read_clip(target, short_side=48)) == list(range(25, 75))
+    assert inspect(target).duration_s == pytest.approx(2.0)
+
+
+def test_trim_keeps_the_frame_rate(tmp_path, target):
+    trim(write_video(tmp_path / "a.mp4", numbered_frames(90), fps=Fraction(30)), target, start_s=1, end_s=2)
+    info = inspect(target)
+    assert (info.frame_count, info.duration_s) == (30, pytest.approx(1.0))
+
+
+def test_frame_shown_at_the_start_comes_first(tmp_path, target):
+    times = [0, 0.9, 1.4, 1.8, 2.6]
+    trim(write_video(tmp_path / "a.mp4", numbered_frames(5), times_s=times), target, start_s=1, end_s=2)
+    # at second 1 the frame of 0.9 is on the screen; the last one stays until second 2, not until its own end
+    frames = frame_numbers(read_clip(target, short_side=48))
+    assert frames == [1] * 10 + [2] * 10 + [3] * 5
+
+
+def test_picture_that_stands_still_throughout_is_kept(tmp_path, target):
+    trim(write_video(tmp_path / "a.mp4", numbered_frames(3), times_s=[0.0, 0.5, 9.0]), target, start_s=2, end_s=4)
+    with pytest.raises(BadMedia, match="1 frames decoded, at least 2"):  # by trim; as a clip it shows no motion
+        inspect(target)
+
+
+def test_end_beyond_the_video_keeps_what_there_is(tmp_path, target):
+    trim(write_video(tmp_path / "a.mp4", numbered_frames(50)), target, start_s=1, end_s=9)
+    assert frame_numbers(read_clip(target, short_side=48)) == list(range(25, 50))
+
+
+def test_section_counts_from_the_whole_video(tmp_path, target):
+    times = [4 + k / 25 for k in range(75)]
+    section = write_video(tmp_path / "a.mkv", numbered_frames(75), times_s=times, container="matroska")
+    trim(section, target, start_s=5, end_s=6, absolute=True)
+    assert frame_numbers(read_clip(target, short_side=48)) == list(range(25, 50))
+
+
+def test_section_that_begins_late_fails(tmp_path, target):
+    times = [5.5 + k / 25 for k in range(30)]
+    section = write_video(tmp_path / "a.mkv", numbered_frames(30), times_s=times, container="matroska")
+    with pytest.raises(BadMedia, match=r"begins at second 5\.50, after second 5"):
+        trim(section, target, start_s=5, end_s=6, absolute=True)
+
+
+def test_rotation_is_baked_in(tmp_path, target):
+    frames = textured_frames(30)
+    trim(write_video(tmp_path / "a.mp4", frames, rotation=90), target, start_s=0, end_s=1)
+    turned = read_clip(target, short_side=48)
+    assert np.abs(turned.astype(int) - np.rot90(frames[:25], 1, axes=(1, 2))).mean() < 5
+
+
+def test_sound_is_dropped(tmp_path, target):
+    import av
+
+    trim(write_video(tmp_path / "a.mp4", numbered_frames(30), audio=True), target, start_s=0, end_s=1)
+    with av.open(target) as container:
+        assert [stream.type for stream in container.streams] == ["video"]
+
+
+def test_odd_sizes_lose_one_pixel(shared_data, target):
+    trim(shared_data / "codec" / "exo_bear-vp9-odd-dimensions.webm", target, start_s=0, end_s=1)
+    info = inspect(target)
+    assert (info.width, info.height, info.duration_s) == (160, 120, pytest.approx(1.0))
+
+
+def test_same_input_same_bytes(tmp_path, target):
+    source = write_video(tmp_path / "a.mp4", textured_frames(30))
+    contents = []
+    for _ in range(2):
+        trim(source, target, start_s=0, end_s=1)
+        contents.append(target.read_bytes())
+    assert contents[0] == contents[1]
+
+
+def test_nothing_there_fails(tmp_path, target):
+    with pytest.raises(BadMedia, match="nothing is shown between seconds 5 and 6"):
+        trim(write_video(tmp_path / "a.mp4", numbered_frames(50)), target, start_s=5, end_s=6)
+
+
+def test_reversed_times_fail(tmp_path, target):
+    with pytest.raises(InvalidInput, match="cannot trim from 2 s to 1 s"):
+        trim(tmp_path / "a.mp4", target, start_s=2, end_s=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "start_s", "end_s"),
+    [("ucf101/v_ApplyEyeMakeup_g01_c01.avi", 2, 5), ("derived/SOX5_mpeg2_interlaced.ts", 1, 2)],
+)
+def test_real_containers_without_a_good_index(shared_data, target, name, start_s, end_s):
+    trim(shared_data / name, target, start_s=start_s, end_s=end_s)
+    whole = read_clip(shared_data / name).astype(int)
+    clip = read_clip(target).astype(int)
+    assert len(clip) == (end_s - start_s) * 25
+    distance = [
+        np.abs(clip - whole[first : first + len(clip)]).mean() for first in range(start_s * 25 - 2, start_s * 25 + 1)
+    ]
+    assert min(distance) == distance[-1] < 3
