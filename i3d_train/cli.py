@@ -57,6 +57,12 @@ def main(verbose: bool) -> None:
     help="Divide the rate by 10 after this step; repeatable.  [default: 84 % and 94 % of the run]",
 )
 @click.option("--bn-momentum", type=float, help="Of BatchNorm's running averages.  [default: 10 / steps, 0.001 to 0.1]")
+@click.option(
+    "--flip/--no-flip",
+    default=TrainConfig.flip,
+    show_default=True,
+    help="Mirror every other clip; wrong where left and right are classes.",
+)
 @click.option("--seed", default=TrainConfig.seed, show_default=True, help="Of weights, dropout and data.")
 @click.option(
     "--device",

@@ -42,6 +42,8 @@ class TrainConfig:
     """Consecutive frames of a clip, at a random place; the original trains on 64 and tests on 250."""
     crop: int = 224
     """Pixels of the square random crop."""
+    flip: bool = True
+    """Mirror every other clip; wrong where left and right are different classes."""
     batch_size: int = 8
     """Clips a step."""
     steps: int | None = None

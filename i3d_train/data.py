@@ -49,6 +49,8 @@ class DataConfig:
     threads: int = 4
     """CPU threads that decode."""
     seed: int = 0
+    flip: bool = True
+    """Mirror every other clip in training."""
 
 
 def open_batches(config: DataConfig, *, split: str, training: bool, device: torch.device) -> Loader:
@@ -71,6 +73,7 @@ def open_batches(config: DataConfig, *, split: str, training: bool, device: torc
         device=device.type,
         seed=config.seed,
         training=training,
+        flip=config.flip,
         threads=config.threads,
     )
 

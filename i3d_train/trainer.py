@@ -107,6 +107,7 @@ class Trainer:
             loader=config.loader,
             threads=config.threads,
             seed=config.seed,
+            flip=config.flip,
         )
         self.train_clips = check_training(self.data, model=config.model)
         self.has_validation = self._check_validation()

@@ -83,6 +83,7 @@ class Loader(ABC):
         num_shards: ranks that read the clips together.
         seed: of order, window, crop and flip.
         training: random draws; otherwise natural order, centre window, centre crop, no flip.
+        flip: in training, mirror every other clip; wrong where left and right are different classes.
         threads: that decode on the CPU.
 
     Raises:
@@ -105,6 +106,7 @@ class Loader(ABC):
         num_shards: int = 1,
         seed: int = 0,
         training: bool = True,
+        flip: bool = True,
         threads: int = 4,
     ) -> None:
         if threads < 1:
@@ -116,6 +118,7 @@ class Loader(ABC):
             batch_size=batch_size,
             seed=seed,
             training=training,
+            flip=flip,
             shard_id=shard_id,
             num_shards=num_shards,
         )
@@ -230,4 +233,5 @@ class Loader(ABC):
             "crop": self.config.crop,
             "clips_per_step": self.config.clips_per_step,
             "training": self.config.training,
+            "flip": self.config.flip,
         }

@@ -30,6 +30,8 @@ class FeedConfig:
     """Of every random choice."""
     training: bool = True
     """Random order, window, crop and flip; otherwise natural order, centre window, centre crop, no flip."""
+    flip: bool = True
+    """In training, mirror every other clip; wrong where left and right are different classes."""
     shard_id: int = 0
     """This rank, from 0."""
     num_shards: int = 1
@@ -128,7 +130,7 @@ class Sampler:
             # four numbers whatever the clip is like, so that one draw never shifts another
             *draws, coin = np.random.default_rng(self._seed(epoch, position)).random(4).tolist()
             start, top, left = (int(draw * (max(room, 0) + 1)) for draw, room in zip(draws, free, strict=True))
-            flip = coin < 0.5
+            flip = self.config.flip and coin < 0.5
         else:
             start, top, left = (max(room, 0) // 2 for room in free)
             flip = False

@@ -15,8 +15,8 @@ from preprocess.media import Video, open_video, quarter_turns
 TIME_BASE = Fraction(1, 90_000)
 """Seconds a tick of the clip's time stamps: fine enough for every frame rate in use."""
 
-# One thread and no macroblock tree: same bytes on every run. No B-frames: mp4 stores durations in decoding order, so with them the end of
-# the last frame, and with it the clip's length, could not be exact.
+# One thread and no macroblock tree: same bytes on every run. No B-frames: mp4 stores durations in decoding order, so
+# with them the end of the last frame, and with it the clip's length, could not be exact.
 _ENCODER = {"crf": "18", "preset": "fast", "threads": "1", "mbtree": "0", "bf": "0"}
 
 

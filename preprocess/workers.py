@@ -62,7 +62,8 @@ def _run_on_ray(
     counter = ray.remote(num_cpus=0)(_Counter).remote()
 
     def call(item: Item) -> Value:
-        return function(item, counter.add.remote)
+        # waits until it is counted: otherwise a result could come in before its last ticks
+        return function(item, lambda: ray.get(counter.add.remote()))
 
     task = ray.remote(num_cpus=1, max_retries=0)(call)
     waiting = [(item, 1) for item in reversed(items)]

@@ -9,7 +9,7 @@ SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip `gpu` tests on a machine without CUDA, unless FAIL_WITHOUT_CUDA is set: a GPU job must not pass by skipping."""
+    """Skip `gpu` tests without CUDA, unless FAIL_WITHOUT_CUDA is set: a GPU job must not pass by skipping."""
     gpu_items = [item for item in items if item.get_closest_marker("gpu")]
     if not gpu_items or os.environ.get("FAIL_WITHOUT_CUDA"):
         return

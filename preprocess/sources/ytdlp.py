@@ -29,22 +29,12 @@ _YOUTUBE = "https://www.youtube.com/watch?v={youtube_id}"
 # Looked for in this order: YouTube words a rate limit as "Video unavailable. This content isn't available, try again
 # later".
 _MESSAGES: tuple[tuple[str, type[KineflowError]], ...] = (
-    (
-        r"not a bot|rate.?limit|try again later|too many requests|HTTP Error (403|408|425|429|5\d\d)",
-        TemporarilyUnavailable,
-    ),
-    (
-        r"timed out|timeout|connection|temporary failure|incomplete|\bread, \d+ more expected",
-        TemporarilyUnavailable,
-    ),
-    (
-        r"HTTP Error (404|410)|video unavailable|private video|removed|terminated|copyright|account .*closed",
-        Unavailable,
-    ),
-    (
-        r"available in your (country|location|region)|geo.?restrict|confirm your age|age.?restrict|members.only|no longer available",
-        Unavailable,
-    ),
+    (r"not a bot|rate.?limit|try again later|too many requests", TemporarilyUnavailable),
+    (r"HTTP Error (403|408|425|429|5\d\d)|timed out|timeout|connection|temporary failure", TemporarilyUnavailable),
+    (r"incomplete|\bread, \d+ more expected", TemporarilyUnavailable),
+    (r"HTTP Error (404|410)|video unavailable|private video|removed|terminated|copyright", Unavailable),
+    (r"available in your (country|location|region)|geo.?restrict|members.only|no longer available", Unavailable),
+    (r"confirm your age|age.?restrict|account .*closed", Unavailable),
     (r"unsupported url|no video formats|not a valid url", BadMedia),
 )
 

@@ -212,6 +212,7 @@ def test_rank_that_was_through_with_an_evaluation_stays_so(shards, backend):
         ({"frames": 4}, "frames is 4 there and 8 here"),
         ({"crop": 16}, "crop is 16 there and 32 here"),
         ({"batch_size": 4}, "clips_per_step is 4 there and 2 here"),
+        ({"flip": False}, "flip is False there and True here"),
         ({"streams": ("rgb",)}, r"streams is \['rgb'\] there"),
         ({"training": False, "split": "train"}, "training is False there and True here"),
         ({"split": "test"}, "clips is 3 there and 11 here; clips_crc32 is .* split is 'test' there"),

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -112,6 +114,12 @@ def test_training_crops_cover_the_frame_and_half_are_flipped():
     assert {plan.top for plan in plans} == {0, 1, 2}
     assert {plan.left for plan in plans} == {0, 1, 2, 3, 4}
     assert 0.46 < np.mean([plan.flip for plan in plans]) < 0.54
+
+
+def test_without_flip_all_else_stays_as_it_was():
+    flipped, plain = (epoch_of(sampler(table(*[(30, 34, 36)] * 50), flip=flip)) for flip in (True, False))
+    assert not any(plan.flip for plan in plain)
+    assert [replace(plan, flip=False) for plan in flipped] == plain
 
 
 def test_the_first_draw_is_not_the_order_again():

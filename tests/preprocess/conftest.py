@@ -4,6 +4,7 @@ import http.server
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -37,7 +38,7 @@ def frame_numbers(frames_THW3: np.ndarray) -> list[int]:
     return [int(number) for number in (stripes_TB > 127) @ (1 << np.arange(8))]
 
 
-def write_video(  # noqa: PLR0913 the cases differ in just these
+def write_video(
     path: Path,
     frames_THW3: np.ndarray,
     *,
@@ -117,7 +118,9 @@ def _handler(server: VideoServer) -> type[http.server.BaseHTTPRequestHandler]:
             if name in server.faults or not path.is_file():
                 self.send_error(server.faults.get(name, 404))
                 return
-            content = path.read_bytes()
+            self._send(path.read_bytes(), body=body)
+
+        def _send(self, content: bytes, *, body: bool) -> None:
             first, last, status = 0, len(content) - 1, 200
             wanted = re.match(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
             if wanted and server.ranges:
@@ -131,10 +134,8 @@ def _handler(server: VideoServer) -> type[http.server.BaseHTTPRequestHandler]:
                 self.send_header("Content-Range", f"bytes {first}-{last}/{len(content)}")
             self.end_headers()
             if body:
-                try:
+                with suppress(BrokenPipeError, ConnectionResetError):  # ffmpeg hangs up when it has enough
                     self.wfile.write(content[first : last + 1])
-                except (BrokenPipeError, ConnectionResetError):
-                    self.close_connection = True
 
     return Handler
 

@@ -77,7 +77,9 @@ def test_manifest_line_tells_what_was_decoded(run, tmp_path):
 
 def test_missing_says_why(run, tmp_path):
     run()
-    rows = {row["youtube_id"]: row for row in csv.DictReader((tmp_path / "clips" / "missing.csv").open())}
+    rows = {
+        row["youtube_id"]: row for row in csv.DictReader((tmp_path / "clips" / "missing.csv").read_text().splitlines())
+    }
     assert rows[SHORT]["reason"] == "holds 1.00 of the 3 wanted seconds (25 frames)"
     assert "not a video file" in rows[BROKEN]["reason"]
     assert "HTTP Error 404" in rows[GONE]["reason"]
@@ -120,7 +122,7 @@ def test_resume_trusts_the_manifest_and_not_the_file(run, tmp_path):
     (path,) = (tmp_path / "clips").rglob("*.mp4")
     content = path.read_bytes()
     path.write_bytes(content[:100])  # what a kill between rename and manifest line could never leave, and a crash might
-    manifest.write_text("".join(line for line in manifest.open() if GOOD not in line))
+    manifest.write_text("".join(line for line in manifest.read_text().splitlines(keepends=True) if GOOD not in line))
     run()
     assert path.read_bytes() == content
 

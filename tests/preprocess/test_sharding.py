@@ -198,7 +198,7 @@ def test_estimate_counts_and_measures_and_writes_nothing(clips, tmp_path):
 def test_estimate_of_broken_clips_fails(tmp_path):
     (tmp_path / "train" / "yoga").mkdir(parents=True)
     (tmp_path / "train" / "yoga" / "x.mp4").write_bytes(b"\x00")
-    with pytest.raises(BadMedia, match="none of the 1 sampled clips can be decoded; the first: x.mp4"):
+    with pytest.raises(BadMedia, match=r"none of the 1 sampled clips can be decoded; the first: x\.mp4"):
         estimate(tmp_path, tmp_path / "out", config=CONFIG, workers=WorkerConfig(workers=0))
 
 

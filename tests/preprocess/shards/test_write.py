@@ -25,13 +25,16 @@ def test_what_is_written_comes_back(shard_path, clips, attributes):
 
 def test_same_clips_same_bytes_in_another_process(shard_path, clips, attributes):
     write_shard(shard_path, clips, attributes)
-    script = (
-        "import sys\nfrom tests.preprocess.shards.conftest import encoded_clip\nfrom preprocess.shards import ShardAttributes\n"
-        "from preprocess.shards.write import shard_image\n"
-        "clips = [encoded_clip(f'clip_{i}', frames=3 + i, label=i - 1, seed=i) for i in range(3)]\n"
-        "a = ShardAttributes(labels=('surfing', 'yoga'), tvl1={'backend': 'opencv', 'tau': 0.25}, failed={'lost': 'no video'})\n"
-        "sys.stdout.buffer.write(shard_image(clips, a))\n"
-    )
+    script = """
+import sys
+from preprocess.shards import ShardAttributes
+from preprocess.shards.write import shard_image
+from tests.preprocess.shards.conftest import encoded_clip
+clips = [encoded_clip(f"clip_{i}", frames=3 + i, label=i - 1, seed=i) for i in range(3)]
+tvl1 = {"backend": "opencv", "tau": 0.25}
+attributes = ShardAttributes(labels=("surfing", "yoga"), tvl1=tvl1, failed={"lost": "no video"})
+sys.stdout.buffer.write(shard_image(clips, attributes))
+"""
     root = __file__.split("/tests/", maxsplit=1)[0]
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, cwd=root)
     assert run.stdout == shard_path.read_bytes()

@@ -1,0 +1,31 @@
+# Two commands on a fresh machine: `make demo` shows the whole path, `make test` checks everything.
+PYTHON ?= python3
+VENV ?= .venv
+# Which CUDA generation DALI and CuPy are installed for: cuda13 or cuda12. Both also work without a GPU.
+CUDA ?= cuda13
+
+INSTALLED := $(VENV)/installed-$(CUDA)
+
+.PHONY: test lint pytest demo clean
+
+test: lint pytest
+
+lint: $(INSTALLED)
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+
+pytest: $(INSTALLED)
+	$(VENV)/bin/python -m pytest
+
+demo: $(INSTALLED)
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" ./demo.sh
+
+$(INSTALLED): setup.cfg pyproject.toml constraints.txt
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --upgrade pip
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,$(CUDA)]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build demo *.egg-info

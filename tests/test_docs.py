@@ -1,0 +1,93 @@
+"""The documents, held against the code."""
+
+import re
+from importlib.metadata import version
+from pathlib import Path
+
+import click
+import pytest
+import yaml
+
+from i3d_train.cli import main as i3d_train
+from preprocess.cli import main as preprocess
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PROGRAMS = {"preprocess": preprocess, "i3d_train": i3d_train}
+COMMANDS = [(name, command) for name, program in PROGRAMS.items() for command in program.commands]
+
+
+@pytest.mark.parametrize(("program", "command"), COMMANDS)
+def test_every_command_is_in_the_readme(program, command):
+    assert f"{program} {command}" in README
+
+
+@pytest.mark.parametrize(("program", "command"), COMMANDS)
+def test_every_command_and_option_has_help(program, command):
+    found = PROGRAMS[program].commands[command]
+    assert found.help
+    assert "Example" in found.help
+    assert [option.name for option in found.params if isinstance(option, click.Option) and not option.help] == []
+
+
+def code_blocks(text):
+    return re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def test_options_that_the_readme_uses_exist():
+    known = {f"{program} {command}": PROGRAMS[program].commands[command] for program, command in COMMANDS}
+    used = 0
+    for block in code_blocks(README):
+        for line in block.replace("\\\n", " ").splitlines():
+            match = re.match(r"\$?\s*((?:preprocess|i3d_train) \w+)(.*)", line)
+            if match is None:
+                continue
+            options = {
+                name for parameter in known[match[1]].params for name in (*parameter.opts, *parameter.secondary_opts)
+            }
+            wanted = set(re.findall(r"(?<=\s)--[a-z-]+", match[2].split("#")[0]))
+            assert wanted <= options, f"{line}: {wanted - options}"
+            used += 1
+    assert used >= 5
+
+
+def test_links_of_the_readme_lead_somewhere():
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_make_targets_of_the_readme_exist():
+    makefile = (ROOT / "Makefile").read_text()
+    for target in set(re.findall(r"make (\w+)", README)):
+        assert f"\n{target}:" in makefile, target
+
+
+def test_changelog_has_this_version():
+    assert f"\n## {version('kineflow')}\n" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_every_dependency_is_pinned():
+    setup = (ROOT / "setup.cfg").read_text()
+    wanted = {name.lower() for name in re.findall(r"^    ([A-Za-z][\w-]+)(?:\[\w+\])?>=", setup, re.MULTILINE)}
+    pinned = {
+        line.split("==")[0].lower() for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line
+    }
+    assert len(wanted) > 10
+    assert wanted <= pinned, wanted - pinned
+
+
+def test_image_and_cluster_agree():
+    dockerfile = (ROOT / "docker" / "Dockerfile").read_text()
+    cluster = yaml.safe_load((ROOT / "docker" / "cluster.yaml").read_text())
+    assert f"-t {cluster['docker']['image']} ." in dockerfile
+    home = re.search(r"useradd --create-home --uid \d+ (\w+)", dockerfile)
+    assert home is not None
+    assert f"/home/{home[1]}/.ray/auth_token" in cluster["file_mounts"]
+    assert dockerfile.index("USER kineflow") < dockerfile.index("CMD")
+
+
+def test_cluster_asks_for_the_token_everywhere():
+    cluster = yaml.safe_load((ROOT / "docker" / "cluster.yaml").read_text())
+    starts = [c for key in ("head", "worker") for c in cluster[f"{key}_start_ray_commands"] if "ray start" in c]
+    assert len(starts) == 2
+    assert all(command.startswith("RAY_AUTH_MODE=token ") for command in starts)
