@@ -50,7 +50,7 @@ def show_clip(folder: Path, *, out: Path, split: str | None = None, key: str | N
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), default="clip.png", show_default=True)
 @click.option("--columns", type=click.IntRange(1, 32), default=6, show_default=True, help="Frames to show.")
 def main(shards: Path, split: str | None, key: str | None, out: Path, columns: int) -> None:
-    r"""Write a picture of one clip of SHARDS: frames, colour-coded flow, and what the colours mean.
+    """Write a picture of one clip of SHARDS: frames, colour-coded flow, and what the colours mean.
 
     \b
     Example:

@@ -211,6 +211,7 @@ def flow(
         preprocess flow clips --out shards --gpus 1
     """
     from preprocess.config import FlowConfig
+    from preprocess.flow import resolve_backend
     from preprocess.gpus import require_gpus
     from preprocess.sharding import estimate, make_shards
 
@@ -224,7 +225,7 @@ def flow(
         rgb_quality=rgb_quality,
         flow_quality=flow_quality,
         clips_per_shard=clips_per_shard,
-        backend=backend,
+        backend=resolve_backend(backend, on_gpu=gpus is not None),
     )
     workers = _workers(cpus, address)
     if dry_run:

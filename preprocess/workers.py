@@ -144,7 +144,6 @@ def _ray(config: WorkerConfig) -> Iterator[Any]:
                 num_cpus=config.workers,
                 include_dashboard=False,
                 object_store_memory=OBJECT_STORE_BYTES,
-                _node_ip_address="127.0.0.1",
                 **quiet,
             )
         else:

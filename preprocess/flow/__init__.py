@@ -6,7 +6,7 @@ codes_T2HW = quantise(flow_T2HW)      # uint8, 128 is no motion
 """
 
 from preprocess.flow.api import BACKENDS, available_backends, resolve_backend, tvl1, tvl1_many
-from preprocess.flow.params import Tvl1Params
+from preprocess.flow.params import Tvl1Params, opencv_cuda_params
 from preprocess.flow.quantise import FLOW_BOUND, FLOW_SCALE, FLOW_ZERO, dequantise, quantise
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Tvl1Params",
     "available_backends",
     "dequantise",
+    "opencv_cuda_params",
     "quantise",
     "resolve_backend",
     "tvl1",

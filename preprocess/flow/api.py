@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from preprocess.errors import EnvironmentProblem, InvalidInput
-from preprocess.flow import opencv
+from preprocess.flow import cpu, opencv
 from preprocess.flow.params import Tvl1Params
 
 MIN_SIDE = 16
@@ -29,13 +29,22 @@ class Backend:
     """Whether this machine can run it."""
     needs: str
     """What to install or buy when it is not available."""
+    on_gpu: bool
+    """Whether it computes on a GPU."""
 
 
 BACKENDS: dict[str, Backend] = {
+    "cpu": Backend(
+        flow_of_clip=cpu.flow_of_clip,
+        is_available=cpu.is_available,
+        needs="the compiled extension: install a C++ compiler and then kineflow again",
+        on_gpu=False,
+    ),
     "opencv": Backend(
         flow_of_clip=opencv.flow_of_clip,
         is_available=opencv.is_available,
         needs="an OpenCV with the optflow module: pip install opencv-contrib-python-headless",
+        on_gpu=False,
     ),
 }
 """Name to implementation, best first: `auto` takes the first that is available."""
@@ -46,20 +55,35 @@ def available_backends() -> list[str]:
     return [name for name, backend in BACKENDS.items() if backend.is_available()]
 
 
-def resolve_backend(name: str = "auto") -> str:
+def resolve_backend(name: str = "auto", *, on_gpu: bool | None = None) -> str:
     """The backend that `name` stands for.
 
+    Args:
+        name: `auto` for the best one, or a name of `BACKENDS`.
+        on_gpu: whether it must compute on a GPU, or must not; None takes either.
+
     Raises:
-        InvalidInput: no such backend.
+        InvalidInput: no such backend, or it does not compute where it must.
         EnvironmentProblem: it, or for `auto` every one, lacks something here.
     """
+    wanted = {key: backend for key, backend in BACKENDS.items() if on_gpu in {None, backend.on_gpu}}
     if name == "auto":
-        for best in available_backends():
-            logger.info("flow backend: %s", best)
-            return best
-        raise EnvironmentProblem(f"no flow backend is available; the simplest needs {BACKENDS['opencv'].needs}")
+        for best, backend in wanted.items():
+            if backend.is_available():
+                logger.info("flow backend: %s", best)
+                return best
+            if not backend.on_gpu:
+                logger.warning("flow backend %s, the faster one, cannot run here: it needs %s", best, backend.needs)
+        if not wanted:
+            raise EnvironmentProblem("no flow backend of this version computes on a GPU; use --cpus N")
+        needs = "; ".join(f"{key} needs {backend.needs}" for key, backend in wanted.items())
+        raise EnvironmentProblem(f"no flow backend can run here: {needs}")
     if name not in BACKENDS:
         raise InvalidInput(f"flow backend {name!r} is unknown; use auto, {', '.join(BACKENDS)}")
+    if name not in wanted:
+        raise InvalidInput(
+            f"flow backend {name!r} computes on the {'CPU' if on_gpu else 'GPU'}; use --{'cpus' if on_gpu else 'gpus'} N"
+        )
     if not BACKENDS[name].is_available():
         raise EnvironmentProblem(f"flow backend {name!r} cannot run here; it needs {BACKENDS[name].needs}")
     return name

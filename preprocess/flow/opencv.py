@@ -3,11 +3,19 @@
 import cv2
 import numpy as np
 
+from preprocess.errors import InvalidInput
 from preprocess.flow.params import Tvl1Params
 
 
 def flow_of_clip(frames_THW: np.ndarray, params: Tvl1Params) -> np.ndarray:
-    """Flow of every pair of neighbours, on one thread. float32 [T-1, 2, H, W]."""
+    """Flow of every pair of neighbours, on one thread. float32 [T-1, 2, H, W].
+
+    Raises:
+        InvalidInput: a convention or stop test that OpenCV's CPU class does not have.
+    """
+    if params.convention != "opencv-cpu" or params.check_every != 1:
+        asked = f"convention {params.convention!r} with check_every {params.check_every}"
+        raise InvalidInput(f"the opencv backend has convention 'opencv-cpu' with check_every 1 only, got {asked}")
     cv2.setNumThreads(1)  # callers run one process a core
     solver = cv2.optflow.DualTVL1OpticalFlow_create(  # type: ignore[attr-defined]  # not in its stubs
         tau=params.tau,

@@ -5,6 +5,12 @@ from dataclasses import dataclass
 
 from preprocess.errors import InvalidInput
 
+CONVENTIONS = {
+    "opencv-cpu": "cubic with a = -0.75, zero outside the picture: OpenCV's DualTVL1OpticalFlow",
+    "opencv-cuda": "cubic with a = -0.5, the nearest pixel outside: cv::cuda::OpticalFlowDual_TVL1",
+}
+"""Name to what it means. That CUDA code has no median either, and up to 300 iterations: see `opencv_cuda_params`."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Tvl1Params:
@@ -35,8 +41,14 @@ class Tvl1Params:
     """Median filters a warp."""
     median: int = 5
     """Size of the median filter on the flow: 1 (none), 3 or 5."""
+    convention: str = "opencv-cpu"
+    """How the second frame is sampled, of `CONVENTIONS`."""
+    check_every: int = 1
+    """Iterations between two tests whether to stop, counted from each median filter."""
 
     def __post_init__(self) -> None:
+        if self.convention not in CONVENTIONS:
+            raise InvalidInput(f"TV-L1 convention {self.convention!r} is unknown; use {', '.join(CONVENTIONS)}")
         for name in ("tau", "lambda_", "theta", "epsilon", "scale_step"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
@@ -45,8 +57,13 @@ class Tvl1Params:
             raise InvalidInput(f"TV-L1 tau must be at most 0.25 to be stable, got {self.tau}")
         if self.scale_step >= 1:
             raise InvalidInput(f"TV-L1 scale_step must be below 1, got {self.scale_step}")
-        for name in ("scales", "warps", "inner_iterations", "outer_iterations"):
+        for name in ("scales", "warps", "inner_iterations", "outer_iterations", "check_every"):
             if getattr(self, name) < 1:
                 raise InvalidInput(f"TV-L1 {name} must be at least 1, got {getattr(self, name)}")
         if self.median not in {1, 3, 5}:
             raise InvalidInput(f"TV-L1 median must be 1, 3 or 5, got {self.median}")
+
+
+def opencv_cuda_params() -> Tvl1Params:
+    """The defaults of `cv::cuda::OpticalFlowDual_TVL1`, which differ from those of OpenCV's CPU class."""
+    return Tvl1Params(convention="opencv-cuda", inner_iterations=300, outer_iterations=1, median=1)

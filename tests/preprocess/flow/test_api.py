@@ -88,5 +88,16 @@ def test_backend_that_cannot_run_fails_and_is_not_replaced(monkeypatch):
         resolve_backend("opencv")
 
 
+def test_gpu_is_not_replaced_by_a_cpu(monkeypatch):
+    monkeypatch.setattr(api, "BACKENDS", {"opencv": BACKENDS["opencv"]})
+    with pytest.raises(EnvironmentProblem, match="no flow backend of this version computes on a GPU; use --cpus N"):
+        resolve_backend("auto", on_gpu=True)
+    with pytest.raises(InvalidInput, match="'opencv' computes on the CPU; use --cpus N"):
+        resolve_backend("opencv", on_gpu=True)
+    monkeypatch.setitem(api.BACKENDS, "fast", replace(BACKENDS["opencv"], on_gpu=True))
+    assert resolve_backend("auto", on_gpu=True) == "fast"
+    assert resolve_backend("auto", on_gpu=False) == "opencv"
+
+
 def test_auto_takes_the_first_available(monkeypatch):
     assert resolve_backend("auto") == available_backends()[0]

@@ -1,0 +1,33 @@
+// The solver for processors with AVX2.
+
+#if defined(__x86_64__)
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <initializer_list>
+#include <new>
+
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx2"))), apply_to = function)
+#else
+#pragma GCC target("avx2")
+#endif
+
+#define KF_ISA avx2
+#define KF_LANES 8
+#include "solver.h"
+
+namespace kineflow {
+int solve_pairs_avx2(const uint8_t* frames, int width, int height, int first, int last, const kineflow_params* params,
+                  float* flow, int64_t* iterations) {
+    return avx2::solve_pairs(frames, width, height, first, last, params, flow, iterations);
+}
+}  // namespace kineflow
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#endif
+
+#endif

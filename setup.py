@@ -1,0 +1,36 @@
+"""The one part of the package that needs a compiler: the CPU flow engine. Everything else is in setup.cfg.
+
+With no C++ compiler the package installs all the same, and `preprocess.flow` says that it falls back to OpenCV.
+"""
+
+from pathlib import Path
+
+from setuptools import Extension, setup
+
+SOURCES = Path("preprocess/flow/csrc")
+
+setup(
+    ext_modules=[
+        Extension(
+            "preprocess.flow._tvl1_cpu",  # a plain shared library, opened through ctypes
+            sources=sorted(map(str, SOURCES.glob("*.cpp"))),
+            depends=sorted(map(str, SOURCES.glob("*.h"))),
+            language="c++",
+            # No -march: each instruction set has its own file and is chosen at run time. No -ffast-math either, only
+            # these of its liberties: without contraction and reordering all instruction sets give the same bits.
+            extra_compile_args=[
+                "-std=c++17",
+                "-O3",
+                "-fvisibility=hidden",
+                "-ffp-contract=off",
+                "-fno-math-errno",
+                "-fno-trapping-math",
+                "-ffinite-math-only",
+                "-fno-signed-zeros",
+                "-pthread",
+            ],
+            extra_link_args=["-pthread"],
+            optional=True,
+        )
+    ]
+)

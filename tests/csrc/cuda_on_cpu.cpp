@@ -1,0 +1,32 @@
+// The kernels as a library for ctypes. Python finds a kernel by name and passes its address; the tiles to instantiate
+// come with -DTILES=...
+
+#include "cuda_shim.h"
+//
+#include "tvl1_kernels.cuh"
+
+TILES
+
+extern "C" {
+
+int launch(void (*kernel)(kineflow::Batch, int, int), const unsigned* grid, const unsigned* block, unsigned shared_bytes,
+           const kineflow::Batch* batch, int number, int flags) {
+    return shim::launch({grid[0], grid[1], grid[2]}, {block[0], block[1], block[2]}, shared_bytes,
+                        [=] { kernel(*batch, number, flags); });
+}
+
+int size_of_batch() { return sizeof(kineflow::Batch); }
+
+// For tests of the emulation itself.
+void divergent_barrier(kineflow::Batch, int, int) {
+    if (threadIdx.x > 0) __syncthreads();
+}
+void beyond_shared_memory(kineflow::Batch, int, int) {
+    KF_SHARED(memory);
+    memory[1].x = 1.0f;
+}
+void unwritten_shared_memory(kineflow::Batch batch, int, int) {
+    KF_SHARED(memory);
+    batch.change[threadIdx.x] = memory[0].x;
+}
+}

@@ -1,0 +1,162 @@
+// CUDA blocks on a CPU, for tests of kernels on machines without a GPU.
+//
+// One fiber per CUDA thread; __syncthreads hands over to the next one; blocks run one after the other. Shared memory
+// is poisoned with not-a-number before each block, so that reading what was never written shows. It fails on barriers
+// that only some threads of a block reach and on writes beyond shared memory. It cannot show races between blocks, nor
+// how the GPU rounds its approximate square roots and reciprocals.
+
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#if !defined(__x86_64__)
+#include <ucontext.h>
+#endif
+
+#define __global__ __attribute__((visibility("default")))
+#define KF_DEVICE inline
+#define KF_THREADS(threads, blocks)
+#define KF_SHARED(name) float4* name = shim::shared_memory
+#define KF_RARE_BRANCH()
+
+struct alignas(16) float4 {
+    float x, y, z, w;
+};
+struct int2 {
+    int x, y;
+};
+struct dim3 {
+    unsigned x, y, z;
+};
+inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
+
+static dim3 threadIdx, blockIdx, blockDim, gridDim;
+
+namespace shim {
+
+static float4* shared_memory;
+
+constexpr std::size_t STACK = 64 << 10;
+constexpr std::size_t GUARD = 256;  // bytes after shared memory that must keep their poison
+
+#if defined(__x86_64__)
+// Saves what a function call must preserve, changes stacks, restores: 5 ns, where ucontext makes a system call.
+extern "C" void shim_switch(void** from, void* to);
+asm(R"(
+.text
+.globl shim_switch
+.type shim_switch,@function
+shim_switch:
+    pushq %rbp
+    pushq %rbx
+    pushq %r12
+    pushq %r13
+    pushq %r14
+    pushq %r15
+    movq %rsp, (%rdi)
+    movq %rsi, %rsp
+    popq %r15
+    popq %r14
+    popq %r13
+    popq %r12
+    popq %rbx
+    popq %rbp
+    ret
+.size shim_switch,.-shim_switch
+)");
+struct Context {
+    void* stack_pointer = nullptr;
+};
+inline void change(Context& from, Context& to) { shim_switch(&from.stack_pointer, to.stack_pointer); }
+inline void prepare(Context& context, char* stack, void (*entry)()) {
+    // At entry the stack is as after a call: 8 bytes off a multiple of 16.
+    void** top = reinterpret_cast<void**>(stack + STACK - 64);
+    top[0] = reinterpret_cast<void*>(entry);
+    top[1] = nullptr;
+    context.stack_pointer = top - 6;
+}
+#else
+using Context = ucontext_t;
+inline void change(Context& from, Context& to) { swapcontext(&from, &to); }
+inline void prepare(Context& context, char* stack, void (*entry)()) {
+    getcontext(&context);
+    context.uc_stack.ss_sp = stack;
+    context.uc_stack.ss_size = STACK;
+    context.uc_link = nullptr;
+    makecontext(&context, entry, 0);
+}
+#endif
+
+struct Fiber {
+    Context context;
+    std::unique_ptr<char, decltype(&std::free)> stack{static_cast<char*>(std::aligned_alloc(64, STACK)), std::free};
+    bool ended = false;
+};
+static std::vector<Fiber> fibers;
+static Context scheduler;
+static Fiber* running;
+static void (*call)(const void*);
+static const void* argument;
+
+inline void wait() { change(running->context, scheduler); }
+inline void entry() {
+    call(argument);
+    running->ended = true;
+    wait();
+    std::abort();  // nobody resumes a fiber that has ended
+}
+
+enum Outcome { FINE = 0, DIVERGENT_BARRIER = 1, WROTE_BEYOND_SHARED_MEMORY = 2 };
+
+// All threads of one block, round by round from barrier to barrier.
+inline Outcome run_block(unsigned threads) {
+    for (unsigned i = 0; i < threads; ++i) {
+        fibers[i].ended = false;
+        prepare(fibers[i].context, fibers[i].stack.get(), entry);
+    }
+    for (unsigned alive = threads; alive > 0;) {
+        unsigned ended = 0;
+        for (unsigned i = 0; i < threads; ++i) {
+            threadIdx = {i % blockDim.x, i / blockDim.x % blockDim.y, i / (blockDim.x * blockDim.y)};
+            running = &fibers[i];
+            change(scheduler, running->context);
+            ended += running->ended;
+        }
+        // Either all go on or all have ended; a mixture would hang or worse on a GPU.
+        if (ended != 0 && ended != threads) return DIVERGENT_BARRIER;
+        alive -= ended;
+    }
+    return FINE;
+}
+
+template <class Body>
+Outcome launch(dim3 grid, dim3 block, std::size_t shared_bytes, const Body& body) {
+    gridDim = grid;
+    blockDim = block;
+    const unsigned threads = block.x * block.y * block.z;
+    if (fibers.size() < threads) fibers.resize(threads);
+    call = [](const void* any) { (*static_cast<const Body*>(any))(); };
+    argument = &body;
+    std::vector<float4> memory((shared_bytes + GUARD + sizeof(float4) - 1) / sizeof(float4));
+    shared_memory = memory.data();
+    unsigned char* bytes = reinterpret_cast<unsigned char*>(memory.data());
+    for (unsigned z = 0; z < grid.z; ++z)
+        for (unsigned y = 0; y < grid.y; ++y)
+            for (unsigned x = 0; x < grid.x; ++x) {
+                blockIdx = {x, y, z};
+                std::memset(bytes, 0xff, shared_bytes + GUARD);
+                if (const Outcome outcome = run_block(threads)) return outcome;
+                for (std::size_t i = 0; i < GUARD; ++i)
+                    if (bytes[shared_bytes + i] != 0xff) return WROTE_BEYOND_SHARED_MEMORY;
+            }
+    return FINE;
+}
+
+}  // namespace shim
+
+inline void __syncthreads() { shim::wait(); }

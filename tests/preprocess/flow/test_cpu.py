@@ -1,0 +1,206 @@
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from preprocess.errors import EnvironmentProblem
+from preprocess.flow import Tvl1Params, available_backends, cpu, opencv_cuda_params, resolve_backend, tvl1
+from preprocess.sample import SampleConfig, make_sample, read_flow
+from tests.preprocess.flow.conftest import endpoint_error
+
+pytestmark = pytest.mark.skipif(
+    not cpu.is_available() and shutil.which("c++") is None,
+    reason="no C++ compiler: the CPU flow engine was not compiled",
+)
+
+
+def test_engine_is_compiled_where_there_is_a_compiler():
+    assert cpu.is_available()
+    assert cpu.instruction_sets()[-1] == "baseline"
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        Tvl1Params(),
+        Tvl1Params(median=1, inner_iterations=300, outer_iterations=1),
+        Tvl1Params(median=3),
+        Tvl1Params(scales=2, warps=2, scale_step=0.5),
+        Tvl1Params(lambda_=0.05, tau=0.2, theta=0.2, epsilon=0.02),
+    ],
+    ids=["default", "no-median", "median-3", "few-scales", "other-weights"],
+)
+def test_same_flow_as_opencv(textured_clip, params):
+    ours = tvl1(textured_clip[:2], params, backend="cpu")[0]
+    theirs = tvl1(textured_clip[:2], params, backend="opencv")[0]
+    assert endpoint_error(ours, theirs) < 0.02  # OpenCV changes as much when lambda changes by a millionth
+
+
+@pytest.mark.parametrize("size", [(16, 16), (17, 33), (64, 16), (30, 95)])
+def test_same_flow_as_opencv_at_any_size(textured_clip, size):
+    frames = np.ascontiguousarray(textured_clip[:2, : size[0], : size[1]])
+    assert endpoint_error(tvl1(frames, backend="cpu")[0], tvl1(frames, backend="opencv")[0]) < 0.02
+
+
+def test_real_pairs_differ_from_opencv_by_little(real_pairs):
+    errors = [endpoint_error(tvl1(p, backend="cpu")[0], tvl1(p, backend="opencv")[0]) for p in real_pairs]
+    assert np.mean(errors) < 0.04
+    assert max(errors) < 0.10
+
+
+@pytest.mark.parametrize("isa", ["avx2", "baseline"])
+@pytest.mark.parametrize("params", [Tvl1Params(), opencv_cuda_params()], ids=["opencv-cpu", "opencv-cuda"])
+def test_every_instruction_set_gives_the_same_bits(textured_clip, isa, params):
+    if isa not in cpu.instruction_sets():
+        pytest.skip(f"this processor has no {isa}")
+    best, counts = cpu.solve(textured_clip, params)
+    other, other_counts = cpu.solve(textured_clip, params, isa=isa)
+    assert np.array_equal(best, other)
+    assert np.array_equal(counts, other_counts)
+
+
+@pytest.mark.parametrize("threads", [2, 3, 8])
+def test_threads_do_not_change_the_flow(textured_clip, threads):
+    assert np.array_equal(
+        cpu.flow_of_clip(textured_clip, Tvl1Params(), threads=threads), tvl1(textured_clip, backend="cpu")
+    )
+
+
+def test_pairs_do_not_depend_on_their_clip(textured_clip):
+    whole = tvl1(textured_clip, backend="cpu")
+    for index in range(3):
+        assert np.array_equal(tvl1(textured_clip[index : index + 2], backend="cpu")[0], whole[index])
+
+
+def test_still_picture_has_no_flow(textured_clip):
+    assert not tvl1(textured_clip[[0, 0]], backend="cpu").any()
+
+
+def test_flat_picture_has_no_flow():
+    assert not tvl1(np.full((2, 32, 40), 128, np.uint8), backend="cpu").any()
+
+
+def test_mirrored_frames_give_mirrored_flow(textured_clip):
+    plain = tvl1(textured_clip[:2], backend="cpu")[0]
+    mirrored = tvl1(np.ascontiguousarray(textured_clip[:2, :, ::-1]), backend="cpu")[0][:, :, ::-1]
+    mirrored = mirrored * np.array([-1, 1])[:, None, None]
+    assert endpoint_error(plain, mirrored) < 0.02
+
+
+def test_conventions_differ_at_the_border_mostly(textured_clip):
+    base = Tvl1Params(median=1, inner_iterations=300, outer_iterations=1)
+    cuda = opencv_cuda_params()
+    difference = np.linalg.norm(
+        tvl1(textured_clip[:2], base, backend="cpu")[0] - tvl1(textured_clip[:2], cuda, backend="cpu")[0], axis=0
+    )
+    assert 0 < difference[8:-8, 8:-8].mean() < 0.1
+    assert difference.mean() > difference[8:-8, 8:-8].mean()
+
+
+def test_fewer_stop_tests_cost_iterations_and_change_little(textured_clip):
+    flow, counts = cpu.solve(textured_clip, Tvl1Params())
+    rarer, rarer_counts = cpu.solve(textured_clip, Tvl1Params(check_every=5))
+    assert (rarer_counts >= counts).all()
+    assert (rarer_counts % 5 == 0).all()
+    assert endpoint_error(flow[0], rarer[0]) < 0.05
+
+
+def test_iterations_stop_at_the_most():
+    noise = np.random.default_rng(0).integers(0, 255, (2, 32, 32), np.uint8)
+    params = Tvl1Params(epsilon=1e-9, scales=2, warps=3, inner_iterations=7, outer_iterations=2)
+    assert cpu.solve(noise, params)[1].tolist() == [2 * 3 * 7 * 2]
+
+
+def test_truth_of_the_sample_is_met_as_well_as_by_opencv(tmp_path):
+    from preprocess.media import read_clip, to_gray
+
+    summary = make_sample(
+        tmp_path, config=SampleConfig(videos_per_class=1, val_per_class=1, duration_s=2, clip_end_s=2)
+    )
+    ours, theirs = [], []
+    for path in sorted(summary.videos_folder.glob("*.mp4"))[::3]:
+        truth = read_flow(path.with_suffix(".flow.npz"))
+        frames = to_gray(read_clip(path, short_side=96, max_frames=2))
+        ours.append(endpoint_error(tvl1(frames, backend="cpu")[0], truth))
+        theirs.append(endpoint_error(tvl1(frames, backend="opencv")[0], truth))
+    assert np.mean(ours) <= 1.01 * np.mean(theirs)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "truth"),
+    [
+        (
+            "middlebury_RubberWhale/frame10.png",
+            "middlebury_RubberWhale/frame11.png",
+            "middlebury_RubberWhale/flow10_gt.flo",
+        ),
+        ("flyingchairs/0000000-img0.ppm", "flyingchairs/0000000-img1.ppm", "flyingchairs/0000000-gt.flo"),
+    ],
+)
+def test_real_truth_is_met_as_well_as_by_opencv(shared_data, first, second, truth):
+    folder = shared_data / "flow"
+    frames = np.stack([cv2.imread(str(folder / name), cv2.IMREAD_GRAYSCALE) for name in (first, second)])
+    truth_HW2 = cv2.readOpticalFlow(str(folder / truth))
+    known = (np.abs(truth_HW2) < 1e8).all(axis=2)
+
+    def error(backend):
+        flow_HW2 = tvl1(frames, backend=backend)[0].transpose(1, 2, 0)
+        return np.linalg.norm(flow_HW2 - truth_HW2, axis=2)[known].mean()
+
+    assert error("cpu") <= 1.01 * error("opencv")
+
+
+def test_memory_of_a_worker_at_340x256():
+    script = """
+import resource, numpy as np
+from preprocess.flow import Tvl1Params, cpu
+frames = np.random.default_rng(0).integers(0, 255, (2, 256, 340), np.uint8)
+cpu.instruction_sets()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+cpu.flow_of_clip(frames, Tvl1Params(warps=1, inner_iterations=1, outer_iterations=1))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert int(run.stdout) < 64 << 10  # kibibytes
+
+
+def test_unknown_instruction_set_fails(textured_clip):
+    with pytest.raises(EnvironmentProblem, match="lacks the instruction set asked for"):
+        cpu.flow_of_clip(textured_clip, Tvl1Params(), isa="sse9")
+
+
+def test_without_the_extension_auto_takes_opencv_and_says_so(monkeypatch, caplog):
+    monkeypatch.setattr(cpu, "_library_path", lambda: None)
+    assert available_backends() == ["opencv"]
+    assert resolve_backend("auto", on_gpu=False) == "opencv"
+    assert "flow backend cpu, the faster one, cannot run here: it needs the compiled extension" in caplog.text
+    with pytest.raises(EnvironmentProblem, match="'cpu' cannot run here; it needs the compiled extension"):
+        resolve_backend("cpu")
+
+
+def test_median_networks_sort_everything(tmp_path):
+    compiler = shutil.which("c++")
+    if compiler is None:
+        pytest.skip("no C++ compiler")
+    root = Path(__file__).parents[3]
+    program = tmp_path / "median_check"
+    include = f"-I{root / 'preprocess' / 'flow' / 'csrc'}"
+    subprocess.run(
+        [
+            compiler,
+            "-std=c++17",
+            "-O1",
+            "-Wno-psabi",
+            include,
+            root / "tests" / "csrc" / "median_check.cpp",
+            "-o",
+            program,
+        ],
+        check=True,
+    )
+    run = subprocess.run([program], capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout) == (0, "3x3: 64 patterns, 5x5: 7776 patterns\n")
