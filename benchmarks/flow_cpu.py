@@ -1,9 +1,9 @@
 """TV-L1 on one core: our engine beside OpenCV's `DualTVL1OpticalFlow`, pair by pair in turn.
 
-For every pair OpenCV is timed once and ours twice, before and after it, of which the better counts, for each instruction
-set; so other work on the machine hits both alike. Times are ratios of means over all pairs. Beside the endpoint error
-between the two stands OpenCV's own when its lambda changes by a millionth: what is chaotic in a pair, no
-implementation can reproduce.
+For every pair OpenCV is timed once and ours twice, before and after it, of which the better counts, for each
+instruction set; so other work on the machine hits both alike. Ratios are of the means over all pairs. Beside the
+endpoint error between the two stands OpenCV's own when its lambda changes by a millionth: what is chaotic in a pair,
+no implementation can reproduce.
 
 Example:
     python benchmarks/flow_cpu.py clips/train/yoga/*.mp4 --pairs 3
@@ -96,9 +96,8 @@ def compare_truth() -> None:
             for backend, found in errors.items():
                 found.append(endpoint_error(tvl1(frames, backend=backend)[0], truth))
     ours, theirs = (statistics.mean(found) for found in errors.values())
-    print(
-        f"synthetic set, {len(errors['cpu'])} pairs, endpoint error to the truth: ours {ours:.4f}, OpenCV {theirs:.4f} px"
-    )
+    both = f"ours {ours:.4f}, OpenCV {theirs:.4f} px"
+    print(f"synthetic set, {len(errors['cpu'])} pairs, endpoint error to the truth: {both}")
 
 
 @click.command()

@@ -3,11 +3,10 @@
 Exit status: 0 done, 1 some clips failed, 2 wrong usage, 3 the machine cannot do it.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -133,11 +132,12 @@ def download(
     from preprocess.annotations import read_kinetics, select
     from preprocess.config import DownloadConfig
     from preprocess.download import download as run
+    from preprocess.progress import ShowProgress
 
     config = DownloadConfig(out=out, url_template=url_template, source_dir=source_dir, retry=frozenset(retry))
     listed = read_kinetics(clip_list)
     clips = select(listed.clips, splits=splits, classes=classes, limit=limit, seed=seed)
-    with _Progress("clips").shown() as progress:
+    with ShowProgress("clips").shown() as progress:
         report = run(
             clips,
             config=config,
@@ -213,6 +213,7 @@ def flow(
     from preprocess.config import FlowConfig
     from preprocess.flow import resolve_backend
     from preprocess.gpus import require_gpus
+    from preprocess.progress import ShowProgress
     from preprocess.sharding import estimate, make_shards
 
     if gpus is not None:
@@ -231,7 +232,7 @@ def flow(
     if dry_run:
         _print_estimate(estimate(clips, out, config=config, workers=workers), workers)
         return
-    with _Progress("clips").shown() as progress:
+    with ShowProgress("clips").shown() as progress:
         report = make_shards(
             clips,
             out,
@@ -272,45 +273,6 @@ def _read_labels(path: Path) -> tuple[str, ...]:
     if len(set(labels)) != len(labels) or not labels:
         raise InvalidInput(f"label file {path} must hold one label a line, each once; it has {len(labels)} lines")
     return labels
-
-
-class _Progress:
-    """A bar on a terminal, and a line for everything that went wrong."""
-
-    def __init__(self, unit: str) -> None:
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
-
-        columns = (
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn(unit),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-        )
-        self._bar = Progress(*columns)
-        self._task = self._bar.add_task(unit, total=None)
-
-    @contextmanager
-    def shown(self) -> Iterator[Self]:
-        """The bar is there until the block ends."""
-        if not self._bar.console.is_terminal:
-            yield self
-            return
-        with self._bar:
-            yield self
-
-    def step(self, total: int, *, note: str = "") -> None:
-        """One more is finished, of `total`."""
-        self._bar.update(self._task, total=total, advance=1)
-        if note:
-            self._bar.console.print(printable(note), markup=False, highlight=False, soft_wrap=True)
 
 
 def _print_download(report: "DownloadReport", out: Path) -> None:

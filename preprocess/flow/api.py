@@ -81,9 +81,8 @@ def resolve_backend(name: str = "auto", *, on_gpu: bool | None = None) -> str:
     if name not in BACKENDS:
         raise InvalidInput(f"flow backend {name!r} is unknown; use auto, {', '.join(BACKENDS)}")
     if name not in wanted:
-        raise InvalidInput(
-            f"flow backend {name!r} computes on the {'CPU' if on_gpu else 'GPU'}; use --{'cpus' if on_gpu else 'gpus'} N"
-        )
+        other, option = ("CPU", "cpus") if on_gpu else ("GPU", "gpus")
+        raise InvalidInput(f"flow backend {name!r} computes on the {other}; use --{option} N")
     if not BACKENDS[name].is_available():
         raise EnvironmentProblem(f"flow backend {name!r} cannot run here; it needs {BACKENDS[name].needs}")
     return name
