@@ -44,6 +44,7 @@ def extract(
     label: int,
     config: FlowConfig,
     backend: str,
+    threads: int = 1,
     max_frames: int | None = None,
 ) -> tuple[EncodedClip, StageSeconds]:
     """Decode, resample, resize, flow, encode.
@@ -54,6 +55,7 @@ def extract(
         label: index of its label, -1 for none.
         config: sizes, qualities, flow parameters.
         backend: a resolved flow backend.
+        threads: for the flow.
         max_frames: take only the first frames, for a measurement.
 
     Raises:
@@ -67,7 +69,7 @@ def extract(
     if len(frames_THW3) > limit:
         raise BadMedia(f"{clip.path}: longer than {MAX_SECONDS} s; trim it first")
     decoded = time.perf_counter()
-    codes_T2HW = quantise(tvl1(to_gray(frames_THW3), config.tvl1, backend=backend))
+    codes_T2HW = quantise(tvl1(to_gray(frames_THW3), config.tvl1, backend=backend, threads=threads))
     flowed = time.perf_counter()
     height, width = frames_THW3.shape[1:3]
     encoded = EncodedClip(

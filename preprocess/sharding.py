@@ -120,6 +120,7 @@ def make_shards(
             attributes=attributes,
             config=config,
             backend=backend,
+            threads=threads_a_task(workers.workers, tasks=len(todo)),
         )
         deaths: dict[str, str] = {}
         total = sum(len(shard.clips) for shard in todo)
@@ -156,6 +157,7 @@ def make_shard(
     attributes: ShardAttributes,
     config: FlowConfig,
     backend: str,
+    threads: int = 1,
 ) -> ShardResult:
     """Make and publish one shard; a clip that cannot be made is left out, and named in the shard's `failed`.
 
@@ -167,7 +169,7 @@ def make_shard(
     seconds = StageSeconds()
     for clip, label in zip(shard.clips, shard.labels, strict=True):
         try:
-            encoded, spent = extract(clip, clips_folder, label=label, config=config, backend=backend)
+            encoded, spent = extract(clip, clips_folder, label=label, config=config, backend=backend, threads=threads)
             made.append(encoded)
             seconds.add(spent)
         except BadMedia as error:
@@ -175,6 +177,16 @@ def make_shard(
         tick()
     info = write_shard(out / shard.name, made, replace(attributes, failed=failed))
     return ShardResult(info=info, failed=failed, seconds=seconds)
+
+
+def threads_a_task(workers: int, *, tasks: int) -> int:
+    """Flow threads of a task, so that few shards use many cores too.
+
+    Example:
+        >>> threads_a_task(8, tasks=3), threads_a_task(8, tasks=100), threads_a_task(0, tasks=1)
+        (2, 1, 1)
+    """
+    return max(workers // max(tasks, 1), 1)
 
 
 def estimate(

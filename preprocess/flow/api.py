@@ -23,8 +23,8 @@ logger = logging.getLogger(__name__)
 class Backend:
     """One implementation of TV-L1."""
 
-    flow_of_clip: Callable[[np.ndarray, Tvl1Params], np.ndarray]
-    """uint8 [T, H, W] to float32 [T-1, 2, H, W] px."""
+    flow_of_clip: Callable[..., np.ndarray]
+    """`(frames_THW, params, *, threads)`: uint8 [T, H, W] to float32 [T-1, 2, H, W] px."""
     is_available: Callable[[], bool]
     """Whether this machine can run it."""
     needs: str
@@ -88,25 +88,30 @@ def resolve_backend(name: str = "auto", *, on_gpu: bool | None = None) -> str:
     return name
 
 
-def tvl1(frames_THW: np.ndarray, params: Tvl1Params = Tvl1Params(), *, backend: str = "auto") -> np.ndarray:
+def tvl1(
+    frames_THW: np.ndarray, params: Tvl1Params = Tvl1Params(), *, backend: str = "auto", threads: int = 1
+) -> np.ndarray:
     """Optical flow between neighbouring frames of a clip.
 
     Args:
         frames_THW: uint8, gray, at least 2 frames of at least 16 x 16 px.
         params: of the solver.
         backend: `auto` or a name of `BACKENDS`.
+        threads: that the `cpu` backend may use; the result does not depend on it.
 
     Returns:
         float32 [T-1, 2, H, W], px a frame: what is at (x, y) in frame t is at (x + u, y + v) in frame t + 1.
 
     Raises:
-        InvalidInput: wrong dtype, rank or size, or an unknown backend.
+        InvalidInput: wrong dtype, rank or size, no thread, or an unknown backend.
         EnvironmentProblem: the backend cannot run here.
 
     Source: Zach, Pock, Bischof, "A Duality Based Approach for Realtime TV-L1 Optical Flow", DAGM 2007.
     """
     _check_frames(frames_THW)
-    return BACKENDS[resolve_backend(backend)].flow_of_clip(frames_THW, params)
+    if threads < 1:
+        raise InvalidInput(f"threads must be at least 1, got {threads}")
+    return BACKENDS[resolve_backend(backend)].flow_of_clip(frames_THW, params, threads=threads)
 
 
 def tvl1_many(

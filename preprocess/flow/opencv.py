@@ -7,8 +7,8 @@ from preprocess.errors import InvalidInput
 from preprocess.flow.params import Tvl1Params
 
 
-def flow_of_clip(frames_THW: np.ndarray, params: Tvl1Params) -> np.ndarray:
-    """Flow of every pair of neighbours, on one thread. float32 [T-1, 2, H, W].
+def flow_of_clip(frames_THW: np.ndarray, params: Tvl1Params, *, threads: int = 1) -> np.ndarray:  # noqa: ARG001
+    """Flow of every pair of neighbours, on one thread whatever `threads` says. float32 [T-1, 2, H, W].
 
     Raises:
         InvalidInput: a convention or stop test that OpenCV's CPU class does not have.

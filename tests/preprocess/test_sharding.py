@@ -8,7 +8,7 @@ import pytest
 
 from preprocess.config import FlowConfig, WorkerConfig
 from preprocess.errors import BadMedia, EnvironmentProblem, InvalidInput
-from preprocess.sharding import estimate, make_shards
+from preprocess.sharding import estimate, make_shards, threads_a_task
 from preprocess.shards import Shard, ShardSet
 from tests.preprocess.conftest import textured_frames, write_video
 
@@ -166,6 +166,11 @@ def test_replan_drops_the_old_shards(clips, shards):
 def test_given_labels(clips, tmp_path):
     run(clips, tmp_path / "shards", labels=["yoga", "juggling", "surfing"])
     assert ShardSet(tmp_path / "shards", "val").clips.label.tolist() == [0, 2]
+
+
+@pytest.mark.parametrize(("workers", "tasks", "threads"), [(8, 3, 2), (8, 100, 1), (8, 1, 8), (0, 1, 1), (2, 0, 2)])
+def test_few_shards_use_many_cores_too(workers, tasks, threads):
+    assert threads_a_task(workers, tasks=tasks) == threads
 
 
 def test_failures_stay_with_the_shard(shards):

@@ -72,6 +72,11 @@ def test_wrong_frames_fail(frames, message):
         tvl1(frames)
 
 
+def test_no_threads_fail(moving):
+    with pytest.raises(InvalidInput, match="threads must be at least 1, got 0"):
+        tvl1(moving, threads=0)
+
+
 def test_no_clips_fail():
     with pytest.raises(InvalidInput, match="at least one clip, got none"):
         tvl1_many([])
