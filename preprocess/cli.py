@@ -210,7 +210,7 @@ def flow(
         preprocess flow clips --out shards --cpus 8
         preprocess flow clips --out shards --gpus 1
     """
-    from preprocess.config import FlowConfig
+    from preprocess.config import FlowConfig, WorkerConfig
     from preprocess.flow import resolve_backend
     from preprocess.gpus import require_gpus
     from preprocess.progress import ShowProgress
@@ -219,7 +219,8 @@ def flow(
     if gpus is not None:
         if cpus is not None:
             raise click.UsageError("give --gpus or --cpus, not both")
-        require_gpus(gpus)
+        if address is None:
+            require_gpus(gpus)
     config = FlowConfig(
         fps=_fraction(fps),
         short_side=short_side,
@@ -228,7 +229,7 @@ def flow(
         clips_per_shard=clips_per_shard,
         backend=resolve_backend(backend, on_gpu=gpus is not None),
     )
-    workers = _workers(cpus, address)
+    workers = _workers(cpus, address) if gpus is None else WorkerConfig(workers=gpus, gpus=gpus, address=address)
     if dry_run:
         _print_estimate(estimate(clips, out, config=config, workers=workers), workers)
         return

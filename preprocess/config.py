@@ -23,11 +23,14 @@ class WorkerConfig:
 
     workers: int = field(default_factory=lambda: os.cpu_count() or 1)
     """Worker processes; 0 does everything in this process, without Ray."""
+    gpus: int = 0
+    """GPUs, one for each worker; 0 keeps workers on the CPU."""
     address: str | None = None
     """Ray cluster to use, such as `auto` or `host:6379`; None starts a local one for this run."""
 
     def __post_init__(self) -> None:
         _check(self.workers >= 0, f"workers must be at least 0, got {self.workers}")
+        _check(self.gpus in {0, self.workers}, f"{self.gpus} GPUs need as many workers, got {self.workers}")
         _check(
             self.address is None or self.workers > 0,
             f"a Ray address ({self.address}) needs at least 1 worker",

@@ -53,11 +53,11 @@ def run_tasks(
             yield item, function(item, on_tick)
         return
     with _ray(config) as ray:
-        yield from _run_on_ray(ray, function, items, workers=config.workers, on_tick=on_tick)
+        yield from _run_on_ray(ray, function, items, config=config, on_tick=on_tick)
 
 
 def _run_on_ray(
-    ray: Any, function: Callable[[Item, Tick], Value], items: Sequence[Item], *, workers: int, on_tick: Tick
+    ray: Any, function: Callable[[Item, Tick], Value], items: Sequence[Item], *, config: WorkerConfig, on_tick: Tick
 ) -> Iterator[tuple[Item, Any]]:
     counter = ray.remote(num_cpus=0)(_Counter).remote()
 
@@ -65,13 +65,13 @@ def _run_on_ray(
         # waits until it is counted: otherwise a result could come in before its last ticks
         return function(item, lambda: ray.get(counter.add.remote()))
 
-    task = ray.remote(num_cpus=1, max_retries=0)(call)
+    task = ray.remote(num_cpus=1, num_gpus=1 if config.gpus else 0, max_retries=0)(call)
     waiting = [(item, 1) for item in reversed(items)]
     running: dict[Any, tuple[Item, int]] = {}
     try:
         while waiting or running:
             # no more than needed in flight: a stop loses little, and results come in about the order asked for
-            while waiting and len(running) < workers:
+            while waiting and len(running) < config.workers:
                 item, tries = waiting.pop()
                 running[task.remote(item)] = item, tries
             finished, _ = ray.wait(list(running), num_returns=1, timeout=_POLL_S)
@@ -142,6 +142,7 @@ def _ray(config: WorkerConfig) -> Iterator[Any]:
             ray.init(
                 address="local",
                 num_cpus=config.workers,
+                num_gpus=config.gpus,
                 include_dashboard=False,
                 object_store_memory=OBJECT_STORE_BYTES,
                 **quiet,
@@ -153,6 +154,10 @@ def _ray(config: WorkerConfig) -> Iterator[Any]:
         where = "a local Ray" if config.address is None else f"the Ray cluster at {config.address}"
         raise EnvironmentProblem(f"cannot start or reach {where}: {error}; 0 workers run without Ray") from error
     try:
+        # Ray would wait for ever, and say nothing, for a GPU that no node has
+        found = int(ray.cluster_resources().get("GPU", 0))
+        if found < config.gpus:
+            raise EnvironmentProblem(f"{config.gpus} GPUs were asked for, the Ray cluster has {found}; ask for no more")
         yield ray
     finally:
         ray.shutdown()

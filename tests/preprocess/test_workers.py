@@ -55,8 +55,19 @@ def test_cluster_that_is_not_there_fails():
         list(run_tasks(work, [1], config=WorkerConfig(workers=1, address="127.0.0.1:9")))
 
 
+@pytest.mark.ray
+def test_gpus_that_the_cluster_lacks_fail_at_once(monkeypatch):
+    import ray
+
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 2.0, "GPU": 1.0})
+    with pytest.raises(EnvironmentProblem, match="2 GPUs were asked for, the Ray cluster has 1"):
+        list(run_tasks(work, [1], config=WorkerConfig(workers=2, gpus=2)))
+
+
 def test_config_fails():
     with pytest.raises(InvalidInput, match="workers must be at least 0, got -1"):
         WorkerConfig(workers=-1)
     with pytest.raises(InvalidInput, match="needs at least 1 worker"):
         WorkerConfig(workers=0, address="auto")
+    with pytest.raises(InvalidInput, match="2 GPUs need as many workers, got 1"):
+        WorkerConfig(workers=1, gpus=2)
