@@ -27,6 +27,7 @@ setup(
                 "-fno-trapping-math",
                 "-ffinite-math-only",
                 "-fno-signed-zeros",
+                "-Wno-psabi",  # vectors are never passed between files
                 "-pthread",
             ],
             extra_link_args=["-pthread"],

@@ -186,21 +186,10 @@ def test_median_networks_sort_everything(tmp_path):
     compiler = shutil.which("c++")
     if compiler is None:
         pytest.skip("no C++ compiler")
-    root = Path(__file__).parents[3]
     program = tmp_path / "median_check"
-    include = f"-I{root / 'preprocess' / 'flow' / 'csrc'}"
-    subprocess.run(
-        [
-            compiler,
-            "-std=c++17",
-            "-O1",
-            "-Wno-psabi",
-            include,
-            root / "tests" / "csrc" / "median_check.cpp",
-            "-o",
-            program,
-        ],
-        check=True,
-    )
+    source = Path(__file__).parents[2] / "csrc" / "median_check.cpp"
+    include = f"-I{Path(cpu.__file__).with_name('csrc')}"
+    command = [compiler, "-std=c++17", "-O1", "-Wno-psabi", include, source, "-o", program]
+    subprocess.run(command, check=True)
     run = subprocess.run([program], capture_output=True, text=True, check=False)
     assert (run.returncode, run.stdout) == (0, "3x3: 64 patterns, 5x5: 7776 patterns\n")
