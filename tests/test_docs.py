@@ -83,7 +83,15 @@ def test_image_and_cluster_agree():
     home = re.search(r"useradd --create-home --uid \d+ (\w+)", dockerfile)
     assert home is not None
     assert f"/home/{home[1]}/.ray/auth_token" in cluster["file_mounts"]
-    assert dockerfile.index("USER kineflow") < dockerfile.index("CMD")
+    assert dockerfile.rindex("USER kineflow") < dockerfile.rindex("\nCMD")
+
+
+def test_image_copies_what_the_package_is_built_from():
+    dockerfile = (ROOT / "docker" / "Dockerfile").read_text()
+    copied = set(re.findall(r"^COPY ([^-].*) \S+$", dockerfile, re.MULTILINE)[0].split())
+    assert {"setup.cfg", "setup.py", "pyproject.toml", "constraints.txt"} <= copied
+    for package in ("preprocess", "pipelines", "i3d_train"):
+        assert f"COPY {package} {package}" in dockerfile
 
 
 def test_cluster_asks_for_the_token_everywhere():
