@@ -10,11 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from preprocess.errors import EnvironmentProblem, InvalidInput
-from preprocess.flow import cpu, opencv
+from preprocess.flow import cpu, cuda, opencv
+from preprocess.flow.frames import check_frames
 from preprocess.flow.params import Tvl1Params
-
-MIN_SIDE = 16
-"""Pixels; the pyramid has no level smaller than this."""
 
 logger = logging.getLogger(__name__)
 
@@ -31,9 +29,18 @@ class Backend:
     """What to install or buy when it is not available."""
     on_gpu: bool
     """Whether it computes on a GPU."""
+    flow_of_clips: Callable[[Sequence[np.ndarray], Tvl1Params], list[np.ndarray]] | None = None
+    """The same for many clips, where that is faster than one by one."""
 
 
 BACKENDS: dict[str, Backend] = {
+    "cuda": Backend(
+        flow_of_clip=cuda.flow_of_clip,
+        is_available=cuda.is_available,
+        needs=cuda.NEEDS,
+        on_gpu=True,
+        flow_of_clips=cuda.flow_of_clips,
+    ),
     "cpu": Backend(
         flow_of_clip=cpu.flow_of_clip,
         is_available=cpu.is_available,
@@ -74,8 +81,6 @@ def resolve_backend(name: str = "auto", *, on_gpu: bool | None = None) -> str:
                 return best
             if not backend.on_gpu:
                 logger.warning("flow backend %s, the faster one, cannot run here: it needs %s", best, backend.needs)
-        if not wanted:
-            raise EnvironmentProblem("no flow backend of this version computes on a GPU; use --cpus N")
         needs = "; ".join(f"{key} needs {backend.needs}" for key, backend in wanted.items())
         raise EnvironmentProblem(f"no flow backend can run here: {needs}")
     if name not in BACKENDS:
@@ -108,7 +113,7 @@ def tvl1(
 
     Source: Zach, Pock, Bischof, "A Duality Based Approach for Realtime TV-L1 Optical Flow", DAGM 2007.
     """
-    _check_frames(frames_THW)
+    check_frames(frames_THW)
     if threads < 1:
         raise InvalidInput(f"threads must be at least 1, got {threads}")
     return BACKENDS[resolve_backend(backend)].flow_of_clip(frames_THW, params, threads=threads)
@@ -125,19 +130,9 @@ def tvl1_many(
     """
     if not clips:
         raise InvalidInput("tvl1_many needs at least one clip, got none")
-    name = resolve_backend(backend)
-    return [tvl1(frames_THW, params, backend=name) for frames_THW in clips]
-
-
-def _check_frames(frames_THW: np.ndarray) -> None:
-    if not isinstance(frames_THW, np.ndarray) or frames_THW.dtype != np.uint8 or frames_THW.ndim != 3:
-        found = (
-            f"{frames_THW.dtype} {frames_THW.shape}"
-            if isinstance(frames_THW, np.ndarray)
-            else type(frames_THW).__name__
-        )
-        raise InvalidInput(f"frames must be a uint8 array [T, H, W] of gray levels, got {found}")
-    if len(frames_THW) < 2 or min(frames_THW.shape[1:]) < MIN_SIDE:
-        raise InvalidInput(
-            f"frames must be at least 2, of at least {MIN_SIDE} x {MIN_SIDE} px, got shape {frames_THW.shape}"
-        )
+    for frames_THW in clips:
+        check_frames(frames_THW)
+    found = BACKENDS[resolve_backend(backend)]
+    if found.flow_of_clips is not None:
+        return found.flow_of_clips(clips, params)
+    return [found.flow_of_clip(frames_THW, params, threads=1) for frames_THW in clips]

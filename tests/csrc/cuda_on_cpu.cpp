@@ -1,15 +1,16 @@
 // The kernels as a library for ctypes. Python finds a kernel by name and passes its address; the tiles to instantiate
 // come with -DTILES=...
 
-#include "cuda_shim.h"
-//
+#include "cuda_shim.h"  // first: it stands in for what the CUDA compiler brings
 #include "tvl1_kernels.cuh"
 
 TILES
 
 extern "C" {
 
-int launch(void (*kernel)(kineflow::Batch, int, int), const unsigned* grid, const unsigned* block, unsigned shared_bytes,
+using Kernel = void (*)(kineflow::Batch, int, int);
+
+int launch(Kernel kernel, const unsigned* grid, const unsigned* block, unsigned shared_bytes,
            const kineflow::Batch* batch, int number, int flags) {
     return shim::launch({grid[0], grid[1], grid[2]}, {block[0], block[1], block[2]}, shared_bytes,
                         [=] { kernel(*batch, number, flags); });

@@ -8,13 +8,16 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import av
 import cv2
 import numpy as np
 import pytest
 
-from preprocess.clips import ClipFile
+if TYPE_CHECKING:
+    from preprocess.clips import ClipFile
+
+# PyAV, which preprocess.clips needs too, is imported where it is used: GPU tests run on machines without it.
 
 
 def textured_frames(count: int, *, height: int = 48, width: int = 64, seed: int = 0) -> np.ndarray:
@@ -51,6 +54,8 @@ def write_video(
     audio: bool = False,
 ) -> Path:
     """Encode frames at even or given times."""
+    import av
+
     with av.open(path, "w", format=container) as output:
         stream = output.add_stream(codec, rate=fps, options={"crf": "10"} if codec == "libx264" else {})
         stream.height, stream.width = frames_THW3.shape[1:3]
@@ -76,8 +81,10 @@ def write_video(
 
 def clip_file(
     path: Path, *, folder: Path, label: str | None = "yoga", split: str = "train", **fields: object
-) -> ClipFile:
+) -> "ClipFile":
     """A finished clip as `find_clips` would give it."""
+    from preprocess.clips import ClipFile
+
     values: dict[str, object] = {"time_start": 0.0, "time_end": 1.0, "duration_s": 1.0, "height": 48, "width": 64}
     values |= {"key": path.stem, "path": str(path.relative_to(folder)), "fingerprint": "x", **fields}
     return ClipFile(label=label, split=split, **values)  # type: ignore[arg-type]

@@ -18,8 +18,9 @@
 
 // Every kernel has the same parameters, so that one Python function launches them all. What `number` and `flags` mean
 // is said at each kernel.
-#define KF_KERNEL(name, threads, blocks) \
-    extern "C" __global__ void KF_THREADS(threads, blocks) name(const kineflow::Batch batch, const int number, const int flags)
+#define KF_KERNEL(name, threads, blocks)                   \
+    extern "C" __global__ void KF_THREADS(threads, blocks) \
+        name(const kineflow::Batch batch, const int number, const int flags)
 
 namespace kineflow {
 
@@ -30,25 +31,21 @@ struct Level {
 };
 
 // Bits of `flags`.
-constexpr int TURN_FLOW = 1;    // settle: the flow has been written to the other side
-constexpr int TURN_DUAL = 2;    // settle: so have the dual variables
-constexpr int TEST_CHANGE = 4;  // plain_flow: the change of each pixel is wanted
+constexpr int TURN_FLOW = 1;     // settle: the flow has been written to the other side
+constexpr int TURN_DUAL = 2;     // settle: so have the dual variables
+constexpr int TEST_CHANGE = 4;   // plain_flow: the change of each pixel is wanted
 constexpr int TESTED_SHIFT = 8;  // tiles and settle: bit TESTED_SHIFT + i says that convergence is tested after
                                  // iteration i of the launch
 
-// How the second frame is sampled.
-constexpr int OPENCV_CPU = 0;   // coordinates rounded to 1/32 px, zero outside the image
-constexpr int OPENCV_CUDA = 1;  // exact coordinates, edge pixels repeated outside the image
-
-// Mirrored by BATCH_FIELDS in cuda_batch.py: pointers and long longs first, so that no compiler pads it differently.
+// Mirrored by BATCH in cuda_batch.py. No compiler pads it.
 struct Batch {
-    Level level;  // the one being worked at
-    Level from;   // what a resize reads: the finer level in the pyramid, the coarser for the flow
+    Level level;                  // the one being worked at
+    Level from;                   // what a resize reads: the finer level in the pyramid, the coarser for the flow
     const unsigned char* frames;  // [frame, height, width] gray levels, dense
     float4* image;                // [frame, plane] of `level`: gray level, its x and y gradient, unused
     const float4* from_image;     // the same of `from`
     const int2* pair_frames;      // [pair] which frames a pair compares
-    float* flow[2];               // [pair, 2, plane], pairs `spacing` planes' worth of elements apart
+    float* flow[2];               // [pair, 2, plane], pairs `spacing` elements apart
     float* dual[2];               // [pair, 4, plane], pairs twice that apart: x1, y1, x2, y2
     float4* data;                 // [pair, plane] the linearised data term
     float* change;                // [tested iteration, tile, pair] sums of squared change; plain kernels: [pair, plane]
@@ -63,12 +60,12 @@ struct Batch {
     long long spacing;            // elements from one pair's flow to the next; the same at all levels, see resize_flow
     int pairs;                    // in this batch
     int tiles;                    // of the tile kernel at this level
-    int convention;               // OPENCV_CPU or OPENCV_CUDA
+    int zero_outside;             // whether the second frame is zero outside; if not, its edge is repeated
     float lambda_theta, theta, tau_theta;  // tau_theta = tau / theta
-    float largest_change;  // a pair with less than this sum of squared change has converged
-    float cubic;           // parameter of the cubic convolution
-    double scale_x, scale_y;           // the same, as resizing uses it
-    float flow_scale;      // what resized flow is multiplied by
+    float largest_change;                  // a pair with no larger sum of squared change has converged
+    float cubic;                           // parameter of the cubic convolution
+    double scale_x, scale_y;               // pixels of `from` a pixel of `level`
+    float flow_scale;                      // what resized flow is multiplied by
     int unused;
 };
 

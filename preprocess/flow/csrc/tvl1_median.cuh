@@ -115,11 +115,14 @@ KF_DEVICE Strip strip_of_thread(const Batch& batch, int pair) {
     const int spans = (batch.level.height + MEDIAN_SPAN - 1) / MEDIAN_SPAN;
     const int component = blockIdx.y / spans;
     const int side = batch.flow_side[pair];
-    return {flow_of(batch, side, pair) + component * batch.level.plane, flow_of(batch, 1 - side, pair) + component * batch.level.plane,
-            static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x), static_cast<int>(blockIdx.y % spans) * MEDIAN_SPAN};
+    const long long plane = component * batch.level.plane;
+    return {flow_of(batch, side, pair) + plane, flow_of(batch, 1 - side, pair) + plane,
+            static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x),
+            static_cast<int>(blockIdx.y % spans) * MEDIAN_SPAN};
 }
 KF_DEVICE void write_median(const Level& level, const Strip& strip, int down, float median) {
-    if (strip.y + down < level.height) strip.to[static_cast<long long>(strip.y + down) * level.stride + strip.x] = median;
+    const int y = strip.y + down;
+    if (y < level.height) strip.to[static_cast<long long>(y) * level.stride + strip.x] = median;
 }
 
 KF_KERNEL(median3, MEDIAN_THREADS, 1) {
@@ -141,8 +144,8 @@ KF_KERNEL(median5, MEDIAN_THREADS, 1) {
     if (pair < 0 || batch.redo[pair]) return;
     const Strip strip = strip_of_thread(batch, pair);
     if (strip.x >= batch.level.width) return;
-    // Medians y and y + 1, for y even, share rows y-1 to y+2: row pairs (y-1, y) and (y+1, y+2). `rows` are counted from
-    // y-2 of the first median, and pair k holds rows 2k+1 and 2k+2.
+    // Medians y and y + 1, for y even, share rows y - 1 to y + 2: two row pairs. `rows` are counted from y - 2 of the
+    // first median, and pair k holds rows 2k + 1 and 2k + 2.
     float rows[MEDIAN_SPAN + 4][5];
     float pairs[MEDIAN_SPAN / 2 + 1][10];
 #pragma unroll

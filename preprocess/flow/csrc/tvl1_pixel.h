@@ -36,12 +36,15 @@ __device__ __forceinline__ float reciprocal(float x) {
     asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(inverse) : "f"(x));
     return inverse;
 }
+// One instruction each, where a comparison and a choice are two: they differ in not-a-number only.
+__device__ __forceinline__ float smaller(float a, float b) { return fminf(a, b); }
+__device__ __forceinline__ float larger(float a, float b) { return fmaxf(a, b); }
 #else
 KF_PIXEL float square_root(float x) { return __builtin_sqrtf(x); }
 KF_PIXEL float reciprocal(float x) { return 1.0f / x; }
-#endif
 KF_PIXEL float smaller(float a, float b) { return a < b ? a : b; }
 KF_PIXEL float larger(float a, float b) { return a > b ? a : b; }
+#endif
 
 // Below this squared gradient a pixel tells nothing about its motion.
 constexpr float GRADIENT_FLOOR = 1e-12f;

@@ -37,8 +37,12 @@ template <class Gray>
 KF_DEVICE void write_with_gradient(const Batch& batch, const Pixel& pixel, Gray gray) {
     const int last_x = batch.level.width - 1;
     const int last_y = batch.level.height - 1;
-    const float dx = 0.5f * (gray(clamped(pixel.x + 1, 0, last_x), pixel.y) - gray(clamped(pixel.x - 1, 0, last_x), pixel.y));
-    const float dy = 0.5f * (gray(pixel.x, clamped(pixel.y + 1, 0, last_y)) - gray(pixel.x, clamped(pixel.y - 1, 0, last_y)));
+    const int left = clamped(pixel.x - 1, 0, last_x);
+    const int right = clamped(pixel.x + 1, 0, last_x);
+    const int upper = clamped(pixel.y - 1, 0, last_y);
+    const int lower = clamped(pixel.y + 1, 0, last_y);
+    const float dx = 0.5f * (gray(right, pixel.y) - gray(left, pixel.y));
+    const float dy = 0.5f * (gray(pixel.x, lower) - gray(pixel.x, upper));
     batch.image[blockIdx.z * batch.level.plane + pixel.at] = make_float4(gray(pixel.x, pixel.y), dx, dy, 0.0f);
 }
 
@@ -46,9 +50,9 @@ KF_DEVICE void write_with_gradient(const Batch& batch, const Pixel& pixel, Gray 
 KF_KERNEL(first_level, 256, 1) {
     const Pixel pixel = pixel_of_thread(batch.level);
     if (!pixel.inside) return;
-    const int width = batch.level.width;
-    const unsigned char* frame = batch.frames + static_cast<long long>(blockIdx.z) * width * batch.level.height;
-    write_with_gradient(batch, pixel, [&](int x, int y) { return static_cast<float>(frame[static_cast<long long>(y) * width + x]); });
+    const long long width = batch.level.width;
+    const unsigned char* frame = batch.frames + blockIdx.z * width * batch.level.height;
+    write_with_gradient(batch, pixel, [&](int x, int y) { return static_cast<float>(frame[y * width + x]); });
 }
 
 // A level from the next finer one. Neighbours are resized again for the gradient: cheaper than a second kernel.
@@ -62,11 +66,12 @@ KF_KERNEL(next_level, 256, 1) {
 // Zero flow and dual variables of pair `blockIdx.z`, on side 0: where the coarsest level starts.
 KF_KERNEL(clear_pairs, 256, 1) {
     const Pixel pixel = pixel_of_thread(batch.level);
-    const int pair = blockIdx.z;
-    if (pixel.x == 0 && pixel.y == 0) batch.flow_side[pair] = batch.dual_side[pair] = 0;
     if (!pixel.inside) return;
-    for (int component = 0; component < 2; ++component) flow_of(batch, 0, pair)[component * batch.level.plane + pixel.at] = 0.0f;
-    for (int component = 0; component < 4; ++component) dual_of(batch, 0, pair)[component * batch.level.plane + pixel.at] = 0.0f;
+    const int pair = blockIdx.z;
+    float* flow = flow_of(batch, 0, pair) + pixel.at;
+    float* dual = dual_of(batch, 0, pair) + pixel.at;
+    for (int component = 0; component < 2; ++component) flow[component * batch.level.plane] = 0.0f;
+    for (int component = 0; component < 4; ++component) dual[component * batch.level.plane] = 0.0f;
 }
 
 // Flow of pair `blockIdx.z` from the coarser level to the other side of this one, and zero dual variables likewise.

@@ -8,8 +8,18 @@ namespace kineflow {
 
 constexpr int SETTLE_THREADS = 256;
 
-// All pairs are active: the start of a warp. One block.
-KF_KERNEL(revive, SETTLE_THREADS, 1) {
+// The start of a level, after its flow and dual variables were written: to side 0, or if `flags` has TURN_FLOW to the
+// side that was not current. One block.
+KF_KERNEL(start_level, SETTLE_THREADS, 1) {
+    for (int pair = threadIdx.x; pair < batch.pairs; pair += SETTLE_THREADS) {
+        batch.flow_side[pair] = flags & TURN_FLOW ? 1 - batch.flow_side[pair] : 0;
+        batch.dual_side[pair] = flags & TURN_FLOW ? 1 - batch.dual_side[pair] : 0;
+        batch.iterations[pair] = 0;
+    }
+}
+
+// The start of a warp: all pairs are active. One block.
+KF_KERNEL(start_warp, SETTLE_THREADS, 1) {
     for (int pair = threadIdx.x; pair < batch.pairs; pair += SETTLE_THREADS) {
         batch.active[pair] = pair;
         batch.redo[pair] = 0;
@@ -23,6 +33,7 @@ KF_DEVICE int converged_after(const Batch& batch, int pair, int tested) {
     for (int i = 0; tested >> i; ++i) {
         if (!(tested >> i & 1)) continue;
         float change = 0.0f;
+#pragma unroll 8  // so that many loads are under way
         for (int tile = 0; tile < batch.tiles; ++tile)
             change += batch.change[(i * static_cast<long long>(batch.tiles) + tile) * batch.pairs + pair];
         if (!(change > batch.largest_change)) return i + 1;

@@ -101,8 +101,10 @@ struct Tile {
         const long long plane = batch.level.plane;
 #pragma unroll
         for (int r = 0; r < ROWS; ++r) {
-            const Run<COLUMNS> planes[6] = {read(flow, r),         read(flow + plane, r),     read(dual, r),
-                                            read(dual + plane, r), read(dual + 2 * plane, r), read(dual + 3 * plane, r)};
+            const Run<COLUMNS> planes[6] = {
+                read(flow, r),         read(flow + plane, r),     read(dual, r),
+                read(dual + plane, r), read(dual + 2 * plane, r), read(dual + 3 * plane, r),
+            };
 #pragma unroll
             for (int c = 0; c < COLUMNS; ++c) {
                 u1[r][c] = planes[0].at[c];
@@ -140,7 +142,7 @@ struct Tile {
             write(flow, r, planes[0]);
             write(flow + plane, r, planes[1]);
 #pragma unroll
-            for (int component = 0; component < 4; ++component) write(dual + component * plane, r, planes[2 + component]);
+            for (int i = 0; i < 4; ++i) write(dual + i * plane, r, planes[2 + i]);
         }
     }
 
@@ -189,12 +191,15 @@ struct Tile {
 #pragma unroll
             for (int c = 0; c < COLUMNS; ++c) {
                 // No index leaves its array where the other branch is taken.
+                const Dual<float>& here = p[r][c];
                 const Dual<float>& left = p[r][c > 0 ? c - 1 : 0];
                 const Dual<float>& upper = p[r > 0 ? r - 1 : 0][c];
-                const float divergence1 = (p[r][c].x1 - (c > 0 ? left.x1 : left1)) + (p[r][c].y1 - (r > 0 ? upper.y1 : upper1.at[c]));
-                const float divergence2 = (p[r][c].x2 - (c > 0 ? left.x2 : left2)) + (p[r][c].y2 - (r > 0 ? upper.y2 : upper2.at[c]));
+                const float x1 = here.x1 - (c > 0 ? left.x1 : left1);
+                const float y1 = here.y1 - (r > 0 ? upper.y1 : upper1.at[c]);
+                const float x2 = here.x2 - (c > 0 ? left.x2 : left2);
+                const float y2 = here.y2 - (r > 0 ? upper.y2 : upper2.at[c]);
                 const float4 term = shared.data[r * COLUMNS + c][thread];
-                const float change = step_flow(DataTerm<float>{term.x, term.y, term.z, term.w}, divergence1, divergence2,
+                const float change = step_flow(DataTerm<float>{term.x, term.y, term.z, term.w}, x1 + y1, x2 + y2,
                                                batch.lambda_theta, batch.theta, u1[r][c], u2[r][c]);
                 if (SUMMED && owned(r, c)) sum += change;
             }
@@ -222,9 +227,11 @@ struct Tile {
                 const int lower = r < ROWS - 1 ? r + 1 : 0;
                 const float here1 = u1[r][c];
                 const float here2 = u2[r][c];
-                step_dual((c < COLUMNS - 1 ? u1[r][right] : right1) - here1, (r < ROWS - 1 ? u1[lower][c] : lower1.at[c]) - here1,
-                          (c < COLUMNS - 1 ? u2[r][right] : right2) - here2, (r < ROWS - 1 ? u2[lower][c] : lower2.at[c]) - here2,
-                          batch.tau_theta, 1.0f, p[r][c]);
+                const float x1 = (c < COLUMNS - 1 ? u1[r][right] : right1) - here1;
+                const float y1 = (r < ROWS - 1 ? u1[lower][c] : lower1.at[c]) - here1;
+                const float x2 = (c < COLUMNS - 1 ? u2[r][right] : right2) - here2;
+                const float y2 = (r < ROWS - 1 ? u2[lower][c] : lower2.at[c]) - here2;
+                step_dual(x1, y1, x2, y2, batch.tau_theta, 1.0f, p[r][c]);
             }
         }
     }
@@ -287,10 +294,12 @@ struct Tile {
             for (int i = 0; i < HALO; ++i)
                 if (tested >> i & 1) shared.change[i][thread] += shared.change[i][thread + half];
         }
-        const long long tile = static_cast<long long>(blockIdx.y) * gridDim.x + blockIdx.x;
         if (thread != 0) return;
-        for (int i = 0; i < HALO; ++i)
-            if (tested >> i & 1) batch.change[(i * static_cast<long long>(batch.tiles) + tile) * batch.pairs + pair] = shared.change[i][0];
+        const long long tile = static_cast<long long>(blockIdx.y) * gridDim.x + blockIdx.x;
+        for (int i = 0; i < HALO; ++i) {
+            if (!(tested >> i & 1)) continue;
+            batch.change[(i * static_cast<long long>(batch.tiles) + tile) * batch.pairs + pair] = shared.change[i][0];
+        }
     }
 
     // `iterations` of the pair that this block works at, from its current side to the other; at most HALO.

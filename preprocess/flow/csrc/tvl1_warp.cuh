@@ -12,10 +12,6 @@ KF_DEVICE float4 sampled(const Batch& batch, const float4* image, float x, float
     // Farther out all samples are outside: nothing changes, and the conversion to integers stays defined.
     x = smaller(larger(x, -3.0f), level.width + 2.0f);
     y = smaller(larger(y, -3.0f), level.height + 2.0f);
-    if (batch.convention == OPENCV_CPU) {
-        x = rintf(x * 32.0f) * (1.0f / 32.0f);
-        y = rintf(y * 32.0f) * (1.0f / 32.0f);
-    }
     const float left = floorf(x);
     const float top = floorf(y);
     float across[4], down[4];
@@ -33,7 +29,7 @@ KF_DEVICE float4 sampled(const Batch& batch, const float4* image, float x, float
         for (int i = 0; i < 4; ++i) {
             const int column = static_cast<int>(left) - 1 + i;
             const bool inside = row_inside && column >= 0 && column < level.width;
-            const float weight = inside || batch.convention == OPENCV_CUDA ? across[i] * down[j] : 0.0f;
+            const float weight = inside || !batch.zero_outside ? across[i] * down[j] : 0.0f;
             const float4 sample = samples[clamped(column, 0, level.width - 1)];
             sum.x += weight * sample.x;
             sum.y += weight * sample.y;
@@ -44,7 +40,7 @@ KF_DEVICE float4 sampled(const Batch& batch, const float4* image, float x, float
 }
 
 // Data term of pair `blockIdx.z`.
-KF_KERNEL(warp, 256, 1) {
+KF_KERNEL(warp, 256, 2) {
     const Pixel pixel = pixel_of_thread(batch.level);
     if (!pixel.inside) return;
     const int pair = blockIdx.z;

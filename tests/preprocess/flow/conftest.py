@@ -2,8 +2,6 @@ import cv2
 import numpy as np
 import pytest
 
-from preprocess.media import read_clip, to_gray
-
 
 @pytest.fixture(scope="session")
 def textured_clip():
@@ -26,6 +24,8 @@ def textured_clip():
 @pytest.fixture(scope="session")
 def real_pairs(shared_data):
     """Pairs of neighbouring frames of Kinetics clips, short side 128. List of uint8 [2, H, W]."""
+    from preprocess.media import read_clip, to_gray
+
     pairs = []
     for name in ("SOX5yA1l24A.mp4", "R6llTwEh07w.mp4", "mmaction2_demo_arm_wrestling.mp4", "ask_yoga.mp4"):
         frames = to_gray(read_clip(shared_data / "kinetics" / name, short_side=128, max_frames=52))

@@ -94,8 +94,9 @@ def test_backend_that_cannot_run_fails_and_is_not_replaced(monkeypatch):
 
 
 def test_gpu_is_not_replaced_by_a_cpu(monkeypatch):
-    monkeypatch.setattr(api, "BACKENDS", {"opencv": BACKENDS["opencv"]})
-    with pytest.raises(EnvironmentProblem, match="no flow backend of this version computes on a GPU; use --cpus N"):
+    no_gpu = replace(BACKENDS["cuda"], is_available=lambda: False)
+    monkeypatch.setattr(api, "BACKENDS", {"cuda": no_gpu, "opencv": BACKENDS["opencv"]})
+    with pytest.raises(EnvironmentProblem, match="no flow backend can run here: cuda needs a CUDA GPU"):
         resolve_backend("auto", on_gpu=True)
     with pytest.raises(InvalidInput, match="'opencv' computes on the CPU; use --cpus N"):
         resolve_backend("opencv", on_gpu=True)

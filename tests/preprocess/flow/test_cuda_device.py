@@ -1,0 +1,135 @@
+"""What happens where a GPU, a driver, a compiler or memory is missing; and batches over clips, kernels emulated."""
+
+import logging
+import sys
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from preprocess.errors import EnvironmentProblem
+from preprocess.flow import Tvl1Params, cuda, cuda_device
+from preprocess.flow.cuda_device import OutOfDeviceMemory
+from preprocess.flow.cuda_kernels import SHAPES
+from preprocess.flow.quantise import quantise
+from tests.preprocess.flow.cuda_on_cpu import EmulatedGpu
+from tests.preprocess.flow.moving_texture import moving_texture
+
+QUICK = Tvl1Params(scales=2, warps=2, outer_iterations=1)
+
+
+class FakeRuntimeError(RuntimeError):
+    pass
+
+
+def fake_cupy(*, devices=1, capability="90", error=None):
+    def count():
+        if error:
+            raise FakeRuntimeError(error)
+        return devices
+
+    runtime = SimpleNamespace(getDeviceCount=count, CUDARuntimeError=FakeRuntimeError, runtimeGetVersion=lambda: 13000)
+    device = SimpleNamespace(compute_capability=capability, id=0)
+    return SimpleNamespace(cuda=SimpleNamespace(runtime=runtime, Device=lambda: device))
+
+
+@pytest.mark.parametrize(
+    ("cupy", "message"),
+    [
+        (None, "pip install cupy-cuda13x"),
+        (fake_cupy(devices=0), "no CUDA device is visible: see nvidia-smi"),
+        (fake_cupy(error="insufficient driver"), r"\(insufficient driver\): install or update the NVIDIA driver"),
+        (fake_cupy(capability="70"), "compute capability 7.0, at least 7.5 is needed: use another GPU"),
+    ],
+    ids=["no-cupy", "no-device", "no-driver", "old-gpu"],
+)
+def test_what_is_missing_is_said_and_nothing_runs_elsewhere(monkeypatch, cupy, message):
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    assert not cuda.is_available()
+    with pytest.raises(EnvironmentProblem, match=message):
+        cuda.flow_of_clip(moving_texture(2, 32, 32), Tvl1Params())
+
+
+def test_missing_compiler_is_said(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", fake_cupy())
+
+    def no_nvrtc(name):
+        raise RuntimeError("Failure finding libnvrtc.so")
+
+    monkeypatch.setattr(cuda_device, "_module", lambda code: SimpleNamespace(get_function=no_nvrtc))
+    with pytest.raises(EnvironmentProblem, match=r"libnvrtc.so; NVRTC comes with pip install nvidia-cuda-nvrtc"):
+        cuda_device._function.__wrapped__(0, "warp")
+
+
+class EmulatedMemory:
+    """`Memory` on NumPy; the first `failures` requests find too little."""
+
+    def __init__(self, *, failures=0):
+        self.failures = failures
+        self.asked = []
+
+    def largest(self):
+        return 0
+
+    @contextmanager
+    def block(self, size):
+        self.asked.append(size)
+        if len(self.asked) <= self.failures:
+            raise OutOfDeviceMemory(f"the GPU has no {size} bytes free")
+        yield np.full(size, 255, np.uint8)
+
+
+@pytest.fixture
+def emulated(monkeypatch):
+    """Everything below `flow_of_clips` that knows of CuPy, replaced."""
+    memory = EmulatedMemory()
+    monkeypatch.setattr(cuda, "CudaDevice", lambda: EmulatedGpu(shared_limit=64 << 10))
+    monkeypatch.setattr(cuda, "_memory", memory)
+    monkeypatch.setattr("preprocess.flow.cuda_solver.choose_tile", lambda *_: SHAPES["f2"])
+    monkeypatch.setattr(cuda_device, "free_bytes", lambda: 1 << 30)
+    return memory
+
+
+def solve(clips, dtype=np.float32):
+    results = [np.zeros((len(clip) - 1, 2, *clip.shape[1:]), dtype) for clip in clips]
+    cuda._solve_one_size(clips, results, QUICK)
+    return results
+
+
+def test_batches_over_clips_change_nothing(emulated, monkeypatch):
+    clips = [moving_texture(3, 32, 40, seed=1), moving_texture(5, 32, 40, seed=2), moving_texture(2, 32, 40, seed=3)]
+    together = solve(clips)
+    monkeypatch.setattr(cuda, "MOST_PAIRS", 3)
+    in_threes = solve(clips)
+    for clip, one, two in zip(clips, together, in_threes, strict=True):
+        assert np.array_equal(one, solve([clip])[0])
+        assert np.array_equal(one, two)
+        assert np.abs(np.median(one, axis=(2, 3)) - (2, 1)).max() < 0.3
+
+
+def test_codes_are_quantised_flow(emulated):
+    clip = moving_texture(3, 32, 40)
+    assert np.array_equal(solve([clip], np.uint8)[0], quantise(solve([clip])[0]))
+
+
+def test_batch_fits_in_the_free_memory(emulated, monkeypatch):
+    monkeypatch.setattr(cuda_device, "free_bytes", lambda: 2 << 20)
+    clip = moving_texture(6, 32, 40)
+    solve([clip])
+    assert emulated.asked[0] <= 1 << 20
+
+
+def test_too_little_memory_halves_the_batch_once_and_says_so(emulated, caplog):
+    clip = moving_texture(5, 32, 40)
+    expected = solve([clip])[0]
+    emulated.asked.clear()
+    emulated.failures = 1
+    with caplog.at_level(logging.WARNING, logger="preprocess.flow.cuda"):
+        assert np.array_equal(solve([clip])[0], expected)
+    assert "trying again with batches of 2 pairs instead of 4" in caplog.text
+    assert emulated.asked[1] < emulated.asked[0]
+    emulated.asked.clear()
+    emulated.failures = 2
+    with pytest.raises(EnvironmentProblem, match="the GPU has no"):
+        solve([clip])
