@@ -102,7 +102,12 @@ def sample(folder: Path, train: int, val: int, width: int, height: int, seed: in
 @click.option("--limit", type=int, help="At most so many clips, drawn with --seed.")
 @click.option("--seed", type=int, default=0, show_default=True, help="For --limit.")
 @click.option("--workers", type=int, help="Worker processes; 0 is this process alone.  [default: one a core]")
-@click.option("--retry", multiple=True, type=click.Choice(["unavailable", "bad_media"]), help="Also try these again.")
+@click.option(
+    "--retry",
+    multiple=True,
+    type=click.Choice(["unavailable", "bad_media", "quarantined"]),
+    help="Also try these again.",
+)
 @_worker_options
 def download(
     clip_list: Path,

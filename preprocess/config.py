@@ -10,6 +10,8 @@ from preprocess.flow.params import Tvl1Params
 
 SHARD_CLIPS = 64
 SHARD_BYTES = 512 << 20
+RETRYABLE = ("unavailable", "bad_media", "quarantined")
+"""Outcomes that a later run leaves as they are, unless asked."""
 
 
 def _check(condition: bool, message: str) -> None:
@@ -48,7 +50,7 @@ class DownloadConfig:
     source_dir: Path | None = None
     """A local folder, with subfolders, of whole videos `{youtube_id}.*` or finished clips `{key}.*`."""
     retry: frozenset[str] = frozenset()
-    """Outcomes of earlier runs to try again, of `unavailable` and `bad_media`; temporary ones always are."""
+    """Outcomes of earlier runs to try again, of `RETRYABLE`; temporary ones always are."""
     min_share: float = 0.9
     """A clip that holds less than this share of its wanted seconds is bad media."""
     socket_timeout_s: float = 20.0
@@ -71,10 +73,7 @@ class DownloadConfig:
             self.source_dir is None or self.source_dir.is_dir(),
             f"source folder {self.source_dir} does not exist",
         )
-        _check(
-            self.retry <= {"unavailable", "bad_media"},
-            f"retry knows unavailable and bad_media, got {sorted(self.retry)}",
-        )
+        _check(self.retry <= set(RETRYABLE), f"retry knows {', '.join(RETRYABLE)}, got {sorted(self.retry)}")
         _check(0 < self.min_share <= 1, f"min_share must be above 0 and at most 1, got {self.min_share}")
         _check(self.socket_timeout_s > 0, f"socket timeout must be above 0 s, got {self.socket_timeout_s}")
 

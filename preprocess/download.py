@@ -28,7 +28,7 @@ from preprocess.outcomes import (
     read_manifest,
     write_missing,
 )
-from preprocess.paths import exclusive, inside, label_folder, rename_into_place
+from preprocess.paths import exclusive, inside, label_folder, make_folder, rename_into_place
 from preprocess.sources.fetched import Extent
 from preprocess.trim import trim
 from preprocess.workers import Tick, run_tasks
@@ -68,7 +68,7 @@ def download(
     Raises:
         EnvironmentProblem: no space, no Ray, or another run holds the folder; what was done stays done.
     """
-    config.out.mkdir(parents=True, exist_ok=True)
+    make_folder(config.out)
     with exclusive(config.out):
         shutil.rmtree(_workspace(config), ignore_errors=True)
         entries = read_manifest(config.out)

@@ -121,8 +121,10 @@ def append_manifest(folder: Path, entry: ManifestEntry) -> None:
     path = folder / MANIFEST_NAME
     try:
         with path.open("ab+") as file:
-            if file.tell() and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
-                line = "\n" + line  # after a torn line
+            if file.tell() > 0:
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":
+                    line = "\n" + line  # a torn line must not take this one with it
             file.write(line.encode())
             file.flush()
             os.fsync(file.fileno())

@@ -95,6 +95,18 @@ def sweep_temporaries(root: Path) -> int:
     return len(stale)
 
 
+def make_folder(folder: Path) -> None:
+    """Make an output folder, with its parents, unless it is there.
+
+    Raises:
+        EnvironmentProblem: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EnvironmentProblem(f"cannot make the folder {folder}: {error.strerror}; choose another one") from error
+
+
 @contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
     """Hold `folder` for this process: two runs on one output would undo each other's work.

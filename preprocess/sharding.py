@@ -13,7 +13,7 @@ from preprocess.config import FlowConfig, WorkerConfig
 from preprocess.errors import BadMedia, BadShard, EnvironmentProblem, InvalidInput, WorkerDied
 from preprocess.extract import StageSeconds, extract
 from preprocess.flow import FLOW_BOUND, FLOW_SCALE, FLOW_ZERO, resolve_backend
-from preprocess.paths import exclusive, inside, sweep_temporaries
+from preprocess.paths import exclusive, inside, make_folder, sweep_temporaries
 from preprocess.plan import Plan, PlannedShard, difference, make_plan, read_plan
 from preprocess.shards.index import INDEX_NAME, Index, ShardInfo, shard_info
 from preprocess.shards.layout import EncodedClip, ShardAttributes
@@ -101,7 +101,7 @@ def make_shards(
     started = time.monotonic()
     backend = resolve_backend(config.backend)
     plan = make_plan(find_clips(clips_folder), config=config, backend=backend, labels=labels)
-    _make_folder(out)
+    make_folder(out)
     with exclusive(out):
         sweep_temporaries(out)
         _adopt_plan(out, plan, replan=replan)
@@ -304,10 +304,3 @@ def _check_space(out: Path, todo: Sequence[PlannedShard]) -> None:
 def _free_bytes(folder: Path) -> int:
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     return shutil.disk_usage(existing).free
-
-
-def _make_folder(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise EnvironmentProblem(f"cannot make the folder {out}: {error.strerror}") from error

@@ -6,7 +6,7 @@ import pytest
 from preprocess.annotations import read_kinetics
 from preprocess.config import DownloadConfig, WorkerConfig
 from preprocess.download import download
-from preprocess.errors import InvalidInput
+from preprocess.errors import EnvironmentProblem, InvalidInput
 from preprocess.media import read_clip
 from preprocess.outcomes import MANIFEST_NAME, read_manifest
 from preprocess.sources import ytdlp
@@ -150,6 +150,27 @@ def test_sections_give_the_same_frames_as_the_whole_video(run, tmp_path, monkeyp
     assert np.array_equal(read_clip(path), from_whole)
 
 
+def test_killer_is_quarantined_and_tried_again_when_asked(run, tmp_path, monkeypatch):
+    from preprocess import download as module
+    from preprocess.errors import WorkerDied
+
+    def dying(function, items, **options):
+        for item in items:
+            yield item, WorkerDied("its worker process died (WorkerCrashedError)")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "run_tasks", dying)
+        assert run().outcomes == {"quarantined": 5}
+    assert run().outcomes == {"quarantined": 5}
+    assert run(retry=frozenset({"quarantined"})).outcomes["done"] == 1
+
+
+def test_folder_that_cannot_be_made_fails(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(EnvironmentProblem, match="cannot make the folder"):
+        download([], config=DownloadConfig(out=tmp_path / "file" / "x"), workers=WorkerConfig(workers=0))
+
+
 @pytest.mark.ray
 def test_workers_do_the_same(run, tmp_path):
     assert run(workers=2).outcomes == {"done": 1, "unavailable": 1, "bad_media": 2, "temporary": 1}
@@ -161,7 +182,7 @@ def test_workers_do_the_same(run, tmp_path):
         ({"url_template": "http://host/video.mp4"}, "lacks {youtube_id}"),
         ({"url_template": "file:///etc/{youtube_id}"}, "must start with http"),
         ({"min_share": 0.0}, "min_share must be above 0"),
-        ({"retry": frozenset({"done"})}, "retry knows unavailable and bad_media"),
+        ({"retry": frozenset({"done"})}, "retry knows unavailable, bad_media, quarantined, got"),
     ],
 )
 def test_config_fails(tmp_path, options, message):

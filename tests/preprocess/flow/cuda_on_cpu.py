@@ -44,7 +44,7 @@ class EmulatedGpu:
     """`Device` of cuda_solver.py on NumPy arrays."""
 
     def __init__(self, *, shared_limit: int = 232448) -> None:
-        self.library = library()
+        self.emulation = library()
         self.shared_limit = shared_limit
         self.counts = [0, 0]
         self.launches: list[tuple[str, tuple[int, int, int]]] = []
@@ -63,10 +63,10 @@ class EmulatedGpu:
         assert batch.dtype == BATCH
         name = kernel if isinstance(kernel, str) else kernel.name
         self.launches.append((name, grid))
-        function = ctypes.cast(getattr(self.library, name), ctypes.c_void_p)
+        function = ctypes.cast(getattr(self.emulation, name), ctypes.c_void_p)
         sizes = [(ctypes.c_uint * 3)(*size) for size in (grid, block)]
         struct = ctypes.c_void_p(batch.ctypes.data)
-        outcome = self.library.launch(function, *sizes, shared_bytes, struct, number, flags)
+        outcome = self.emulation.launch(function, *sizes, shared_bytes, struct, number, flags)
         assert outcome == 0, f"{name}: {OUTCOMES[outcome]}"
 
     def address(self, array: np.ndarray) -> int:
