@@ -234,7 +234,7 @@ def flow(
         clips_per_shard=clips_per_shard,
         backend=resolve_backend(backend, on_gpu=gpus is not None),
     )
-    workers = _workers(cpus, address) if gpus is None else WorkerConfig(workers=gpus, gpus=gpus, address=address)
+    workers = _workers(cpus, address) if gpus is None else WorkerConfig.on_gpus(gpus, address=address)
     if dry_run:
         _print_estimate(estimate(clips, out, config=config, workers=workers), workers)
         return

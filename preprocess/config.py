@@ -27,16 +27,25 @@ class WorkerConfig:
     """Worker processes; 0 does everything in this process, without Ray."""
     gpus: int = 0
     """GPUs, one for each worker; 0 keeps workers on the CPU."""
+    helpers: int = 0
+    """Threads of a worker that decode and encode while it computes flow."""
     address: str | None = None
     """Ray cluster to use, such as `auto` or `host:6379`; None starts a local one for this run."""
 
     def __post_init__(self) -> None:
         _check(self.workers >= 0, f"workers must be at least 0, got {self.workers}")
+        _check(self.helpers >= 0, f"helpers must be at least 0, got {self.helpers}")
         _check(self.gpus in {0, self.workers}, f"{self.gpus} GPUs need as many workers, got {self.workers}")
         _check(
             self.address is None or self.workers > 0,
             f"a Ray address ({self.address}) needs at least 1 worker",
         )
+
+    @classmethod
+    def on_gpus(cls, gpus: int, *, address: str | None = None) -> "WorkerConfig":
+        """A worker for each GPU, with its share of this machine's cores, 8 at most, to decode and encode for it."""
+        share = (os.cpu_count() or 1) // max(gpus, 1) - 1
+        return cls(workers=gpus, gpus=gpus, helpers=min(max(share, 1), 8), address=address)
 
 
 @dataclass(frozen=True, kw_only=True)

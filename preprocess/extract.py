@@ -1,8 +1,13 @@
 """One decode of a clip to everything a shard keeps of it: resized frames and flow, as JPEGs."""
 
 import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,6 +21,8 @@ from preprocess.shards.layout import EncodedClip
 
 MAX_SECONDS = 120
 """A longer clip is refused: all its frames are in memory at once."""
+
+_NOTHING: np.ndarray = np.empty(0, np.uint8)
 
 
 @dataclass
@@ -37,59 +44,130 @@ class StageSeconds:
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
-def extract(
-    clip: ClipFile,
+@dataclass(frozen=True, kw_only=True)
+class Extraction:
+    """What became of one clip."""
+
+    clip: ClipFile
+    result: EncodedClip | BadMedia
+    """Or why it cannot be: not decodable, too long, fewer than two frames."""
+    seconds: StageSeconds
+
+
+def extract_all(
+    clips: Iterable[tuple[ClipFile, int]],
     folder: Path,
     *,
-    label: int,
     config: FlowConfig,
     backend: str,
     threads: int = 1,
+    helpers: int = 0,
     max_frames: int | None = None,
-) -> tuple[EncodedClip, StageSeconds]:
-    """Decode, resample, resize, flow, encode.
+) -> Iterator[Extraction]:
+    """Decode, resample, resize, flow and encode clips, in their order.
+
+    Flow is computed in the calling thread. With helpers the next clips are decoded and the last ones encoded
+    meanwhile, so that a GPU waits for neither; the results are the same.
 
     Args:
-        clip: which file.
+        clips: which files, each with the index of its label (-1 for none).
         folder: of the clips.
-        label: index of its label, -1 for none.
         config: sizes, qualities, flow parameters.
         backend: a resolved flow backend.
         threads: for the flow.
-        max_frames: take only the first frames, for a measurement.
-
-    Raises:
-        BadMedia: the file cannot be decoded, is too long, or has fewer than two frames.
+        helpers: threads that decode and encode; about as many clips are in memory before and after the flow.
+        max_frames: take only the first frames of each clip, for a measurement.
     """
-    limit = round(MAX_SECONDS * config.fps)
-    started = time.perf_counter()
-    frames_THW3 = read_clip(
-        folder / clip.path, fps=config.fps, short_side=config.short_side, max_frames=max_frames or limit + 1
-    )
-    if len(frames_THW3) > limit:
-        raise BadMedia(f"{clip.path}: longer than {MAX_SECONDS} s; trim it first")
-    decoded = time.perf_counter()
-    codes_T2HW = quantise(tvl1(to_gray(frames_THW3), config.tvl1, backend=backend, threads=threads))
-    flowed = time.perf_counter()
-    height, width = frames_THW3.shape[1:3]
-    encoded = EncodedClip(
-        key=clip.key,
-        label=label,
-        rgb=[encode_frame(frame_HW3, quality=config.rgb_quality) for frame_HW3 in frames_THW3],
-        flow=[encode_flow(code_2HW, quality=config.flow_quality) for code_2HW in codes_T2HW],
-        height=height,
-        width=width,
-        time_start=clip.time_start,
-        time_end=clip.time_end,
-    )
-    seconds = StageSeconds(
-        decode=decoded - started,
-        flow=flowed - decoded,
-        encode=time.perf_counter() - flowed,
-        pairs=len(codes_T2HW),
-        bytes=encoded.nbytes,
-    )
-    return encoded, seconds
+    jobs = (_Job(clip, label, folder, config, max_frames) for clip, label in clips)
+    decoding: deque[tuple[_Job, Future[None]]] = deque()
+    encoding: deque[tuple[_Job, Future[None]]] = deque()
+    with ThreadPoolExecutor(helpers) if helpers else _CallingThread() as executor:
+        while True:
+            for job in islice(jobs, helpers + 1 - len(decoding)):
+                decoding.append((job, executor.submit(job.decode)))
+            if not decoding:
+                break
+            job, decoded = decoding.popleft()
+            decoded.result()
+            job.compute_flow(backend, threads)
+            encoding.append((job, executor.submit(job.encode)))
+            while len(encoding) > helpers:
+                yield _outcome(*encoding.popleft())
+        while encoding:
+            yield _outcome(*encoding.popleft())
+
+
+class _CallingThread(Executor):
+    """Does at once what it is given."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        future: Future[Any] = Future()
+        future.set_result(fn(*args, **kwargs))
+        return future
+
+
+class _Job:
+    """One clip on its way through the stages; one that fails a stage passes the others by."""
+
+    def __init__(self, clip: ClipFile, label: int, folder: Path, config: FlowConfig, max_frames: int | None) -> None:
+        self.clip = clip
+        self.result: EncodedClip | BadMedia | None = None
+        self.seconds = StageSeconds()
+        self._label = label
+        self._path = folder / clip.path
+        self._config = config
+        self._max_frames = max_frames
+        self._frames_THW3: np.ndarray = _NOTHING
+        self._codes_T2HW: np.ndarray = _NOTHING
+
+    def decode(self) -> None:
+        """File to frames."""
+        started = time.perf_counter()
+        config, limit = self._config, round(MAX_SECONDS * self._config.fps)
+        most = self._max_frames or limit + 1
+        try:
+            frames_THW3 = read_clip(self._path, fps=config.fps, short_side=config.short_side, max_frames=most)
+            if len(frames_THW3) > limit:
+                raise BadMedia(f"{self.clip.path}: longer than {MAX_SECONDS} s; trim it first")
+            self._frames_THW3 = frames_THW3
+        except BadMedia as error:
+            self.result = error
+        self.seconds.decode = time.perf_counter() - started
+
+    def compute_flow(self, backend: str, threads: int) -> None:
+        """Frames to codes."""
+        if self.result is not None:
+            return
+        started = time.perf_counter()
+        gray_THW = to_gray(self._frames_THW3)
+        self._codes_T2HW = quantise(tvl1(gray_THW, self._config.tvl1, backend=backend, threads=threads))
+        self.seconds.flow = time.perf_counter() - started
+
+    def encode(self) -> None:
+        """Frames and codes to JPEGs."""
+        if self.result is not None:
+            return
+        started = time.perf_counter()
+        config, clip = self._config, self.clip
+        self.result = EncodedClip(
+            key=clip.key,
+            label=self._label,
+            rgb=[encode_frame(frame_HW3, quality=config.rgb_quality) for frame_HW3 in self._frames_THW3],
+            flow=[encode_flow(code_2HW, quality=config.flow_quality) for code_2HW in self._codes_T2HW],
+            height=self._frames_THW3.shape[1],
+            width=self._frames_THW3.shape[2],
+            time_start=clip.time_start,
+            time_end=clip.time_end,
+        )
+        self._frames_THW3 = self._codes_T2HW = _NOTHING  # the JPEGs stay, the pictures need not
+        self.seconds.encode = time.perf_counter() - started
+        self.seconds.pairs, self.seconds.bytes = len(self.result.flow), self.result.nbytes
+
+
+def _outcome(job: _Job, encoded: "Future[None]") -> Extraction:
+    encoded.result()
+    assert job.result is not None
+    return Extraction(clip=job.clip, result=job.result, seconds=job.seconds)
 
 
 def encode_frame(frame_HW3: np.ndarray, *, quality: int) -> bytes:

@@ -11,7 +11,7 @@ from pathlib import Path
 from preprocess.clips import find_clips
 from preprocess.config import FlowConfig, WorkerConfig
 from preprocess.errors import BadMedia, BadShard, EnvironmentProblem, InvalidInput, WorkerDied
-from preprocess.extract import StageSeconds, extract
+from preprocess.extract import StageSeconds, extract_all
 from preprocess.flow import FLOW_BOUND, FLOW_SCALE, FLOW_ZERO, resolve_backend
 from preprocess.paths import exclusive, inside, make_folder, sweep_temporaries
 from preprocess.plan import Plan, PlannedShard, difference, make_plan, read_plan
@@ -121,6 +121,7 @@ def make_shards(
             config=config,
             backend=backend,
             threads=threads_a_task(workers.workers, tasks=len(todo)),
+            helpers=workers.helpers,
         )
         deaths: dict[str, str] = {}
         total = sum(len(shard.clips) for shard in todo)
@@ -158,6 +159,7 @@ def make_shard(
     config: FlowConfig,
     backend: str,
     threads: int = 1,
+    helpers: int = 0,
 ) -> ShardResult:
     """Make and publish one shard; a clip that cannot be made is left out, and named in the shard's `failed`.
 
@@ -167,13 +169,13 @@ def make_shard(
     made: list[EncodedClip] = []
     failed: dict[str, str] = {}
     seconds = StageSeconds()
-    for clip, label in zip(shard.clips, shard.labels, strict=True):
-        try:
-            encoded, spent = extract(clip, clips_folder, label=label, config=config, backend=backend, threads=threads)
-            made.append(encoded)
-            seconds.add(spent)
-        except BadMedia as error:
-            failed[clip.key] = str(error)[:_REASON_LENGTH]
+    labelled = zip(shard.clips, shard.labels, strict=True)
+    for done in extract_all(labelled, clips_folder, config=config, backend=backend, threads=threads, helpers=helpers):
+        if isinstance(done.result, BadMedia):
+            failed[done.clip.key] = str(done.result)[:_REASON_LENGTH]
+        else:
+            made.append(done.result)
+        seconds.add(done.seconds)
         tick()
     info = write_shard(out / shard.name, made, replace(attributes, failed=failed))
     return ShardResult(info=info, failed=failed, seconds=seconds)
@@ -217,13 +219,11 @@ def estimate(
     plan = make_plan(clips, config=config, backend=backend)
     spent = StageSeconds()
     failed: dict[str, str] = {}
-    for clip in clips[:: max(len(clips) // sample, 1)][:sample]:
-        try:
-            spent.add(
-                extract(clip, clips_folder, label=-1, config=config, backend=backend, max_frames=pairs_a_clip + 1)[1]
-            )
-        except BadMedia as error:
-            failed[clip.key] = str(error)
+    chosen = [(clip, -1) for clip in clips[:: max(len(clips) // sample, 1)][:sample]]
+    for done in extract_all(chosen, clips_folder, config=config, backend=backend, max_frames=pairs_a_clip + 1):
+        if isinstance(done.result, BadMedia):
+            failed[done.clip.key] = str(done.result)
+        spent.add(done.seconds)
     if not spent.pairs:
         raise BadMedia(
             f"none of the {len(failed)} sampled clips can be decoded; the first: {next(iter(failed.values()))}"

@@ -65,7 +65,7 @@ def _run_on_ray(
         # waits until it is counted: otherwise a result could come in before its last ticks
         return function(item, lambda: ray.get(counter.add.remote()))
 
-    task = ray.remote(num_cpus=1, num_gpus=1 if config.gpus else 0, max_retries=0)(call)
+    task = ray.remote(num_cpus=1 + config.helpers, num_gpus=1 if config.gpus else 0, max_retries=0)(call)
     waiting = [(item, 1) for item in reversed(items)]
     running: dict[Any, tuple[Item, int]] = {}
     try:
@@ -141,7 +141,7 @@ def _ray(config: WorkerConfig) -> Iterator[Any]:
             # "local", not None: RAY_ADDRESS in the environment must not send this run to somebody's cluster
             ray.init(
                 address="local",
-                num_cpus=config.workers,
+                num_cpus=config.workers * (1 + config.helpers),
                 num_gpus=config.gpus,
                 include_dashboard=False,
                 object_store_memory=OBJECT_STORE_BYTES,

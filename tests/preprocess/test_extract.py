@@ -4,8 +4,8 @@ import pytest
 
 from preprocess import extract as extract_module
 from preprocess.config import FlowConfig
-from preprocess.errors import BadMedia
-from preprocess.extract import encode_flow, encode_frame, extract
+from preprocess.errors import BadMedia, EnvironmentProblem
+from preprocess.extract import encode_flow, encode_frame, extract_all
 from preprocess.flow import quantise, tvl1
 from preprocess.media import read_clip, to_gray
 from tests.preprocess.conftest import clip_file, numbered_frames, textured_frames, write_video
@@ -19,7 +19,11 @@ def clip(tmp_path):
 
 
 def run(clip, folder, **options):
-    return extract(clip, folder, label=3, config=CONFIG, backend="opencv", **options)
+    """The encoded clip and its seconds; raises what it failed with."""
+    (done,) = extract_all([(clip, 3)], folder, config=CONFIG, backend="opencv", **options)
+    if isinstance(done.result, BadMedia):
+        raise done.result
+    return done.result, done.seconds
 
 
 def test_frames_and_flow_are_those_of_the_clip(clip, tmp_path):
@@ -75,3 +79,54 @@ def test_single_frame_fails(tmp_path):
     clip = clip_file(write_video(tmp_path / "one.mp4", numbered_frames(1)), folder=tmp_path)
     with pytest.raises(BadMedia, match="at least 2"):
         run(clip, tmp_path)
+
+
+@pytest.mark.parametrize("helpers", [1, 3, 20])
+def test_helpers_change_nothing_but_the_time(tmp_path, helpers):
+    clips = []
+    for index in range(7):
+        path = tmp_path / f"{index}.mp4"
+        if index in {2, 6}:
+            path.write_bytes(b"no video")
+        else:
+            write_video(path, textured_frames(3 + index, seed=index))
+        clips.append((clip_file(path, folder=tmp_path), index))
+    alone, helped = (
+        list(extract_all(clips, tmp_path, config=CONFIG, backend="opencv", helpers=count)) for count in (0, helpers)
+    )
+    assert [done.clip.key for done in helped] == [str(index) for index in range(7)]
+    for one, other in zip(alone, helped, strict=True):
+        if isinstance(one.result, BadMedia):
+            assert str(one.result) == str(other.result)
+        else:
+            assert one.result == other.result
+
+
+def test_helpers_work_while_flow_is_computed(tmp_path, monkeypatch):
+    import threading
+
+    clips = [(clip_file(write_video(tmp_path / f"{i}.mp4", textured_frames(3)), folder=tmp_path), 0) for i in range(3)]
+    decoded = [threading.Event() for _ in clips]
+    real = extract_module.read_clip
+
+    def decode(path, **options):
+        frames = real(path, **options)
+        decoded[int(path.stem)].set()
+        return frames
+
+    def flow(gray_THW, *arguments, **options):
+        assert decoded[1].wait(30)  # while the first clip's flow is under way, the second one is decoded
+        return np.zeros((len(gray_THW) - 1, 2, *gray_THW.shape[1:]), np.float32)
+
+    monkeypatch.setattr(extract_module, "read_clip", decode)
+    monkeypatch.setattr(extract_module, "tvl1", flow)
+    assert len(list(extract_all(clips, tmp_path, config=CONFIG, backend="opencv", helpers=2))) == 3
+
+
+def test_other_errors_end_the_extraction(clip, tmp_path, monkeypatch):
+    def broken(*arguments, **options):
+        raise EnvironmentProblem("the GPU is gone")
+
+    monkeypatch.setattr(extract_module, "tvl1", broken)
+    with pytest.raises(EnvironmentProblem, match="the GPU is gone"):
+        run(clip, tmp_path, helpers=2)

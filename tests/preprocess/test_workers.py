@@ -64,6 +64,11 @@ def test_gpus_that_the_cluster_lacks_fail_at_once(monkeypatch):
         list(run_tasks(work, [1], config=WorkerConfig(workers=2, gpus=2)))
 
 
+def test_gpu_workers_share_the_cores(monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 16)
+    assert [WorkerConfig.on_gpus(gpus).helpers for gpus in (1, 2, 4, 16)] == [8, 7, 3, 1]
+
+
 def test_config_fails():
     with pytest.raises(InvalidInput, match="workers must be at least 0, got -1"):
         WorkerConfig(workers=-1)
