@@ -1,4 +1,4 @@
-"""TV-L1 by our own engine on the CPU: SIMD, threads over pairs, the same bits on every processor.
+"""TV-L1 by our own engine on the CPU: SIMD, threads over pairs, the same bits with every instruction set.
 
 The engine (`csrc/`) is a shared library that `pip install` compiles where there is a C++ compiler. It follows OpenCV's
 `DualTVL1OpticalFlow` to the order of its steps; see `benchmarks/RESULTS.md` for how much faster and how near it is.

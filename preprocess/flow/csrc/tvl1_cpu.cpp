@@ -33,7 +33,9 @@ const std::vector<Isa>& isas() {
     static const std::vector<Isa> all = {
 #if defined(__x86_64__)
         {"avx512", kineflow::solve_pairs_avx512,
-         __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")},
+         // all that cpu_avx512.cpp is compiled for
+         __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+             __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw")},
         {"avx2", kineflow::solve_pairs_avx2, bool(__builtin_cpu_supports("avx2"))},
 #endif
         {"baseline", kineflow::solve_pairs_baseline, true},

@@ -23,7 +23,10 @@ def textured_clip():
 
 @pytest.fixture(scope="session")
 def real_pairs(shared_data):
-    """Pairs of neighbouring frames of Kinetics clips, short side 128. List of uint8 [2, H, W]."""
+    """Pairs of neighbouring frames of four Kinetics clips, short side 128. List of uint8 [2, H, W].
+
+    Not of the clips with chaotic pairs, which OpenCV itself does not reproduce: see benchmarks/RESULTS.md.
+    """
     from preprocess.media import read_clip, to_gray
 
     pairs = []

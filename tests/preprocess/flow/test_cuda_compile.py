@@ -1,4 +1,4 @@
-"""The CUDA kernels, compiled for real GPUs without one: they compile, fit, and do not spill registers."""
+"""The CUDA kernels, compiled for real GPUs without one: they compile, fit, and spill no more than is stated."""
 
 import ctypes
 import functools
@@ -57,7 +57,7 @@ def compiled(arch: str, names: tuple[str, ...], *, kernels: bool = True) -> dict
 
 
 @pytest.mark.parametrize("arch", ["sm_80", "sm_90", "sm_120"])
-def test_kernels_compile_without_spills(arch):
+def test_kernels_compile_within_the_spill_gate(arch):
     names = tuple(f"{body}4" for body in BODIES)
     report = compiled(arch, names)
     assert {"first_level", "median5", "plain_dual", "settle", "warp"} <= report.keys()
@@ -71,7 +71,7 @@ def test_kernels_compile_without_spills(arch):
 
 
 @pytest.mark.parametrize("arch", SHARED_KB)
-def test_chosen_tiles_compile_without_spills(arch):
+def test_chosen_tiles_compile_within_the_spill_gate(arch):
     limit = SHARED_KB[arch] * 1024
     levels = [(340, 256), (272, 205), (218, 164), (174, 131), (139, 105)]
     chosen = {choose_tile(*level, limit) for level in levels}
