@@ -1,0 +1,155 @@
+"""`preprocess flow`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from preprocess.commands.options import FILE, FOLDER, worker_config, worker_options
+from preprocess.console import printable
+
+if TYPE_CHECKING:
+    from preprocess.config import WorkerConfig
+    from preprocess.sharding import Estimate, FlowReport
+
+
+@click.command()
+@click.argument("clips", type=FOLDER)
+@click.option(
+    "--out",
+    type=FOLDER,
+    required=True,
+    help="Folder of the shards; running again makes only what is missing.",
+)
+@click.option("--gpus", type=int, help="GPUs to compute flow on; fewer than that is an error at once.")
+@click.option("--cpus", type=int, help="CPU worker processes; 0 is this process alone.  [default: one a core]")
+@click.option("--backend", default="auto", show_default=True, help="Flow implementation; auto takes the best one here.")
+@click.option("--short-side", type=int, default=256, show_default=True, help="Pixels of the shorter side, aspect kept.")
+@click.option("--fps", default="25", show_default=True, help="Frames a second, a number or a fraction like 30000/1001.")
+@click.option("--rgb-quality", type=int, default=95, show_default=True, help="JPEG quality of the frames.")
+@click.option("--flow-quality", type=int, default=95, show_default=True, help="JPEG quality of the flow.")
+@click.option(
+    "--clips-per-shard",
+    type=int,
+    default=64,
+    show_default=True,
+    help="Or fewer, to stay below 512 MiB a shard.",
+)
+@click.option(
+    "--labels",
+    "labels_file",
+    type=FILE,
+    help="Label names, one a line, in the wanted order.  [default: sorted]",
+)
+@click.option("--replan", is_flag=True, help="Drop the shards in OUT when they were planned otherwise.")
+@click.option("--dry-run", is_flag=True, help="Measure a few clips and say what the run will take; write nothing.")
+@worker_options
+def flow(
+    clips: Path,
+    out: Path,
+    gpus: int | None,
+    cpus: int | None,
+    backend: str,
+    short_side: int,
+    fps: str,
+    rgb_quality: int,
+    flow_quality: int,
+    clips_per_shard: int,
+    labels_file: Path | None,
+    replan: bool,
+    dry_run: bool,
+    address: str | None,
+) -> None:
+    """Turn CLIPS into shards of RGB frames and TV-L1 flow.
+
+    CLIPS is what `preprocess download` made, or any tree SPLIT/CLASS/VIDEO. Each clip is decoded once, resampled by
+    time, resized, and its flow computed on the resized gray frames. Equal clips and options give equal bytes.
+
+    \b
+    Examples:
+        preprocess flow clips --out shards --dry-run
+        preprocess flow clips --out shards --cpus 8
+        preprocess flow clips --out shards --gpus 1
+    """
+    from preprocess.config import FlowConfig, WorkerConfig
+    from preprocess.flow import resolve_backend
+    from preprocess.gpus import require_gpus
+    from preprocess.progress import ShowProgress
+    from preprocess.sharding import estimate, make_shards
+
+    if gpus is not None:
+        if cpus is not None:
+            raise click.UsageError("give --gpus or --cpus, not both")
+        if address is None:
+            require_gpus(gpus)
+    config = FlowConfig(
+        fps=_fraction(fps),
+        short_side=short_side,
+        rgb_quality=rgb_quality,
+        flow_quality=flow_quality,
+        clips_per_shard=clips_per_shard,
+        backend=resolve_backend(backend, on_gpu=gpus is not None),
+    )
+    workers = worker_config(cpus, address) if gpus is None else WorkerConfig.on_gpus(gpus, address=address)
+    if dry_run:
+        _print_estimate(estimate(clips, out, config=config, workers=workers), workers)
+        return
+    with ShowProgress("clips").shown() as progress:
+        report = make_shards(
+            clips,
+            out,
+            config=config,
+            workers=workers,
+            labels=_read_labels(labels_file) if labels_file else None,
+            replan=replan,
+            on_progress=progress.step,
+        )
+    _print_flow(report, out)
+    if report.failed:
+        raise SystemExit(1)
+
+
+def _fraction(text: str) -> Any:
+    from fractions import Fraction
+
+    try:
+        return Fraction(text)
+    except (ValueError, ZeroDivisionError) as error:
+        raise click.BadParameter(
+            f"{text!r} is not a number or fraction such as 25 or 30000/1001", param_hint="--fps"
+        ) from error
+
+
+def _read_labels(path: Path) -> tuple[str, ...]:
+    from preprocess.errors import InvalidInput
+
+    if not path.is_file():
+        raise InvalidInput(f"label file {path} does not exist")
+    labels = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+    if len(set(labels)) != len(labels) or not labels:
+        raise InvalidInput(f"label file {path} must hold one label a line, each once; it has {len(labels)} lines")
+    return labels
+
+
+def _print_flow(report: "FlowReport", out: Path) -> None:
+    size = f"{report.clips} clips, {report.bytes / 1e6:.1f} MB"
+    click.echo(f"shards: {report.shards} ({report.made} by this run), {size} in {out}")
+    spent = report.seconds
+    if spent.pairs:
+        rates = f"{spent.pairs / report.elapsed_s:.1f} pairs/s, all workers together"
+        shares = ", ".join(f"{name} {getattr(spent, name):.0f} s" for name in ("decode", "flow", "encode"))
+        click.echo(f"flow: {spent.pairs} pairs in {report.elapsed_s:.0f} s = {rates} (work: {shares})")
+    for key, reason in report.failed.items():
+        click.echo(f"failed: {key}: {printable(reason)}")
+
+
+def _print_estimate(estimate: "Estimate", workers: "WorkerConfig") -> None:
+    rate = f"{estimate.pairs_per_s:.2f} pairs/s a worker, decoding and encoding included"
+    click.echo(f"measured: {estimate.measured_pairs} pairs, {rate}")
+    click.echo(f"expected: {estimate.clips} clips, {estimate.pairs} pairs, {estimate.shards} shards")
+    click.echo(
+        f"          {estimate.bytes / 1e9:.2f} GB, {estimate.hours:.2f} hours with {max(workers.workers, 1)} workers"
+    )
+    click.echo(f"free:     {estimate.free_bytes / 1e9:.1f} GB")
+    for key, reason in estimate.failed.items():
+        click.echo(f"failed:   {key}: {printable(reason)}")
