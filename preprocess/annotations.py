@@ -28,7 +28,7 @@ _LAST_SECOND = 999_999  # six digits in a key
 _LABEL_LENGTH = 200
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Clip:
     """Some seconds of one video, with what is seen in them."""
 

@@ -4,9 +4,7 @@ A clip counts only when its manifest line is written, and the line is written on
 and renamed to its final place. Resume trusts the manifest, never the existence of a file.
 """
 
-import hashlib
 import logging
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -18,7 +16,6 @@ from preprocess import sources
 from preprocess.annotations import Clip, RefusedRow
 from preprocess.config import DownloadConfig, WorkerConfig
 from preprocess.errors import BadMedia, EnvironmentProblem, KineflowError, WorkerDied
-from preprocess.media import VideoInfo, inspect
 from preprocess.outcomes import (
     ManifestEntry,
     Outcome,
@@ -28,8 +25,9 @@ from preprocess.outcomes import (
     read_manifest,
     write_missing,
 )
-from preprocess.paths import exclusive, inside, label_folder, make_folder, rename_into_place
+from preprocess.paths import exclusive, make_folder
 from preprocess.sources.fetched import Extent
+from preprocess.store import store_clip
 from preprocess.trim import trim
 from preprocess.workers import Tick, run_tasks
 
@@ -103,7 +101,7 @@ def fetch_clip(clip: Clip, _tick: Tick = lambda: None, *, config: DownloadConfig
         workspace = _workspace(config)
         workspace.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=workspace, ignore_cleanup_errors=True) as folder:
-            return _publish_clip(clip, Path(folder), config=config, source=source)
+            return _get_clip(clip, Path(folder), config=config, source=source)
     except OSError as error:
         raise EnvironmentProblem(
             f"cannot write below {config.out}: {error}; free space, then run the command again"
@@ -115,51 +113,26 @@ def fetch_clip(clip: Clip, _tick: Tick = lambda: None, *, config: DownloadConfig
         return ManifestEntry.of_clip(clip, outcome, reason=str(error), source=source)
 
 
-def _publish_clip(clip: Clip, folder: Path, *, config: DownloadConfig, source: str) -> ManifestEntry:
-    relative = f"{clip.split}/{label_folder(clip.label or '')}/{clip.key}.mp4"
-    final = inside(config.out, relative)
+def _get_clip(clip: Clip, folder: Path, *, config: DownloadConfig, source: str) -> ManifestEntry:
     made = folder / "clip.mp4"
     (folder / "fetched").mkdir()
-    info = _make_clip(clip, folder / "fetched", made, config=config)
-    with made.open("rb") as file:
-        os.fsync(file.fileno())
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    size = made.stat().st_size
-    final.parent.mkdir(parents=True, exist_ok=True)
-    rename_into_place(made, final)
-    return ManifestEntry.of_clip(
-        clip,
-        Outcome.DONE,
-        source=source,
-        path=relative,
-        sha256=digest,
-        bytes=size,
-        duration_s=round(info.duration_s, 6),
-        frame_count=info.frame_count,
-        fps=round(info.fps, 6),
-        width=info.width,
-        height=info.height,
-    )
+    _make_clip(clip, folder / "fetched", made, config=config)
+    return store_clip(clip, made, config=config, source=source)
 
 
-def _make_clip(clip: Clip, folder: Path, target: Path, *, config: DownloadConfig) -> VideoInfo:
+def _make_clip(clip: Clip, folder: Path, target: Path, *, config: DownloadConfig) -> None:
     fetched = sources.fetch(clip, folder, config=config)
     if fetched.extent is Extent.CLIP:
         shutil.copyfile(fetched.path, target)
-    else:
-        try:
-            _trim(clip, fetched, target)
-        except BadMedia as error:
-            if fetched.extent is not Extent.SECTION:
-                raise
-            logger.info("%s: section cannot be used (%s), fetching the whole video", clip.key, error)
-            fetched.path.unlink(missing_ok=True)
-            _trim(clip, sources.fetch(clip, folder, config=config, sections=False), target)
-    info = inspect(target)
-    wanted_s = clip.time_end - clip.time_start
-    if info.duration_s < config.min_share * wanted_s:
-        raise BadMedia(f"holds {info.duration_s:.2f} of the {wanted_s} wanted seconds ({info.frame_count} frames)")
-    return info
+        return
+    try:
+        _trim(clip, fetched, target)
+    except BadMedia as error:
+        if fetched.extent is not Extent.SECTION:
+            raise
+        logger.info("%s: section cannot be used (%s), fetching the whole video", clip.key, error)
+        fetched.path.unlink(missing_ok=True)
+        _trim(clip, sources.fetch(clip, folder, config=config, sections=False), target)
 
 
 def _trim(clip: Clip, fetched: sources.Fetched, target: Path) -> None:

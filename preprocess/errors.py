@@ -3,12 +3,61 @@
 Exit statuses: 1 some of the work failed, 2 the caller asked for something impossible, 3 the machine cannot do it.
 """
 
+from enum import StrEnum
+
+
+class Cause(StrEnum):
+    """Why a clip could not be had, finer than its error: what `missing.csv` and the data set card count by."""
+
+    REMOVED = "removed"
+    PRIVATE = "private"
+    ACCOUNT_CLOSED = "account_closed"
+    COPYRIGHT = "copyright"
+    AGE = "age"
+    """Shown to grown-ups who are signed in only."""
+    REGION = "region"
+    """Blocked in the country that asked."""
+    MEMBERS_ONLY = "members_only"
+    NOT_FOUND = "not_found"
+    """HTTP 404 or 410, or not among the files of a folder or mirror."""
+    UNAVAILABLE = "unavailable"
+    """The site says no more than that."""
+
+    BOT_WALL = "bot_wall"
+    RATE_LIMIT = "rate_limit"
+    FORBIDDEN = "forbidden"
+    """HTTP 403: an address that expired, most often."""
+    SERVER_ERROR = "server_error"
+    TIMEOUT = "timeout"
+    """No answer, or the deadline of the whole clip passed."""
+    CONNECTION = "connection"
+    """Refused, reset, no such host, or a body cut short."""
+    UNKNOWN = "unknown"
+    """A message that no rule knows; kept word for word."""
+
+    NOT_VIDEO = "not_video"
+    """A web page, a playlist, an archive: no video file."""
+    DAMAGED = "damaged"
+    TOO_SHORT = "too_short"
+
+    WORKER_DIED = "worker_died"
+
 
 class KineflowError(Exception):
     """Base of the tree. The message quotes the value and says what to do."""
 
     code = "error"
     exit_status = 1
+
+
+class ClipError(KineflowError):
+    """What costs one clip. `cause` says why; a subclass says what follows from it."""
+
+    def __init__(self, message: str, *, cause: Cause | None = None) -> None:
+        super().__init__(message)
+        self.cause = cause or self.default_cause
+
+    default_cause = Cause.UNKNOWN
 
 
 class InvalidInput(KineflowError, ValueError):
@@ -25,22 +74,29 @@ class EnvironmentProblem(KineflowError, RuntimeError):
     exit_status = 3
 
 
-class BadMedia(KineflowError):
-    """A video that cannot be decoded into at least two frames; costs that clip only."""
+class BadMedia(ClipError):
+    """A video that cannot be decoded into at least two frames."""
 
     code = "bad_media"
+    default_cause = Cause.DAMAGED
 
 
-class Unavailable(KineflowError):
+class Unavailable(ClipError):
     """The source says that this clip is gone for good: removed, private, never there."""
 
     code = "unavailable"
+    default_cause = Cause.UNAVAILABLE
 
 
-class TemporarilyUnavailable(KineflowError):
+class TemporarilyUnavailable(ClipError):
     """The source may have the clip later: a rate limit, a bot wall, a server error, a timeout."""
 
     code = "temporary"
+
+    def __init__(self, message: str, *, cause: Cause | None = None, retry_after_s: float | None = None) -> None:
+        super().__init__(message, cause=cause)
+        self.retry_after_s = retry_after_s
+        """Seconds that the server asks to wait, where it does."""
 
 
 class BadShard(KineflowError):
@@ -49,7 +105,8 @@ class BadShard(KineflowError):
     code = "bad_shard"
 
 
-class WorkerDied(KineflowError):
+class WorkerDied(ClipError):
     """The worker process that held this item ended without an answer (crash, out of memory)."""
 
     code = "worker_died"
+    default_cause = Cause.WORKER_DIED

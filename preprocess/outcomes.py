@@ -51,7 +51,7 @@ def outcome_of(error: KineflowError) -> Outcome | None:
     return _OF_ERROR.get(type(error))
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ManifestEntry:
     """One line of the manifest. A later line of the same key replaces an earlier one."""
 
@@ -63,10 +63,12 @@ class ManifestEntry:
     split: str
     label: str | None
     outcome: Outcome
+    cause: str = ""
+    """Why not done, a word of `preprocess.errors.Cause`; empty when done."""
     reason: str = ""
     """Why not done, in the words of the source."""
     source: str = ""
-    """`youtube`, `url` or `directory`."""
+    """`youtube`, `url`, `mirror` or `directory`."""
     path: str = ""
     """Of the clip, relative to the manifest's folder."""
     sha256: str = ""
@@ -77,6 +79,10 @@ class ManifestEntry:
     fps: float = 0.0
     width: int = 0
     height: int = 0
+    frozen_s: float = 0.0
+    """Seconds of still picture, in stretches of two seconds or more."""
+    black_s: float = 0.0
+    """Seconds of black, likewise."""
 
     @classmethod
     def of_clip(cls, clip: Clip, outcome: Outcome, **fields: object) -> "ManifestEntry":
