@@ -91,7 +91,9 @@ class Wanted:
                 refused=tuple(RefusedRow(**{**row, "row": tuple(row["row"])}) for row in document["refused"]),
             )
         except (ValueError, KeyError, TypeError) as error:
-            raise InvalidInput(f"{path} is damaged ({error!r}); run `preprocess download` again to rebuild it") from error
+            raise InvalidInput(
+                f"{path} is damaged ({error!r}); run `preprocess download` again to rebuild it"
+            ) from error
 
 
 def wanted_of(lists: Sequence[tuple[Path, ClipList]], clips: Iterable[Clip], *, dataset: str | None = None) -> Wanted:
