@@ -7,9 +7,11 @@ from importlib.metadata import version
 
 import click
 
+from preprocess.commands.card import card
 from preprocess.commands.download import download
 from preprocess.commands.flow import flow
 from preprocess.commands.sample import sample
+from preprocess.commands.status import status
 from preprocess.console import CommandGroup, show_log
 
 
@@ -30,5 +32,5 @@ def main(verbose: bool) -> None:
     show_log(verbose)
 
 
-for command in (sample, download, flow):
+for command in (sample, download, status, card, flow):
     main.add_command(command)

@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from preprocess.annotations import SPLITS
 from preprocess.errors import BadMedia, InvalidInput
+from preprocess.kinetics_csv import SPLITS
 from preprocess.media import probe
 from preprocess.outcomes import Outcome, read_manifest
+from preprocess.shards.layout import SPLITS as SHARD_SPLITS
 
-_VIDEO_SUFFIXES = {".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".flv", ".ts"}
+VIDEO_SUFFIXES = {".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".flv", ".ts"}
+"""Of files that are taken for videos, in small letters."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +41,7 @@ def find_clips(folder: Path) -> list[ClipFile]:
     published spelling of train, val or test, and the class folder is the label, its underscores read as spaces.
 
     Raises:
-        InvalidInput: no such folder, or no clips in it.
+        InvalidInput: no such folder, no clips in it, or a split that shards do not know.
     """
     if not folder.is_dir():
         raise InvalidInput(f"folder of clips {folder} does not exist; `preprocess download` makes one")
@@ -61,6 +63,8 @@ def find_clips(folder: Path) -> list[ClipFile]:
             for entry in entries.values()
             if entry.outcome is Outcome.DONE
         ]
+        if strange := sorted({clip.split for clip in clips} - set(SHARD_SPLITS)):
+            raise InvalidInput(f"{folder} has clips of split {strange[0]!r}; shards know {', '.join(SHARD_SPLITS)}")
     else:
         clips = _walk(folder)
     if not clips:
@@ -74,7 +78,7 @@ def _walk(folder: Path) -> list[ClipFile]:
     found: dict[str, ClipFile] = {}
     for path in sorted(folder.glob("*/*/*")):
         split = SPLITS.get(path.parts[-3].lower())
-        if split is None or path.suffix.lower() not in _VIDEO_SUFFIXES or not path.is_file():
+        if split is None or path.suffix.lower() not in VIDEO_SUFFIXES or not path.is_file():
             continue
         if path.stem in found:
             raise InvalidInput(

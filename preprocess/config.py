@@ -1,17 +1,28 @@
 """What can be set: one frozen dataclass a command, each field documented and checked."""
 
 import os
-from dataclasses import dataclass, field
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from preprocess.errors import InvalidInput
 from preprocess.flow.params import Tvl1Params
+from preprocess.schedule import RetryPolicy
 
 SHARD_CLIPS = 64
 SHARD_BYTES = 512 << 20
 RETRYABLE = ("unavailable", "bad_media", "quarantined")
 """Outcomes that a later run leaves as they are, unless asked."""
+SOURCES = ("directory", "mirror", "url", "youtube")
+YOUTUBE_PER_HOUR = 300.0
+"""Videos an hour that a YouTube session without an account gets.
+
+Source: yt-dlp wiki, Extractors, "This content isn't available, try again later"."""
+
+_OPTION_OF = {"directory": "--source-dir", "mirror": "--mirror", "url": "--url-template"}
 
 
 def _check(condition: bool, message: str) -> None:
@@ -49,42 +60,153 @@ class WorkerConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Identity:
+    """Who a source sees: its limits are counted, and its walls stand, for each one apart."""
+
+    proxy: str | None = None
+    """Address of a proxy, such as `http://host:3128` or `socks5://user:word@host:1080`."""
+    cookies: Path | None = None
+    """A cookie file in Netscape format; read, never written."""
+
+    def __post_init__(self) -> None:
+        _check(
+            self.proxy is None or re.match(r"(https?|socks[45][ah]?)://[^/\s]+/?$", self.proxy) is not None,
+            f"proxy {self.proxy!r} is not an address such as http://host:3128 or socks5://host:1080",
+        )
+        if self.cookies is not None:
+            _check(self.cookies.is_file(), f"cookie file {self.cookies} does not exist")
+            with self.cookies.open("rb") as file:
+                first = file.readline(100)
+            _check(
+                re.match(rb"# (Netscape )?HTTP Cookie File", first) is not None,
+                f"cookie file {self.cookies} is not in Netscape format: its first line must be "
+                "'# Netscape HTTP Cookie File'",
+            )
+
+    @property
+    def name(self) -> str:
+        """For messages and the limiter; a proxy's user and password are left out."""
+        proxy = urlsplit(self.proxy).netloc.rpartition("@")[2] if self.proxy else ""
+        return " ".join(
+            [
+                *([f"via {proxy}"] if proxy else []),
+                *([f"with {self.cookies.name}"] if self.cookies else []),
+            ]
+        )
+
+    @staticmethod
+    def pair_up(proxies: Sequence[str], cookies: Sequence[Path]) -> "tuple[Identity, ...]":
+        """Identities from options: as many of both are paired in order; one cookie file serves all proxies, and so on.
+
+        Raises:
+            InvalidInput: several of both, not equally many.
+        """
+        count = max(len(proxies), len(cookies), 1)
+        _check(
+            {len(proxies), len(cookies)} <= {0, 1, count},
+            f"{len(proxies)} proxies and {len(cookies)} cookie files cannot be paired; give one, or equally many",
+        )
+        return tuple(
+            Identity(
+                proxy=proxies[i % len(proxies)] if proxies else None,
+                cookies=cookies[i % len(cookies)] if cookies else None,
+            )
+            for i in range(count)
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class DownloadConfig:
     """`preprocess download`."""
 
     out: Path
     """Folder of the clips and their manifest."""
+    sources: tuple[str, ...] = ()
+    """Where clips come from, of `SOURCES`, each asked for what those before it did not have. Empty: the folder, the
+    mirror and the address that are given, in this order, or YouTube when none is."""
     url_template: str | None = None
-    """Where videos are, with `{youtube_id}`; None is YouTube."""
+    """Where videos are, with `{youtube_id}`; source `url`."""
     source_dir: Path | None = None
-    """A local folder, with subfolders, of whole videos `{youtube_id}.*` or finished clips `{key}.*`."""
+    """A local folder, with subfolders, of whole videos `{youtube_id}.*` or finished clips `{key}.*`; source
+    `directory`."""
+    mirror: str | None = None
+    """Which archives of clips: a name such as `kinetics400`, or the address or path of a list of archives; source
+    `mirror`."""
+    identities: tuple[Identity, ...] = (Identity(),)
+    """Who asks; several take turns."""
+    cookies_from_browser: str | None = None
+    """A browser of this machine whose cookies are used, in yt-dlp's notation: `firefox`, `chrome:Profile 1`."""
+    rate: float | None = None
+    """Videos an hour and identity; None is `YOUTUBE_PER_HOUR` for YouTube and no limit for an address."""
     retry: frozenset[str] = frozenset()
     """Outcomes of earlier runs to try again, of `RETRYABLE`; temporary ones always are."""
+    retries: RetryPolicy = field(default_factory=RetryPolicy)
+    """When to try again within a run what failed for now."""
+    pause_s: float | None = None
+    """Seconds of the first pause after a row of walls; None is 15 minutes for YouTube and one for an address."""
+    give_up_s: float = 3 * 3600.0
+    """A run whose every answer was a wall for so long stops; the clips it did not reach stay untried."""
+    deadline_s: float = 600.0
+    """Seconds for fetching and trimming one clip."""
     min_share: float = 0.9
     """A clip that holds less than this share of its wanted seconds is bad media."""
     socket_timeout_s: float = 20.0
     """Seconds without a byte after which a connection is given up."""
 
     def __post_init__(self) -> None:
+        template = self.url_template
         _check(
-            self.url_template is None or "{youtube_id}" in self.url_template,
-            f"url template {self.url_template!r} lacks {{youtube_id}}; for example https://host/{{youtube_id}}.mp4",
+            template is None or "{youtube_id}" in template,
+            f"url template {template!r} lacks {{youtube_id}}; for example https://host/{{youtube_id}}.mp4",
         )
         _check(
-            self.url_template is None or self.url_template.startswith(("http://", "https://")),
-            f"url template {self.url_template!r} must start with http:// or https://",
+            template is None or template.startswith(("http://", "https://")),
+            f"url template {template!r} must start with http:// or https://",
         )
-        _check(
-            self.url_template is None or self.source_dir is None,
-            "give a url template or a source folder, not both",
-        )
-        _check(
-            self.source_dir is None or self.source_dir.is_dir(),
-            f"source folder {self.source_dir} does not exist",
-        )
+        _check(self.source_dir is None or self.source_dir.is_dir(), f"source folder {self.source_dir} does not exist")
+        needs = {"directory": self.source_dir, "mirror": self.mirror, "url": template}
+        for name in self.sources:
+            _check(name in SOURCES, f"source {name!r} is unknown; use {', '.join(SOURCES)}")
+            _check(needs.get(name, "") is not None, f"source {name} needs {_OPTION_OF.get(name)}")
+        _check(len(set(self.sources)) == len(self.sources), f"a source stands twice in {','.join(self.sources)}")
+        for name, value in needs.items():
+            unused = value is not None and bool(self.sources) and name not in self.sources
+            _check(not unused, f"{_OPTION_OF[name]} is given, but {','.join(self.sources)} leaves out {name}")
         _check(self.retry <= set(RETRYABLE), f"retry knows {', '.join(RETRYABLE)}, got {sorted(self.retry)}")
         _check(0 < self.min_share <= 1, f"min_share must be above 0 and at most 1, got {self.min_share}")
-        _check(self.socket_timeout_s > 0, f"socket timeout must be above 0 s, got {self.socket_timeout_s}")
+        _check(self.rate is None or self.rate > 0, f"rate must be above 0 videos an hour, got {self.rate}")
+        for name in ("socket_timeout_s", "deadline_s", "give_up_s"):
+            _check(getattr(self, name) > 0, f"{name} must be above 0 s, got {getattr(self, name)}")
+        names = [one.name for one in self.identities]
+        _check(len(names) > 0, "at least one identity is needed")
+        twice = next((name for name in names if names.count(name) > 1), "")
+        _check(
+            len(set(names)) == len(names), f"two identities are called {twice!r}; rename a cookie file or leave one out"
+        )
+
+    @property
+    def chain(self) -> tuple[str, ...]:
+        """The sources in their order, those implied by the other options included."""
+        if self.sources:
+            return self.sources
+        given = {"directory": self.source_dir, "mirror": self.mirror, "url": self.url_template}
+        return tuple(name for name, value in given.items() if value is not None) or ("youtube",)
+
+    def askers(self, source: str) -> "dict[str, Identity]":
+        """Who asks a source, by the name that the limiter counts them under: the site, and how it is reached."""
+        site = urlsplit(self.url_template).netloc if source == "url" and self.url_template else source
+        return {f"{site} {one.name}".strip(): one for one in self.identities}
+
+    def narrowed(self, source: str, asker: str) -> "DownloadConfig":
+        """This configuration for one request: one source, asked by one of its `askers`."""
+        return replace(
+            self,
+            sources=(source,),
+            identities=(self.askers(source)[asker],),
+            url_template=self.url_template if source == "url" else None,
+            source_dir=self.source_dir if source == "directory" else None,
+            mirror=self.mirror if source == "mirror" else None,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,16 +6,17 @@ and renamed to its final place. Resume trusts the manifest, never the existence 
 
 import logging
 import shutil
-import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
+from typing import Protocol
 
-from preprocess import sources
-from preprocess.annotations import Clip, RefusedRow
-from preprocess.config import DownloadConfig, WorkerConfig
-from preprocess.errors import BadMedia, EnvironmentProblem, KineflowError, WorkerDied
+from preprocess.annotations import Clip
+from preprocess.config import YOUTUBE_PER_HOUR, DownloadConfig, WorkerConfig
+from preprocess.errors import Cause, ClipError, EnvironmentProblem, TemporarilyUnavailable, Unavailable, WorkerDied
+from preprocess.fetching import fetch_clip, workspace
+from preprocess.limiter import Limiter, Pause
+from preprocess.mirror.stage import MirrorStage
 from preprocess.outcomes import (
     ManifestEntry,
     Outcome,
@@ -26,10 +27,17 @@ from preprocess.outcomes import (
     write_missing,
 )
 from preprocess.paths import exclusive, make_folder
-from preprocess.sources.fetched import Extent
-from preprocess.store import store_clip
-from preprocess.trim import trim
-from preprocess.workers import Tick, run_tasks
+from preprocess.schedule import ClipQueue
+from preprocess.sources.http import Connection
+from preprocess.sources.mirror import archives_of
+from preprocess.sources.ytdlp import export_browser_cookies, require_javascript
+from preprocess.status.run_status import RunState, RunStatus
+from preprocess.wanted import Wanted
+from preprocess.workers import InOrder, WorkerPool, worker_pool
+
+_YOUTUBE_PAUSE_S = 900.0
+_URL_PAUSE_S = 60.0
+_KILL_AFTER = 1.2  # times the deadline: a worker that its own alarm could not end
 
 logger = logging.getLogger(__name__)
 
@@ -39,116 +47,219 @@ class DownloadReport:
     """How a run ended."""
 
     outcomes: dict[str, int]
-    """Outcome to clips, of all that were asked for."""
+    """Outcome to number, of all that was asked for: with `refused` and `not_tried` they add up to `rows`."""
+    rows: int
+    """Wanted clips and refused rows."""
     fetched: int
     """Clips done by this run."""
     missing: int
     """Rows of `missing.csv`: clips that are not done and rows that were refused."""
 
 
+class Observer(Protocol):
+    """Is told how a run goes."""
+
+    def finished(self, entry: ManifestEntry, total: int) -> None:
+        """A clip has its outcome; `total` is the number of clips this run tries."""
+
+    def paused(self, pause: Pause) -> None:
+        """A source is left alone for a while."""
+
+
+class Silent:
+    """The observer that does nothing."""
+
+    def finished(self, entry: ManifestEntry, total: int) -> None:
+        """A clip has its outcome."""
+
+    def paused(self, pause: Pause) -> None:
+        """A source is left alone for a while."""
+
+
 def download(
-    clips: list[Clip],
+    wanted: Wanted,
     *,
     config: DownloadConfig,
     workers: WorkerConfig,
-    refused: tuple[RefusedRow, ...] = (),
-    on_progress: Callable[[ManifestEntry, int], None] = lambda entry, total: None,
+    observer: Observer = Silent(),
 ) -> DownloadReport:
-    """Get every clip that the manifest does not have yet; always leaves `missing.csv`.
+    """Get every clip that the manifest does not have yet; always leaves `list.csv`, `list.json` and `missing.csv`.
 
     Args:
-        clips: what is wanted.
+        wanted: the clips, and the rows that are none.
         config: where from and where to.
         workers: how many processes.
-        refused: rows of the list that are no clips, for `missing.csv`.
-        on_progress: called with each finished clip and the number of clips this run tries.
+        observer: told of every clip and pause.
 
     Raises:
-        EnvironmentProblem: no space, no Ray, or another run holds the folder; what was done stays done.
+        EnvironmentProblem: no space, no Ray, no JavaScript for YouTube, nothing but walls, or another run holds the
+            folder; what was done stays done.
     """
+    if "youtube" in config.chain:
+        logger.info("JavaScript for YouTube: %s", require_javascript())
     make_folder(config.out)
     with exclusive(config.out):
-        shutil.rmtree(_workspace(config), ignore_errors=True)
+        shutil.rmtree(workspace(config), ignore_errors=True)
+        wanted.write(config.out)
         entries = read_manifest(config.out)
-        wanted = [clip for clip in clips if _is_wanted(entries.get(clip.key), config)]
+        todo = [clip for clip in wanted.clips if _is_wanted(entries.get(clip.key), config)]
         fetched = 0
+        already = count_outcomes(wanted.clips, entries, wanted.refused)
+        status = RunStatus(config.out, command="download", total=len(todo), already=already)
+        ended = RunState.STOPPED
         try:
-            for clip, result in run_tasks(partial(fetch_clip, config=config), wanted, config=workers):
-                entry = (
-                    ManifestEntry.of_clip(clip, Outcome.QUARANTINED, reason=str(result))
-                    if isinstance(result, WorkerDied)
-                    else result
-                )
+            run = _Run(
+                wanted,
+                entries,
+                config=_with_browser_cookies(config),
+                workers=workers,
+                observer=observer,
+                status=status,
+            )
+            for entry in run.outcomes(todo):
                 append_manifest(config.out, entry)
-                entries[clip.key] = entry
+                entries[entry.key] = entry
                 fetched += entry.outcome is Outcome.DONE
-                on_progress(entry, len(wanted))
+                status.count(entry.outcome, source=entry.source)
+                observer.finished(entry, len(todo))
+            ended = RunState.FINISHED
         finally:
-            shutil.rmtree(_workspace(config), ignore_errors=True)
-            missing = write_missing(config.out, clips, entries, refused)
-        asked_for = [entries[clip.key] for clip in clips if clip.key in entries]
-        return DownloadReport(outcomes=count_outcomes(asked_for), fetched=fetched, missing=missing)
+            status.publish(state=ended)
+            shutil.rmtree(workspace(config), ignore_errors=True)
+            missing = write_missing(config.out, wanted.clips, entries, wanted.refused)
+        outcomes = count_outcomes(wanted.clips, entries, wanted.refused)
+        return DownloadReport(outcomes=outcomes, rows=sum(outcomes.values()), fetched=fetched, missing=missing)
 
 
-def fetch_clip(clip: Clip, _tick: Tick = lambda: None, *, config: DownloadConfig) -> ManifestEntry:
-    """Fetch, trim, decode and publish one clip; what the clip or its source does wrong ends in the entry's outcome.
+class _Run:
+    """One run over the chain of sources."""
 
-    Raises:
-        EnvironmentProblem: this machine's fault, such as a full disk.
-    """
-    source = sources.source_of(config)
-    try:
-        workspace = _workspace(config)
-        workspace.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=workspace, ignore_cleanup_errors=True) as folder:
-            return _get_clip(clip, Path(folder), config=config, source=source)
-    except OSError as error:
-        raise EnvironmentProblem(
-            f"cannot write below {config.out}: {error}; free space, then run the command again"
-        ) from error
-    except KineflowError as error:
-        outcome = outcome_of(error)
-        if outcome is None:
-            raise
-        return ManifestEntry.of_clip(clip, outcome, reason=str(error), source=source)
+    def __init__(
+        self,
+        wanted: Wanted,
+        entries: Mapping[str, ManifestEntry],
+        *,
+        config: DownloadConfig,
+        workers: WorkerConfig,
+        observer: Observer,
+        status: RunStatus,
+    ) -> None:
+        self._wanted = wanted
+        self._entries = entries
+        self._config = config
+        self._workers = workers
+        self._observer = observer
+        self._status = status
+        self._told: set[tuple[str, float]] = set()
+
+    def outcomes(self, clips: Sequence[Clip]) -> Iterator[ManifestEntry]:
+        """The outcome of each clip: `done` by the first source that has it, or what the last one said.
+
+        Each must be in the manifest before the next one is asked for.
+        """
+        if not clips:
+            return
+        left = {clip.key: clip for clip in clips}
+        *_, last = chain = self._config.chain
+        with worker_pool(self._workers) as pool:
+            for source in chain:
+                ask = self._ask_mirror if source == "mirror" else self._ask
+                for entry in ask(pool, source, list(left.values())):
+                    if entry.outcome is Outcome.DONE:
+                        left.pop(entry.key, None)
+                        yield entry
+                    elif source == last:
+                        yield replace(entry, source=",".join(chain))
+
+    def _ask_mirror(self, pool: WorkerPool, source: str, clips: Sequence[Clip]) -> Iterator[ManifestEntry]:
+        config = self._config
+        assert config.mirror is not None
+        connection = Connection(timeout_s=config.socket_timeout_s, proxy=config.identities[0].proxy)
+        try:
+            archives = archives_of(config.mirror, splits={clip.split for clip in clips}, connection=connection)
+        except (Unavailable, TemporarilyUnavailable) as error:
+            logger.warning("no mirror: %s", error)
+            yield from (_failed(clip, error, source) for clip in clips)
+            return
+        stage = MirrorStage(
+            archives,
+            wanted=self._wanted.clips,
+            entries=self._entries,
+            config=config,
+            connection=connection,
+            run=lambda function, items, *, on_tick: pool.run(
+                function, InOrder(items), on_tick=on_tick, on_poll=lambda: self._status.publish(state=RunState.RUNNING)
+            ),
+        )
+        given = set()
+        for entry in stage.take(clips):
+            given.add(entry.key)
+            yield entry
+        yield from (stage.missing_entry(clip) for clip in clips if clip.key not in given)
+
+    def _ask(self, pool: WorkerPool, source: str, clips: Sequence[Clip]) -> Iterator[ManifestEntry]:
+        config, names = self._config, tuple(self._config.askers(source))
+        limiter = pool.shared("limiter", Limiter)
+        queue = ClipQueue(
+            clips,
+            limiter=limiter,
+            identities=names,
+            per_hour=config.rate or (YOUTUBE_PER_HOUR if source == "youtube" else None),
+            policy=config.retries,
+        )
+        fetch = partial(fetch_clip, source=source, config=config)
+        look = partial(self._look, limiter, queue, names)
+        pause_s = config.pause_s or (_YOUTUBE_PAUSE_S if source == "youtube" else _URL_PAUSE_S)
+        for attempt, answer in pool.run(fetch, queue, on_poll=look, deadline_s=config.deadline_s * _KILL_AFTER):
+            entry = _failed(attempt.clip, answer, source) if isinstance(answer, WorkerDied) else answer.entry
+            retry_after_s = None if isinstance(answer, WorkerDied) else answer.retry_after_s
+            temporary = entry.outcome is Outcome.TEMPORARY
+            limiter.report(
+                attempt.identity,
+                cause=Cause(entry.cause) if temporary else None,
+                pause_s=pause_s,
+                reason=entry.reason,
+                retry_after_s=retry_after_s,
+            )
+            if not (temporary and queue.again(attempt, retry_after_s=retry_after_s)):
+                yield entry
+
+    def _look(self, limiter: Limiter, queue: ClipQueue, names: tuple[str, ...]) -> None:
+        pauses = limiter.pauses(names)
+        state = RunState.PAUSED if len(pauses) == len(names) else RunState.RUNNING
+        self._status.publish(state=state, pauses=pauses, waiting=queue.waiting)
+        for pause in pauses:
+            if (pause.identity, pause.until) not in self._told:
+                self._told.add((pause.identity, pause.until))
+                self._observer.paused(pause)
+        walled_s, words = limiter.walled(names)
+        if walled_s > self._config.give_up_s:
+            raise EnvironmentProblem(
+                f"nothing but walls for {walled_s / 3600:.1f} hours: {words}; what is done stays done, run again later,"
+                " or with --cookies or --proxy"
+            )
 
 
-def _get_clip(clip: Clip, folder: Path, *, config: DownloadConfig, source: str) -> ManifestEntry:
-    made = folder / "clip.mp4"
-    (folder / "fetched").mkdir()
-    _make_clip(clip, folder / "fetched", made, config=config)
-    return store_clip(clip, made, config=config, source=source)
+def _failed(clip: Clip, error: ClipError, source: str) -> ManifestEntry:
+    return ManifestEntry.of_clip(clip, outcome_of(error), cause=error.cause.value, reason=str(error), source=source)
 
 
-def _make_clip(clip: Clip, folder: Path, target: Path, *, config: DownloadConfig) -> None:
-    fetched = sources.fetch(clip, folder, config=config)
-    if fetched.extent is Extent.CLIP:
-        shutil.copyfile(fetched.path, target)
-        return
-    try:
-        _trim(clip, fetched, target)
-    except BadMedia as error:
-        if fetched.extent is not Extent.SECTION:
-            raise
-        logger.info("%s: section cannot be used (%s), fetching the whole video", clip.key, error)
-        fetched.path.unlink(missing_ok=True)
-        _trim(clip, sources.fetch(clip, folder, config=config, sections=False), target)
-
-
-def _trim(clip: Clip, fetched: sources.Fetched, target: Path) -> None:
-    section = fetched.extent is Extent.SECTION
-    trim(fetched.path, target, start_s=clip.time_start, end_s=clip.time_end, absolute=section)
+def _with_browser_cookies(config: DownloadConfig) -> DownloadConfig:
+    if config.cookies_from_browser is None:
+        return config
+    # read once, here: workers may be on machines without that browser, and reading takes seconds
+    file = workspace(config) / "cookies.txt"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    export_browser_cookies(config.cookies_from_browser, file)
+    return replace(config, identities=tuple(replace(one, cookies=file) for one in config.identities))
 
 
 def _is_wanted(entry: ManifestEntry | None, config: DownloadConfig) -> bool:
-    if entry is None or entry.outcome is Outcome.TEMPORARY:
+    if entry is None or entry.outcome is Outcome.TEMPORARY or entry.outcome.value in config.retry:
         return True
+    if entry.outcome not in {Outcome.UNAVAILABLE, Outcome.BAD_MEDIA}:
+        return False
+    asked = set(entry.source.split(","))
     if entry.outcome is Outcome.UNAVAILABLE:
-        # what one source does not have another may, and a folder costs nothing to look into again
-        source = sources.source_of(config)
-        return source == "directory" or source != entry.source or "unavailable" in config.retry
-    return entry.outcome.value in config.retry
-
-
-def _workspace(config: DownloadConfig) -> Path:
-    return config.out / ".tmp"
+        asked.discard("directory")  # costs nothing to look into again
+    return not set(config.chain) <= asked  # what one source does not have another may

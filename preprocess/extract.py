@@ -15,7 +15,7 @@ import numpy as np
 from preprocess.clips import ClipFile
 from preprocess.config import FlowConfig
 from preprocess.errors import BadMedia
-from preprocess.flow import quantise, tvl1
+from preprocess.flow import tvl1_codes
 from preprocess.media import read_clip, to_gray
 from preprocess.shards.layout import EncodedClip
 
@@ -140,7 +140,7 @@ class _Job:
             return
         started = time.perf_counter()
         gray_THW = to_gray(self._frames_THW3)
-        self._codes_T2HW = quantise(tvl1(gray_THW, self._config.tvl1, backend=backend, threads=threads))
+        self._codes_T2HW = tvl1_codes(gray_THW, self._config.tvl1, backend=backend, threads=threads)
         self.seconds.flow = time.perf_counter() - started
 
     def encode(self) -> None:

@@ -26,9 +26,11 @@ import av
 import cv2
 import numpy as np
 from av.container import InputContainer
+from av.video.reformatter import ColorRange
 from av.video.stream import VideoStream
 
 from preprocess.errors import BadMedia
+from preprocess.stillness import Stillness, Stretch
 
 CONTAINERS = "mov,matroska,avi,mpegts,mpeg,flv,asf"
 """Demuxers that may open a file, by FFmpeg's short names; `mov` is mp4 too, `matroska` is WebM too."""
@@ -36,6 +38,9 @@ MAX_PIXELS = 4096 * 2304
 """Of a frame; a few kilobytes can declare far more."""
 MIN_SIDE = 16
 """Pixels; less holds no motion to speak of."""
+
+_PLANAR = frozenset(f"yuv{j}{samples}p" for j in ("", "j") for samples in ("420", "422", "444"))
+"""Pixel formats whose planes can be looked at as they are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +57,10 @@ class VideoInfo:
     fps: float
     """Mean frames a second."""
     codec: str
+    frozen: tuple[Stretch, ...]
+    """Where the picture stands still, black or not; see `preprocess.stillness`."""
+    black: tuple[Stretch, ...]
+    """Where it is black."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,14 +181,17 @@ def inspect(path: Path) -> VideoInfo:
     Raises:
         BadMedia: not an allowed container, no video stream, damaged anywhere, or fewer than two frames.
     """
-    count, end_s, last = 0, Fraction(), None
+    count, shown, stillness = 0, None, Stillness()
     with open_video(path) as video:
         for time_s, frame in video.frames():
-            count, last = count + 1, frame
-            end_s = time_s + video.seconds(frame)
+            count, shown = count + 1, (time_s, frame)
+            _look_at(frame, time_s, stillness)
+        if shown is None or count < 2:
+            raise BadMedia(f"{path.name}: {count} frames decoded, at least 2 are needed")
+        last_s, last = shown
+        end_s = last_s + video.seconds(last)
         codec = video.stream.codec_context.name
-    if last is None or count < 2:
-        raise BadMedia(f"{path.name}: {count} frames decoded, at least 2 are needed")
+    stillness.close(end_s)
     height, width = _upright_size(last)
     return VideoInfo(
         width=width,
@@ -188,6 +200,8 @@ def inspect(path: Path) -> VideoInfo:
         duration_s=float(end_s),
         fps=float(count / end_s),
         codec=codec,
+        frozen=tuple(stillness.frozen),
+        black=tuple(stillness.black),
     )
 
 
@@ -270,6 +284,16 @@ def _resize(frame_HW3: np.ndarray, short_side: int) -> np.ndarray:
     if frame_HW3.shape[:2] == (height, width):
         return frame_HW3
     return cv2.resize(frame_HW3, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def _look_at(frame: av.VideoFrame, time_s: Fraction, stillness: Stillness) -> None:
+    if frame.format.name not in _PLANAR:
+        frame = frame.reformat(format="yuv420p")  # which keeps the range, and makes RGB limited
+    planes = [  # views; rows are padded
+        np.ndarray((plane.height, plane.width), np.uint8, memoryview(plane), strides=(abs(plane.line_size), 1))
+        for plane in frame.planes
+    ]
+    stillness.add(time_s, planes, full_range=frame.color_range == ColorRange.JPEG)
 
 
 def _upright_rgb(frame: av.VideoFrame) -> np.ndarray:

@@ -2,30 +2,30 @@
 
 import csv
 import io
-import json
-import logging
-import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from preprocess.annotations import Clip, RefusedRow
 from preprocess.errors import (
     BadMedia,
-    EnvironmentProblem,
-    KineflowError,
+    ClipError,
     TemporarilyUnavailable,
     Unavailable,
     WorkerDied,
 )
+from preprocess.jsonl import append_line, read_lines
 from preprocess.paths import publish
 
 MANIFEST_NAME = "manifest.jsonl"
 MISSING_NAME = "missing.csv"
-
-logger = logging.getLogger(__name__)
+NOT_TRIED = "not_tried"
+"""Status of a clip without an outcome yet."""
+REFUSED = "refused"
+"""Status of a row of a list that is no clip."""
 
 
 class Outcome(StrEnum):
@@ -38,7 +38,7 @@ class Outcome(StrEnum):
     QUARANTINED = "quarantined"
 
 
-_OF_ERROR: dict[type[KineflowError], Outcome] = {
+_OF_ERROR: dict[type[ClipError], Outcome] = {
     Unavailable: Outcome.UNAVAILABLE,
     BadMedia: Outcome.BAD_MEDIA,
     TemporarilyUnavailable: Outcome.TEMPORARY,
@@ -46,9 +46,9 @@ _OF_ERROR: dict[type[KineflowError], Outcome] = {
 }
 
 
-def outcome_of(error: KineflowError) -> Outcome | None:
-    """The outcome that an error gives a clip; None for errors that are not about a clip."""
-    return _OF_ERROR.get(type(error))
+def outcome_of(error: ClipError) -> Outcome:
+    """The outcome that an error gives a clip."""
+    return _OF_ERROR[type(error)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,23 +98,19 @@ class ManifestEntry:
             **fields,  # type: ignore[arg-type]
         )
 
+    @classmethod
+    def of_fields(cls, fields: dict[str, Any]) -> "ManifestEntry":
+        """The entry of a parsed line.
+
+        Raises:
+            ValueError, TypeError, KeyError: it is none.
+        """
+        return cls(**{**fields, "outcome": Outcome(fields["outcome"])})
+
 
 def read_manifest(folder: Path) -> dict[str, ManifestEntry]:
     """The last entry of each key; empty when there is no manifest. A torn last line, from a kill, is left out."""
-    path = folder / MANIFEST_NAME
-    entries: dict[str, ManifestEntry] = {}
-    if not path.is_file():
-        return entries
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                fields = json.loads(line)
-                entry = ManifestEntry(**{**fields, "outcome": Outcome(fields["outcome"])})
-            except (ValueError, TypeError, KeyError):
-                logger.warning("%s line %d is torn or malformed and was left out: %r", path, number, line[:80])
-                continue
-            entries[entry.key] = entry
-    return entries
+    return {entry.key: entry for entry in read_lines(folder / MANIFEST_NAME, parse=ManifestEntry.of_fields)}
 
 
 def append_manifest(folder: Path, entry: ManifestEntry) -> None:
@@ -123,21 +119,7 @@ def append_manifest(folder: Path, entry: ManifestEntry) -> None:
     Raises:
         EnvironmentProblem: the disk is full or read-only.
     """
-    line = json.dumps(asdict(entry), ensure_ascii=False) + "\n"
-    path = folder / MANIFEST_NAME
-    try:
-        with path.open("ab+") as file:
-            if file.tell() > 0:
-                file.seek(-1, os.SEEK_END)
-                if file.read(1) != b"\n":
-                    line = "\n" + line  # a torn line must not take this one with it
-            file.write(line.encode())
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise EnvironmentProblem(
-            f"cannot write {path}: {error.strerror}; free space, then run the command again"
-        ) from error
+    append_line(folder / MANIFEST_NAME, asdict(entry))
 
 
 def write_missing(
@@ -150,29 +132,36 @@ def write_missing(
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["line", "youtube_id", "time_start", "time_end", "label", "split", "status", "reason"])
+    writer.writerow(["line", "youtube_id", "time_start", "time_end", "label", "split", "status", "cause", "reason"])
     count = 0
     for clip in clips:
         entry = entries.get(clip.key)
         if entry is not None and entry.outcome is Outcome.DONE:
             continue
-        status, reason = (entry.outcome.value, entry.reason) if entry else ("not_tried", "the run stopped before it")
+        if entry is None:
+            status, cause, reason = NOT_TRIED, "", "the run stopped before it"
+        else:
+            status, cause, reason = entry.outcome.value, entry.cause, entry.reason
         times = (clip.time_start, clip.time_end)
         writer.writerow(
-            [clip.line, clip.youtube_id, *times, _cell(clip.label or ""), clip.split, status, _cell(reason)]
+            [clip.line, clip.youtube_id, *times, _cell(clip.label or ""), clip.split, status, cause, _cell(reason)]
         )
         count += 1
     for row in refused:
-        writer.writerow([row.line, "", "", "", "", "", "refused", _cell(f"{row.reason}: {','.join(row.row)[:200]!r}")])
+        reason = f"{row.reason}: {','.join(row.row)[:200]!r}"
+        writer.writerow([row.line, "", "", "", "", "", REFUSED, "", _cell(reason)])
         count += 1
     publish(folder / MISSING_NAME, text.getvalue().encode(errors="backslashreplace"))
     return count
 
 
-def count_outcomes(entries: Iterable[ManifestEntry]) -> dict[str, int]:
-    """Outcome to number of clips, only those that occur, `done` first."""
-    counts = Counter(entry.outcome.value for entry in entries)
-    return {outcome.value: counts[outcome.value] for outcome in Outcome if counts[outcome.value]}
+def count_outcomes(
+    clips: Iterable[Clip], entries: Mapping[str, ManifestEntry], refused: Iterable[RefusedRow]
+) -> dict[str, int]:
+    """Outcome to number, only those that occur, `done` first: the sum is clips and refused rows together."""
+    counts = Counter(entry.outcome.value if (entry := entries.get(clip.key)) else NOT_TRIED for clip in clips)
+    counts[REFUSED] = sum(1 for _ in refused)
+    return {name: counts[name] for name in (*Outcome, NOT_TRIED, REFUSED) if counts[name]}
 
 
 def _cell(text: str) -> str:

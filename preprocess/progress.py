@@ -48,8 +48,12 @@ class ShowProgress:
         self._done += 1
         self._bar.update(self._task, total=total, completed=self._done)
         if note:
-            self._bar.console.print(printable(note), markup=False, highlight=False, soft_wrap=True)
+            self.say(note)
         now = time.monotonic()
         if not self._bar.console.is_terminal and now - self._logged_at > LOG_EVERY_S:
             click.echo(f"{self._done} of {total} {self._unit}")
             self._logged_at = now
+
+    def say(self, text: str) -> None:
+        """A line above the bar."""
+        self._bar.console.print(printable(text), markup=False, highlight=False, soft_wrap=True)

@@ -10,6 +10,7 @@ from preprocess.errors import BadMedia, Cause
 from preprocess.media import inspect
 from preprocess.outcomes import ManifestEntry, Outcome
 from preprocess.paths import inside, label_folder, rename_into_place
+from preprocess.stillness import seconds_of
 
 
 def store_clip(clip: Clip, made: Path, *, config: DownloadConfig, source: str) -> ManifestEntry:
@@ -55,4 +56,6 @@ def store_clip(clip: Clip, made: Path, *, config: DownloadConfig, source: str) -
         fps=round(info.fps, 6),
         width=info.width,
         height=info.height,
+        frozen_s=round(seconds_of(info.frozen), 3),
+        black_s=round(seconds_of(info.black), 3),
     )

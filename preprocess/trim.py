@@ -18,6 +18,8 @@ TIME_BASE = Fraction(1, 90_000)
 # One thread and no macroblock tree: same bytes on every run. No B-frames: mp4 stores durations in decoding order, so
 # with them the end of the last frame, and with it the clip's length, could not be exact.
 _ENCODER = {"crf": "18", "preset": "fast", "threads": "1", "mbtree": "0", "bf": "0"}
+_COLOUR_TAGS = ("color_range", "colorspace", "color_primaries", "color_trc")
+"""How luma and chroma are to be read as colours; without them BT.709 and full range would be shown as BT.601."""
 
 
 def trim(source: Path, target: Path, *, start_s: float, end_s: float, absolute: bool = False) -> None:
@@ -91,6 +93,8 @@ class _ClipWriter:
             self._stream.width, self._stream.height = upright.width, upright.height
             self._stream.pix_fmt = "yuv420p"
             self._stream.codec_context.time_base = TIME_BASE
+            for tag in _COLOUR_TAGS:
+                setattr(self._stream.codec_context, tag, getattr(upright, tag))
         upright.pts = max(round(time_s / TIME_BASE), self._last_pts + 1)
         upright.time_base = TIME_BASE
         upright.pict_type = 0  # the source's key frames are not ours

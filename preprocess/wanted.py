@@ -7,11 +7,14 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
+from operator import attrgetter
 from pathlib import Path
 
-from preprocess.annotations import Clip, ClipList, RefusedRow, read_kinetics
+from preprocess.annotations import Clip, ClipList, ListSource, RefusedRow, read_kinetics
+from preprocess.collector import collector_paused
 from preprocess.errors import InvalidInput
 from preprocess.paths import publish
 
@@ -19,18 +22,7 @@ LIST_NAME = "list.csv"
 LIST_INFO_NAME = "list.json"
 _FORMAT = "kineflow-list"
 _VERSION = 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class ListSource:
-    """One annotation list as it was given."""
-
-    name: str
-    """File name, without its folder."""
-    sha256: str
-    """Of the file's bytes."""
-    rows: int
-    """Clips and refused rows together."""
+_ROWS_AT_ONCE = 10_000  # made into bytes, so that a long list is never in memory as text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,16 +41,11 @@ class Wanted:
         """sha256 over the sorted keys, a newline after each: equal for two people who want the same clips."""
         return hash_keys(clip.key for clip in self.clips)
 
+    @collector_paused()
     def write(self, folder: Path) -> None:
         """Publish `list.csv` and then `list.json`."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        labelled = any(clip.label is not None for clip in self.clips)
-        writer.writerow([*(["label"] if labelled else []), "youtube_id", "time_start", "time_end", "split"])
-        for clip in self.clips:
-            row = (clip.youtube_id, clip.time_start, clip.time_end, clip.split)
-            writer.writerow([clip.label, *row] if labelled else row)
-        publish(folder / LIST_NAME, text.getvalue().encode())
+        digest = hashlib.sha256()
+        publish(folder / LIST_NAME, _hashed(_csv(self.clips), digest))
         document = {
             "format": _FORMAT,
             "version": _VERSION,
@@ -66,16 +53,20 @@ class Wanted:
             "dataset": self.dataset,
             "clips": len(self.clips),
             "keys_sha256": self.keys_sha256,
+            "list_sha256": digest.hexdigest(),
             "refused": [asdict(row) for row in self.refused],
         }
         publish(folder / LIST_INFO_NAME, (json.dumps(document, indent=1) + "\n").encode())
 
     @classmethod
+    @collector_paused()
     def read(cls, folder: Path) -> "Wanted | None":
         """What an earlier run wrote; None when there was none, as in a folder made by hand.
 
+        The clips' `line` and `list_name` are those of `list.csv`.
+
         Raises:
-            InvalidInput: damaged, or of a newer version.
+            InvalidInput: damaged, of a newer version, or the two files are not of one run.
         """
         path = folder / LIST_INFO_NAME
         if not path.is_file():
@@ -84,38 +75,58 @@ class Wanted:
             document = json.loads(path.read_text(encoding="utf-8"))
             if document["format"] != _FORMAT or document["version"] != _VERSION:
                 raise InvalidInput(f"{path} has version {document['version']!r}, this reader knows {_VERSION}")
-            return cls(
-                sources=tuple(ListSource(**source) for source in document["lists"]),
-                dataset=document["dataset"],
-                clips=read_kinetics(folder / LIST_NAME).clips,
-                refused=tuple(RefusedRow(**{**row, "row": tuple(row["row"])}) for row in document["refused"]),
-            )
+            sources = tuple(ListSource(**source) for source in document["lists"])
+            refused = tuple(RefusedRow(**{**row, "row": tuple(row["row"])}) for row in document["refused"])
+            dataset, list_sha256 = document["dataset"], document["list_sha256"]
         except (ValueError, KeyError, TypeError) as error:
+            if isinstance(error, InvalidInput):
+                raise
             raise InvalidInput(
                 f"{path} is damaged ({error!r}); run `preprocess download` again to rebuild it"
             ) from error
-
-
-def wanted_of(lists: Sequence[tuple[Path, ClipList]], clips: Iterable[Clip], *, dataset: str | None = None) -> Wanted:
-    """What `clips`, selected from `lists`, amount to."""
-    return Wanted(
-        sources=tuple(
-            ListSource(
-                name=path.name,
-                sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
-                rows=len(listed.clips) + len(listed.refused),
+        listed = read_kinetics(folder / LIST_NAME, unlabelled=True)
+        if listed.sources[0].sha256 != list_sha256:
+            raise InvalidInput(
+                f"{folder / LIST_NAME} is not the list that {path} was written with; "
+                "run `preprocess download` again to rebuild both"
             )
-            for path, listed in lists
-        ),
-        dataset=dataset,
-        clips=tuple(sorted(clips, key=lambda clip: clip.key)),
-        refused=tuple(row for _, listed in lists for row in listed.refused),
+        return cls(sources=sources, dataset=dataset, clips=listed.clips, refused=refused)
+
+
+@collector_paused()
+def wanted_of(listed: ClipList, clips: Iterable[Clip]) -> Wanted:
+    """What `clips`, selected from `listed`, amount to."""
+    return Wanted(
+        sources=listed.sources,
+        dataset=listed.dataset,
+        clips=tuple(sorted(clips, key=attrgetter("key"))),
+        refused=listed.refused,
     )
 
 
 def hash_keys(keys: Iterable[str]) -> str:
     """sha256 over sorted keys, a newline after each."""
-    digest = hashlib.sha256()
-    for key in sorted(keys):
-        digest.update(f"{key}\n".encode())
-    return digest.hexdigest()
+    return hashlib.sha256("".join(f"{key}\n" for key in sorted(keys)).encode()).hexdigest()
+
+
+def _csv(clips: Sequence[Clip]) -> Iterator[bytes]:
+    yield b"label,youtube_id,time_start,time_end,split\n"
+    # a clip without a label has an empty one, which `read_kinetics(unlabelled=True)` reads as none
+    cells: dict[str | None, str] = {None: ""}
+    for label in {clip.label for clip in clips if clip.label is not None}:
+        cells[label] = _cell(label)
+    rows = (f"{cells[c.label]},{c.youtube_id},{c.time_start},{c.time_end},{c.split}\n" for c in clips)
+    while some := list(islice(rows, _ROWS_AT_ONCE)):
+        yield "".join(some).encode()
+
+
+def _cell(label: str) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow([label])
+    return text.getvalue()
+
+
+def _hashed(pieces: Iterable[bytes], digest: "hashlib._Hash") -> Iterator[bytes]:
+    for piece in pieces:
+        digest.update(piece)
+        yield piece

@@ -6,9 +6,11 @@ retries are off, since they would hide from the ledger that a task was tried twi
 
 import logging
 import socket
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from preprocess.config import WorkerConfig
 from preprocess.errors import EnvironmentProblem, KineflowError, WorkerDied
@@ -17,18 +19,31 @@ OBJECT_STORE_BYTES = 512 << 20
 _TRIES = 2  # a task whose worker died is tried once more
 _KNOCK_S = 10.0
 _POLL_S = 1.0  # how often progress within tasks is looked at
+_NAMESPACE = "kineflow"
 
 Item = TypeVar("Item")
+Taken_co = TypeVar("Taken_co", covariant=True)
 Value = TypeVar("Value")
+Shared = TypeVar("Shared")
 Tick = Callable[[], None]
 """Called by a task for each part of its work that is finished."""
 
 logger = logging.getLogger(__name__)
 
 
+class Supply(Protocol[Taken_co]):
+    """Where work comes from when a sequence is not enough: items that wait for their turn, or come back."""
+
+    def take(self) -> Taken_co | None:
+        """The next item that may be started now; None when there is none now."""
+
+    def wait_s(self) -> float | None:
+        """Seconds until `take` is worth another call; None when nothing is left to take."""
+
+
 def run_tasks(
     function: Callable[[Item, Tick], Value],
-    items: Sequence[Item],
+    items: Sequence[Item] | Supply[Item],
     *,
     config: WorkerConfig,
     on_tick: Tick = lambda: None,
@@ -48,53 +63,230 @@ def run_tasks(
         EnvironmentProblem: Ray cannot be started or reached.
         KineflowError: as raised by `function`; ends the run.
     """
-    if config.workers == 0 or not items:
-        for item in items:
-            yield item, function(item, on_tick)
+    if isinstance(items, Sequence):
+        if not items:
+            return
+        items = InOrder(items)
+    with worker_pool(config) as pool:
+        yield from pool.run(function, items, on_tick=on_tick)
+
+
+@contextmanager
+def worker_pool(config: WorkerConfig) -> Iterator["WorkerPool"]:
+    """Workers for one run after the other, and objects that all of them share.
+
+    Raises:
+        EnvironmentProblem: Ray cannot be started or reached.
+    """
+    if config.workers == 0:
+        yield WorkerPool(config, ray=None)
         return
     with _ray(config) as ray:
-        yield from _run_on_ray(ray, function, items, config=config, on_tick=on_tick)
+        yield WorkerPool(config, ray=ray)
 
 
-def _run_on_ray(
-    ray: Any, function: Callable[[Item, Tick], Value], items: Sequence[Item], *, config: WorkerConfig, on_tick: Tick
-) -> Iterator[tuple[Item, Any]]:
-    counter = ray.remote(num_cpus=0)(_Counter).remote()
+class WorkerPool:
+    """Made by `worker_pool`."""
 
-    def call(item: Item) -> Value:
-        # waits until it is counted: otherwise a result could come in before its last ticks
-        return function(item, lambda: ray.get(counter.add.remote()))
+    def __init__(self, config: WorkerConfig, *, ray: Any) -> None:
+        self._config = config
+        self._ray = ray
 
-    task = ray.remote(num_cpus=1 + config.helpers, num_gpus=1 if config.gpus else 0, max_retries=0)(call)
-    waiting = [(item, 1) for item in reversed(items)]
-    running: dict[Any, tuple[Item, int]] = {}
-    try:
-        while waiting or running:
-            # no more than needed in flight: a stop loses little, and results come in about the order asked for
-            while waiting and len(running) < config.workers:
-                item, tries = waiting.pop()
-                running[task.remote(item)] = item, tries
-            finished, _ = ray.wait(list(running), num_returns=1, timeout=_POLL_S)
-            for _ in range(ray.get(counter.take.remote())):
-                on_tick()
-            for reference in finished:
-                item, tries = running.pop(reference)
-                result = _result(ray, reference)
-                if isinstance(result, WorkerDied) and tries < _TRIES:
-                    logger.warning("trying a task again: %s", result)
-                    waiting.append((item, tries + 1))
-                else:
-                    yield item, result
-    finally:
-        for reference in running:
-            ray.cancel(reference, force=True)
+    def run(
+        self,
+        function: Callable[[Item, Tick], Value],
+        supply: Supply[Item],
+        *,
+        on_tick: Tick = lambda: None,
+        on_poll: Callable[[], None] = lambda: None,
+        deadline_s: float | None = None,
+    ) -> Iterator[tuple[Item, Value | WorkerDied]]:
+        """As `run_tasks`, for a supply that may grow again while its results are read.
+
+        Args:
+            function: gets an item and something to call for each part of it that is finished.
+            supply: of picklable, small items.
+            on_tick: called here for each part finished anywhere.
+            on_poll: called here about every second.
+            deadline_s: a worker that holds one item for longer is killed, as if it had died. Without workers nothing
+                can be killed.
+        """
+        if self._ray is None:
+            return self._run_here(function, supply, on_tick=on_tick, on_poll=on_poll)
+        return self._run_on_ray(function, supply, on_tick=on_tick, on_poll=on_poll, deadline_s=deadline_s)
+
+    def shared(self, name: str, make: Callable[[], Shared]) -> Shared:
+        """One object for all runs on a cluster: made by the first that asks for `name`, and kept by the cluster.
+
+        Only its methods may be used, and they are called one at a time. A run that has its workers to itself gets a
+        plain object.
+        """
+        if self._config.address is None:
+            return make()
+        actor = self._ray.remote(num_cpus=0)(_Holder).options(
+            name=name, namespace=_NAMESPACE, get_if_exists=True, lifetime="detached", max_restarts=-1
+        )
+        proxy: Any = _Proxy(self._ray, actor.remote(make))
+        return proxy  # type: ignore[no-any-return]
+
+    def _run_here(
+        self, function: Callable[[Item, Tick], Value], supply: Supply[Item], *, on_tick: Tick, on_poll: Tick
+    ) -> Iterator[tuple[Item, Any]]:
+        while True:
+            on_poll()
+            item = supply.take()
+            if item is not None:
+                yield item, function(item, on_tick)
+            elif (wait_s := supply.wait_s()) is not None:
+                time.sleep(min(wait_s, _POLL_S))
+            else:
+                return
+
+    def _run_on_ray(
+        self,
+        function: Callable[[Item, Tick], Value],
+        supply: Supply[Item],
+        *,
+        on_tick: Tick,
+        on_poll: Tick,
+        deadline_s: float | None,
+    ) -> Iterator[tuple[Item, Any]]:
+        ray, config = self._ray, self._config
+        counter = ray.remote(num_cpus=0)(_Counter).remote()
+
+        def call(item: Item) -> Value:
+            # waits until it is counted: otherwise a result could come in before its last ticks
+            return function(item, lambda: ray.get(counter.add.remote()))
+
+        task = ray.remote(num_cpus=1 + config.helpers, num_gpus=1 if config.gpus else 0, max_retries=0)(call)
+        flight: _Flight[Item] = _Flight(ray, task, deadline_s=deadline_s)
+        try:
+            while True:
+                # no more than needed in flight: a stop loses little, and results come in about the order asked for
+                while len(flight) < config.workers and (flight.start_killed() or flight.start(supply.take())):
+                    pass
+                on_poll()
+                if len(flight) == 0:
+                    wait_s = supply.wait_s()
+                    if wait_s is None:
+                        return
+                    time.sleep(min(wait_s, _POLL_S))
+                    continue
+                finished = flight.wait()
+                for _ in range(ray.get(counter.take.remote())):
+                    on_tick()
+                yield from flight.results(finished)
+        finally:
+            flight.cancel()
 
 
-def _result(ray: Any, reference: Any) -> Any:
+class _Flight(Generic[Item]):
+    """The tasks that workers hold."""
+
+    def __init__(self, ray: Any, task: Any, *, deadline_s: float | None) -> None:
+        self._ray = ray
+        self._task = task
+        self._deadline_s = deadline_s
+        self._running: dict[Any, _Running[Item]] = {}
+        self._killed: deque[Item] = deque()
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def start(self, item: Item | None, *, tries: int = 1) -> bool:
+        """Hand an item, if there is one, to a worker."""
+        if item is None:
+            return False
+        self._running[self._task.remote(item)] = _Running(item, tries=tries)
+        return True
+
+    def start_killed(self) -> bool:
+        """Hand out again an item whose worker died, if there is one."""
+        return self.start(self._killed.popleft() if self._killed else None, tries=2)
+
+    def wait(self) -> list[Any]:
+        """References of what is finished, after a second at the latest; tasks past their deadline are killed."""
+        finished, _ = self._ray.wait(list(self._running), num_returns=1, timeout=_POLL_S)
+        for reference, run in self._running.items():
+            if self._deadline_s is not None and not run.is_late and run.seconds > self._deadline_s:
+                run.is_late = True
+                self._ray.cancel(reference, force=True)
+        return list(finished)
+
+    def results(self, finished: Iterable[Any]) -> Iterator[tuple[Item, Any]]:
+        """What came out of finished tasks; one whose worker died the first time is kept for another try instead."""
+        for reference in finished:
+            run = self._running.pop(reference)
+            result = _result(self._ray, reference, self._deadline_s if run.is_late else None)
+            if isinstance(result, WorkerDied) and run.tries < _TRIES:
+                logger.warning("trying a task again: %s", result)
+                self._killed.append(run.item)
+            else:
+                yield run.item, result
+
+    def cancel(self) -> None:
+        """Kill the workers that still hold something."""
+        for reference in self._running:
+            self._ray.cancel(reference, force=True)
+
+
+class InOrder(Generic[Item]):
+    """A sequence as a supply."""
+
+    def __init__(self, items: Sequence[Item]) -> None:
+        self._items = deque(items)
+
+    def take(self) -> Item | None:
+        """The next one."""
+        return self._items.popleft() if self._items else None
+
+    def wait_s(self) -> float | None:
+        """None after the last one."""
+        return 0.0 if self._items else None
+
+
+class _Running(Generic[Item]):
+    """An item that a worker holds."""
+
+    def __init__(self, item: Item, *, tries: int) -> None:
+        self.item = item
+        self.tries = tries
+        self.is_late = False
+        self._since = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._since
+
+
+class _Holder:
+    """The actor behind `WorkerPool.shared`."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._held = make()
+
+    def call(self, method: str, *arguments: Any, **options: Any) -> Any:
+        return getattr(self._held, method)(*arguments, **options)
+
+
+class _Proxy:
+    """Calls the methods of an object in an actor as if it were here."""
+
+    def __init__(self, ray: Any, actor: Any) -> None:
+        self._ray = ray
+        self._actor = actor
+
+    def __getattr__(self, method: str) -> Callable[..., Any]:
+        return lambda *arguments, **options: self._ray.get(self._actor.call.remote(method, *arguments, **options))
+
+
+def _result(ray: Any, reference: Any, passed_s: float | None) -> Any:
     died = (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError, ray.exceptions.NodeDiedError)
     try:
         return ray.get(reference)
-    except died as error:
+    except (*died, ray.exceptions.TaskCancelledError) as error:
+        if passed_s is not None:
+            return WorkerDied(f"its worker process was killed after {passed_s:g} s without an answer")
         return WorkerDied(f"its worker process died ({type(error).__name__})")
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, KineflowError):

@@ -10,7 +10,7 @@ PACKAGES = ("preprocess", "pipelines", "i3d_train")
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
-SHARED = {"preprocess.errors", "preprocess.paths", "preprocess.console"}
+SHARED = {"preprocess.errors", "preprocess.paths", "preprocess.console", "preprocess.labels"}
 MAY_IMPORT = {
     "preprocess": {"preprocess"},
     "pipelines": {"pipelines", "preprocess.shards"} | SHARED,
@@ -22,6 +22,7 @@ MAY_IMPORT = {
 ONLY_IN = {
     "ray": {"preprocess.workers"},
     "nvidia": {"pipelines.dali"},
+    "urllib3": {"preprocess.sources.http"},
     "yt_dlp": {"preprocess.sources.ytdlp"},
     "av": {"preprocess.media", "preprocess.trim", "preprocess.sample"},
     "cupy": {"preprocess.gpus", "preprocess.flow"},

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from preprocess.commands.options import FILE, FOLDER, worker_config, worker_options
+from preprocess.commands.options import FOLDER, worker_config, worker_options
 from preprocess.console import printable
 
 if TYPE_CHECKING:
@@ -37,9 +37,10 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--labels",
-    "labels_file",
-    type=FILE,
-    help="Label names, one a line, in the wanted order.  [default: sorted]",
+    "labels_name",
+    metavar="DATASET|FILE",
+    help="Label names in the wanted order: those of kinetics400, kinetics600, kinetics700, ucf101 or hmdb51, or of a "
+    "file, one a line.  [default: those of the clips, sorted]",
 )
 @click.option("--replan", is_flag=True, help="Drop the shards in OUT when they were planned otherwise.")
 @click.option("--dry-run", is_flag=True, help="Measure a few clips and say what the run will take; write nothing.")
@@ -55,7 +56,7 @@ def flow(
     rgb_quality: int,
     flow_quality: int,
     clips_per_shard: int,
-    labels_file: Path | None,
+    labels_name: str | None,
     replan: bool,
     dry_run: bool,
     address: str | None,
@@ -70,6 +71,7 @@ def flow(
         preprocess flow clips --out shards --dry-run
         preprocess flow clips --out shards --cpus 8
         preprocess flow clips --out shards --gpus 1
+        preprocess flow clips --out shards --labels kinetics400
     """
     from preprocess.config import FlowConfig, WorkerConfig
     from preprocess.flow import resolve_backend
@@ -100,7 +102,7 @@ def flow(
             out,
             config=config,
             workers=workers,
-            labels=_read_labels(labels_file) if labels_file else None,
+            labels=_read_labels(labels_name) if labels_name else None,
             replan=replan,
             on_progress=progress.step,
         )
@@ -120,14 +122,21 @@ def _fraction(text: str) -> Any:
         ) from error
 
 
-def _read_labels(path: Path) -> tuple[str, ...]:
+def _read_labels(name: str) -> tuple[str, ...]:
     from preprocess.errors import InvalidInput
+    from preprocess.labels import DATASETS, label_table
 
-    if not path.is_file():
-        raise InvalidInput(f"label file {path} does not exist")
-    labels = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+    if name in DATASETS:
+        return label_table(name)
+    try:
+        text = Path(name).read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise InvalidInput(f"label file {name} does not exist; give a file or one of {', '.join(DATASETS)}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"label file {name} cannot be read: {error}") from error
+    labels = tuple(line.strip() for line in text.splitlines() if line.strip())
     if len(set(labels)) != len(labels) or not labels:
-        raise InvalidInput(f"label file {path} must hold one label a line, each once; it has {len(labels)} lines")
+        raise InvalidInput(f"label file {name} must hold one label a line, each once; it has {len(labels)} lines")
     return labels
 
 

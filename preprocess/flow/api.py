@@ -13,6 +13,7 @@ from preprocess.errors import EnvironmentProblem, InvalidInput
 from preprocess.flow import cpu, cuda, opencv
 from preprocess.flow.frames import check_frames
 from preprocess.flow.params import Tvl1Params
+from preprocess.flow.quantise import quantise
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +32,8 @@ class Backend:
     """Whether it computes on a GPU."""
     flow_of_clips: Callable[[Sequence[np.ndarray], Tvl1Params], list[np.ndarray]] | None = None
     """The same for many clips, where that is faster than one by one."""
+    codes_of_clip: Callable[..., np.ndarray] | None = None
+    """As `flow_of_clip`, but uint8 codes, quantised where they are computed: a quarter of the bytes to bring back."""
 
 
 BACKENDS: dict[str, Backend] = {
@@ -40,6 +43,7 @@ BACKENDS: dict[str, Backend] = {
         needs=cuda.NEEDS,
         on_gpu=True,
         flow_of_clips=cuda.flow_of_clips,
+        codes_of_clip=cuda.codes_of_clip,
     ),
     "cpu": Backend(
         flow_of_clip=cpu.flow_of_clip,
@@ -113,10 +117,26 @@ def tvl1(
 
     Source: Zach, Pock, Bischof, "A Duality Based Approach for Realtime TV-L1 Optical Flow", DAGM 2007.
     """
-    check_frames(frames_THW)
-    if threads < 1:
-        raise InvalidInput(f"threads must be at least 1, got {threads}")
+    _check(frames_THW, threads)
     return BACKENDS[resolve_backend(backend)].flow_of_clip(frames_THW, params, threads=threads)
+
+
+def tvl1_codes(
+    frames_THW: np.ndarray, params: Tvl1Params = Tvl1Params(), *, backend: str = "auto", threads: int = 1
+) -> np.ndarray:
+    """`quantise(tvl1(...))`, quantised on the GPU where the flow is computed there.
+
+    Returns:
+        uint8 [T-1, 2, H, W], the codes that shards hold.
+
+    Raises:
+        InvalidInput, EnvironmentProblem: as `tvl1`.
+    """
+    _check(frames_THW, threads)
+    found = BACKENDS[resolve_backend(backend)]
+    if found.codes_of_clip is not None:
+        return found.codes_of_clip(frames_THW, params, threads=threads)
+    return quantise(found.flow_of_clip(frames_THW, params, threads=threads))
 
 
 def tvl1_many(
@@ -136,3 +156,9 @@ def tvl1_many(
     if found.flow_of_clips is not None:
         return found.flow_of_clips(clips, params)
     return [found.flow_of_clip(frames_THW, params, threads=1) for frames_THW in clips]
+
+
+def _check(frames_THW: np.ndarray, threads: int) -> None:
+    check_frames(frames_THW)
+    if threads < 1:
+        raise InvalidInput(f"threads must be at least 1, got {threads}")

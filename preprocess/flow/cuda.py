@@ -44,6 +44,15 @@ def flow_of_clip(frames_THW: np.ndarray, params: Tvl1Params, *, threads: int = 1
     return flow_of_clips([frames_THW], params)[0]  # type: ignore[no-any-return]  # an array of CuPy or NumPy
 
 
+def codes_of_clip(frames_THW: np.ndarray, params: Tvl1Params, *, threads: int = 1) -> np.ndarray:  # noqa: ARG001
+    """`flow_of_clip` as codes of `quantise`, made on the GPU. uint8 [T, H, W] to uint8 [T-1, 2, H, W].
+
+    Raises:
+        EnvironmentProblem: no GPU, driver, NVRTC or memory.
+    """
+    return flow_of_clips([frames_THW], params, quantised=True)[0]  # type: ignore[no-any-return]
+
+
 def flow_of_clips(
     clips: Sequence[Array],
     params: Tvl1Params = Tvl1Params(),

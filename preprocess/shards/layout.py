@@ -22,7 +22,8 @@ from preprocess.errors import BadShard, InvalidInput
 FORMAT = "kineflow-shard"
 VERSION = 1
 STREAMS = ("rgb", "flow")
-SPLITS = ("train", "val", "test")
+SPLITS = ("train", "val", "test", "extra")
+"""`extra` are clips that the chosen official split leaves out, and another one of the same data set does not."""
 
 COLUMNS: dict[str, str] = {
     "key": "S",

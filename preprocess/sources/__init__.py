@@ -16,28 +16,23 @@ SOURCES: dict[str, Callable[..., Fetched]] = {
 """Name, as in the manifest, to `fetch(clip, folder, *, config, sections) -> Fetched`."""
 
 
-def source_of(config: DownloadConfig) -> str:
-    """Which of `SOURCES` a configuration asks for."""
-    if config.source_dir is not None:
-        return "directory"
-    return "url" if config.url_template is not None else "youtube"
-
-
-def fetch(clip: Clip, folder: Path, *, config: DownloadConfig, sections: bool = True) -> Fetched:
-    """Get the video of a clip, or its wanted seconds, from the configured source.
+def fetch(clip: Clip, folder: Path, *, source: str, config: DownloadConfig, sections: bool = True) -> Fetched:
+    """Get the video of a clip, or its wanted seconds, from a source.
 
     Args:
         clip: what is wanted.
         folder: private and empty; whatever is downloaded lands here.
-        config: which source, and its settings.
+        source: a name of `SOURCES`.
+        config: the source's settings; the first of its identities asks.
         sections: whether the source may be asked for the wanted seconds only.
 
     Raises:
         Unavailable: gone for good.
         TemporarilyUnavailable: another time, perhaps.
         BadMedia: something came, and it is no video.
+        EnvironmentProblem: no space left, for example.
     """
-    return SOURCES[source_of(config)](clip, folder, config=config, sections=sections)
+    return SOURCES[source](clip, folder, config=config, sections=sections)
 
 
-__all__ = ["SOURCES", "Fetched", "fetch", "source_of"]
+__all__ = ["SOURCES", "Fetched", "fetch"]

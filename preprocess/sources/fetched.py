@@ -22,3 +22,5 @@ class Fetched:
 
     path: Path
     extent: Extent
+    borrowed: bool = False
+    """It is the user's own file: to be linked or copied (`preprocess.linking`), never moved, changed or deleted."""

@@ -4,9 +4,9 @@ Where the site allows it, only the wanted seconds are fetched: yt-dlp has ffmpeg
 with the original time stamps (`-copyts`), so that the trim afterwards is exact.
 """
 
+import io
 import logging
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,10 @@ from urllib.parse import quote
 
 from preprocess.annotations import Clip
 from preprocess.config import DownloadConfig
-from preprocess.errors import BadMedia, KineflowError, TemporarilyUnavailable, Unavailable
+from preprocess.errors import BadMedia, EnvironmentProblem, InvalidInput
 from preprocess.sources.fetched import Extent, Fetched
+from preprocess.sources.http import seconds_of_retry_after
+from preprocess.sources.messages import meaning_of
 
 os.environ["YTDLP_NO_PLUGINS"] = "1"  # plugins are code from the user's folders, loaded through the API too
 
@@ -25,18 +27,6 @@ SECTION_MARGIN_S = 2.0
 """Asked for after the wanted end, since sites cut at packets, not at frames."""
 
 _YOUTUBE = "https://www.youtube.com/watch?v={youtube_id}"
-
-# Looked for in this order: YouTube words a rate limit as "Video unavailable. This content isn't available, try again
-# later".
-_MESSAGES: tuple[tuple[str, type[KineflowError]], ...] = (
-    (r"not a bot|rate.?limit|try again later|too many requests", TemporarilyUnavailable),
-    (r"HTTP Error (403|408|425|429|5\d\d)|timed out|timeout|connection|temporary failure", TemporarilyUnavailable),
-    (r"incomplete|\bread, \d+ more expected", TemporarilyUnavailable),
-    (r"HTTP Error (404|410)|video unavailable|private video|removed|terminated|copyright", Unavailable),
-    (r"available in your (country|location|region)|geo.?restrict|members.only|no longer available", Unavailable),
-    (r"confirm your age|age.?restrict|account .*closed", Unavailable),
-    (r"unsupported url|no video formats|not a valid url", BadMedia),
-)
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +51,7 @@ def fetch(clip: Clip, folder: Path, *, config: DownloadConfig, sections: bool) -
             logger.info("%s: section refused (%s), fetching the whole video", clip.key, error)
             _empty(folder)
             return fetch(clip, folder, config=config, sections=False)
-        raise classified(error) from error
+        raise meaning_of(str(error), retry_after_s=retry_after_s(error)) from error
     files = [path for path in folder.iterdir() if path.is_file() and not path.is_symlink()]
     if len(files) != 1:
         raise BadMedia(f"the download of {clip.youtube_id} left {len(files)} files, expected 1")
@@ -69,10 +59,11 @@ def fetch(clip: Clip, folder: Path, *, config: DownloadConfig, sections: bool) -
 
 
 def options_of(folder: Path, *, config: DownloadConfig, ranges: "_WantedSeconds | None") -> dict[str, Any]:
-    """The options of `yt_dlp.YoutubeDL`: no plugins, no commands, no cookies, one file in `folder`."""
+    """The options of `yt_dlp.YoutubeDL`: no plugins, no commands, one file in `folder`, asked for by one identity."""
     import imageio_ffmpeg
     from yt_dlp.postprocessor.ffmpeg import FFmpegPostProcessor
 
+    identity = config.identities[0]
     ffmpeg = imageio_ffmpeg.get_ffmpeg_exe()
     # the downloader asks for ffmpeg without looking at the option; yt-dlp's own command line sets this too
     FFmpegPostProcessor._ffmpeg_location.set(ffmpeg)
@@ -87,6 +78,10 @@ def options_of(folder: Path, *, config: DownloadConfig, ranges: "_WantedSeconds 
         "ffmpeg_location": ffmpeg,
         "external_downloader_args": {"ffmpeg_i": _section_arguments(config)},
         **({"download_ranges": ranges} if ranges is not None else {}),
+        **({"proxy": identity.proxy} if identity.proxy else {}),
+        # a stream, not the file: yt-dlp writes cookies back when it is done, and workers share the file
+        **({"cookiefile": io.StringIO(identity.cookies.read_text())} if identity.cookies else {}),
+        "js_runtimes": {"deno": {}, "node": {}, "bun": {}, "quickjs": {}},
         "noplaylist": True,
         "fixup": "never",
         "skip_unavailable_fragments": False,  # the default counts a video with holes as a success
@@ -154,13 +149,75 @@ class _Logger:
         logger.info("%s", message)
 
 
-def classified(error: Exception) -> KineflowError:
-    """The error of ours that a yt-dlp error stands for; its text is kept."""
-    text = re.sub(r"\s+", " ", str(error)).removeprefix("ERROR: ").split(" (caused by ")[0].strip()
-    for pattern, kind in _MESSAGES:
-        if re.search(pattern, text, re.IGNORECASE):
-            return kind(text)
-    return TemporarilyUnavailable(f"not understood, so kept for another try: {text}")
+def retry_after_s(error: BaseException | None) -> float | None:
+    """Seconds that the answer behind a yt-dlp error asks to wait, if it has such a header."""
+    seen: set[int] = set()
+    waiting = [error]
+    while waiting:
+        error = waiting.pop()
+        if error is None or id(error) in seen:
+            continue
+        seen.add(id(error))
+        text = getattr(getattr(error, "response", None), "headers", {}).get("Retry-After")
+        if text is not None:
+            return seconds_of_retry_after(str(text))
+        behind = getattr(error, "exc_info", None)
+        waiting += [getattr(error, "cause", None), error.__cause__, error.__context__, behind[1] if behind else None]
+    return None
+
+
+def require_javascript() -> str:
+    """What yt-dlp solves YouTube's player challenges with, such as `deno-2.9.8`.
+
+    Raises:
+        EnvironmentProblem: no runtime, or one that is too old: YouTube would hold formats back, and videos would
+            look as if they were not there.
+    """
+    import yt_dlp  # registers the runtimes  # noqa: F401
+    from yt_dlp.globals import supported_js_runtimes
+
+    found = [kind().info for kind in supported_js_runtimes.value.values()]
+    usable = [f"{info.name}-{info.version}" for info in found if info is not None and info.supported]
+    if not usable:
+        old = ", ".join(f"{info.name} {info.version}" for info in found if info is not None)
+        raise EnvironmentProblem(
+            f"yt-dlp needs a JavaScript runtime for YouTube, found {f'{old}, too old' if old else 'none'}; "
+            "pip install 'kineflow[youtube]' brings deno"
+        )
+    return usable[0]
+
+
+def export_browser_cookies(browser: str, target: Path) -> None:
+    """Write the cookies of a browser on this machine to a Netscape file that only its owner may read.
+
+    Args:
+        browser: in yt-dlp's notation, `BROWSER[+KEYRING][:PROFILE][::CONTAINER]`.
+        target: a file that does not exist yet.
+
+    Raises:
+        InvalidInput: not an expression that yt-dlp understands.
+        EnvironmentProblem: no such browser here, or its cookies cannot be read.
+    """
+    import optparse
+
+    import yt_dlp
+    from yt_dlp.utils import YoutubeDLError
+
+    try:
+        options = yt_dlp.parse_options(["--ignore-config", "--cookies-from-browser", browser]).ydl_opts
+    except (optparse.OptParseError, SystemExit, ValueError) as error:
+        raise InvalidInput(f"cookies from browser {browser!r}: {error}") from error
+    try:
+        with yt_dlp.YoutubeDL(
+            {"cookiesfrombrowser": options["cookiesfrombrowser"], "logger": _Logger(), "cachedir": False}
+        ) as downloader:
+            jar = downloader.cookiejar
+    except (YoutubeDLError, OSError) as error:
+        raise EnvironmentProblem(
+            f"cannot read the cookies of {browser!r}: {str(error).removeprefix('ERROR: ')}; use --cookies with a file"
+        ) from error
+    target.touch(mode=0o600)
+    jar.save(str(target), ignore_discard=True, ignore_expires=True)
 
 
 def _empty(folder: Path) -> None:

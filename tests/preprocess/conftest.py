@@ -3,8 +3,9 @@
 import http.server
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -90,21 +91,57 @@ def clip_file(
     return ClipFile(label=label, split=split, **values)  # type: ignore[arg-type]
 
 
+@dataclass(kw_only=True)
+class Fault:
+    """How the server answers for one file instead of sending it."""
+
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes | None = None
+    """Sent instead of the file."""
+    cut: int | None = None
+    """Hang up after so many bytes of those that were promised."""
+    drip_s: float | None = None
+    """Seconds between two bytes."""
+    silent: bool = False
+    """Take the request and never answer."""
+    times: int | None = None
+    """Only for so many requests; None is always."""
+    ranges: bool = True
+    """Whether byte ranges are served, where the server does so."""
+
+
 @dataclass
 class VideoServer:
-    """Serves a folder on 127.0.0.1 with byte ranges; `faults` maps a file name to a status it answers instead."""
+    """Serves a folder on 127.0.0.1 with byte ranges; `faults` maps a file name to a fault, or to a status."""
 
     folder: Path
     url: str = ""
     ranges: bool = True
-    faults: dict[str, int] = field(default_factory=dict)
+    faults: dict[str, Fault | int] = field(default_factory=dict)
     requests: list[tuple[str, str, str | None]] = field(default_factory=list)
     """Method, path and Range header of each."""
+    times: list[float] = field(default_factory=list)
+    """Of each request, in seconds of the monotonic clock."""
+    cookies: set[str] = field(default_factory=set)
+    """Every Cookie header seen."""
+    closing: threading.Event = field(default_factory=threading.Event)
 
     @property
     def template(self) -> str:
         """For `--url-template`."""
         return self.url + "/{youtube_id}.mp4"
+
+    def fault_of(self, name: str) -> Fault | None:
+        """What goes wrong with this request, if anything; counts it."""
+        fault = self.faults.get(name)
+        if isinstance(fault, int):
+            return Fault(status=fault)
+        if fault is not None and fault.times is not None:
+            if fault.times == 0:
+                return None
+            fault.times -= 1
+        return fault
 
 
 def _handler(server: VideoServer) -> type[http.server.BaseHTTPRequestHandler]:
@@ -119,47 +156,82 @@ def _handler(server: VideoServer) -> type[http.server.BaseHTTPRequestHandler]:
             self._answer(body=True)
 
         def _answer(self, *, body: bool) -> None:
-            name = self.path.removeprefix("/")
+            name = re.sub(r"^https?://[^/]+", "", self.path).removeprefix("/")  # a proxy gets the whole address
             server.requests.append((self.command, name, self.headers.get("Range")))
+            server.cookies.add(self.headers.get("Cookie", ""))
+            server.times.append(time.monotonic())
             path = server.folder / name
-            if name in server.faults or not path.is_file():
-                self.send_error(server.faults.get(name, 404))
-                return
-            self._send(path.read_bytes(), body=body)
+            fault = server.fault_of(name)
+            with suppress(BrokenPipeError, ConnectionResetError):  # ffmpeg hangs up when it has enough
+                if fault is not None and fault.silent:
+                    server.closing.wait()
+                elif fault is not None and fault.status != 200:
+                    self._refuse(fault)
+                elif fault is not None and fault.body is not None:
+                    self._send(fault.body, Fault(), body=body)
+                elif path.is_file():
+                    self._send(path.read_bytes(), fault or Fault(), body=body)
+                else:
+                    self.send_error(404)
 
-        def _send(self, content: bytes, *, body: bool) -> None:
+        def _refuse(self, fault: Fault) -> None:
+            self.send_response(fault.status)
+            for header, value in {"Content-Length": "0", **fault.headers}.items():
+                self.send_header(header, value)
+            self.end_headers()
+
+        def _send(self, content: bytes, fault: Fault, *, body: bool) -> None:
             first, last, status = 0, len(content) - 1, 200
             wanted = re.match(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
-            if wanted and server.ranges:
-                first, last, status = int(wanted[1]), int(wanted[2] or last), 206
+            ranges = server.ranges and fault.ranges
+            if wanted and ranges:
+                first, last, status = int(wanted[1]), min(int(wanted[2] or last), last), 206
             self.send_response(status)
             self.send_header("Content-Type", "text/html" if content.startswith(b"<html") else "video/mp4")
-            self.send_header("Content-Length", str(last + 1 - first))
-            if server.ranges:
-                self.send_header("Accept-Ranges", "bytes")
-            if status == 206:
-                self.send_header("Content-Range", f"bytes {first}-{last}/{len(content)}")
+            headers = {"Content-Length": str(last + 1 - first)}
+            headers |= {"Accept-Ranges": "bytes"} if ranges else {}
+            headers |= {"Content-Range": f"bytes {first}-{last}/{len(content)}"} if status == 206 else {}
+            for header, value in {**headers, **fault.headers}.items():
+                self.send_header(header, value)
             self.end_headers()
             if body:
-                with suppress(BrokenPipeError, ConnectionResetError):  # ffmpeg hangs up when it has enough
-                    self.wfile.write(content[first : last + 1])
+                self._write(content[first : last + 1][: fault.cut], fault.drip_s)
+
+        def _write(self, content: bytes, drip_s: float | None) -> None:
+            if drip_s is None:
+                self.wfile.write(content)
+                return
+            for byte in content:
+                self.wfile.write(bytes([byte]))
+                self.wfile.flush()
+                if server.closing.wait(drip_s):
+                    return
 
     return Handler
+
+
+@contextmanager
+def serving(server: VideoServer) -> Iterator[VideoServer]:
+    """Runs a server on 127.0.0.1 until the block ends."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler(server)) as running:
+        running.daemon_threads = True
+        server.url = f"http://127.0.0.1:{running.server_port}"
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.closing.set()
+            running.shutdown()
+            thread.join()
 
 
 @pytest.fixture
 def video_server(tmp_path: Path) -> Iterator[VideoServer]:
     """A server on an empty folder of its own."""
-    server = VideoServer(tmp_path / "site")
-    server.folder.mkdir()
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler(server)) as running:
-        running.daemon_threads = True
-        server.url = f"http://127.0.0.1:{running.server_port}"
-        thread = threading.Thread(target=running.serve_forever, daemon=True)
-        thread.start()
+    (tmp_path / "site").mkdir()
+    with serving(VideoServer(tmp_path / "site")) as server:
         yield server
-        running.shutdown()
-        thread.join()
 
 
 @pytest.fixture

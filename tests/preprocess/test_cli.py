@@ -40,7 +40,7 @@ def test_download_counts(sample, clips):
     result = run(
         "download", sample / "list.csv", "--source-dir", sample / "videos", "--out", clips, "--limit", 3, "--workers", 0
     )
-    assert (result.exit_code, result.output) == (0, f"clips: 3 done (0 by this run) in {clips}\n")
+    assert (result.exit_code, result.output) == (0, f"3 rows = 3 done (0 clips done by this run) in {clips}\n")
 
 
 def test_download_with_something_missing_exits_1_and_names_it(tmp_path, write_list):
@@ -51,7 +51,7 @@ def test_download_with_something_missing_exits_1_and_names_it(tmp_path, write_li
     result = run("download", path, "--source-dir", videos, "--out", tmp_path / "clips", "--workers", 0)
     assert result.exit_code == 1
     assert "bbbbbbbbbbb_000000_000002: no bbbbbbbbbbb_000000_000002.* and no bbbbbbbbbbb.* below" in result.output
-    assert "clips: 1 done, 1 unavailable (1 by this run)" in result.output
+    assert "2 rows = 1 done + 1 unavailable (1 clips done by this run)" in result.output
     assert f"missing: 1, each with its reason in {tmp_path / 'clips' / 'missing.csv'}" in result.output
 
 

@@ -47,6 +47,13 @@ def test_same_name_twice_fails(tmp_path):
         find_clips(tmp_path)
 
 
+def test_split_that_shards_do_not_know_fails(tmp_path):
+    clip = Clip(youtube_id="a" * 11, time_start=2, time_end=5, split="holdout", label=None, line=2)
+    append_manifest(tmp_path, ManifestEntry.of_clip(clip, Outcome.DONE))
+    with pytest.raises(InvalidInput, match="has clips of split 'holdout'; shards know train, val, test, extra"):
+        find_clips(tmp_path)
+
+
 def test_nothing_there_fails(tmp_path):
     with pytest.raises(InvalidInput, match="holds no finished clips"):
         find_clips(tmp_path)

@@ -3,13 +3,15 @@ import csv
 import numpy as np
 import pytest
 
-from preprocess.annotations import read_kinetics
+from preprocess.annotations import ClipList, read_lists
 from preprocess.config import DownloadConfig, WorkerConfig
 from preprocess.download import download
 from preprocess.errors import EnvironmentProblem, InvalidInput
 from preprocess.media import read_clip
 from preprocess.outcomes import MANIFEST_NAME, read_manifest
+from preprocess.schedule import RetryPolicy
 from preprocess.sources import ytdlp
+from preprocess.wanted import wanted_of
 from tests.preprocess.conftest import frame_numbers, numbered_frames, write_video
 
 GOOD, SHORT, BROKEN, GONE, BUSY = "good_abcdef", "short_abcde", "broken_abcd", "gone_abcdef", "-busy_abcde"
@@ -23,7 +25,9 @@ def listed(video_server, write_list):
     write_video(video_server.folder / f"{BUSY}.mp4", numbered_frames(150))
     video_server.faults[f"{BUSY}.mp4"] = 503
     rows = [("playing guitar", identifier, 1, 4, "train") for identifier in (GOOD, SHORT, BROKEN, GONE, BUSY)]
-    return read_kinetics(write_list(*rows, ("yoga", "bad id", 1, 4, "train")))
+    path = write_list(*rows, ("yoga", "bad id", 1, 4, "train"))
+    found = read_lists([path])
+    return wanted_of(found, found.clips)
 
 
 @pytest.fixture
@@ -34,9 +38,11 @@ def run(listed, video_server, tmp_path):
             if "source_dir" in options
             else {"url_template": video_server.template}
         )
-        config = DownloadConfig(out=tmp_path / "clips", retry=options.get("retry", frozenset()), **source)
-        workers = WorkerConfig(workers=options.get("workers", 0))
-        return download(list(listed.clips), config=config, workers=workers, refused=listed.refused)
+        retries = RetryPolicy(tries=2, first_s=0.01)
+        config = DownloadConfig(
+            out=tmp_path / "clips", retry=options.get("retry", frozenset()), retries=retries, **source
+        )
+        return download(listed, config=config, workers=WorkerConfig(workers=options.get("workers", 0)))
 
     return call
 
@@ -54,8 +60,8 @@ def test_every_clip_ends_in_one_outcome(run, tmp_path):
         GONE: "unavailable",
         BUSY: "temporary",
     }
-    assert report.outcomes == {"done": 1, "unavailable": 1, "bad_media": 2, "temporary": 1}
-    assert (report.fetched, report.missing) == (1, 5)
+    assert report.outcomes == {"done": 1, "unavailable": 1, "bad_media": 2, "temporary": 1, "refused": 1}
+    assert (report.rows, report.fetched, report.missing) == (6, 1, 5)
 
 
 def test_clip_is_the_wanted_seconds(run, tmp_path):
@@ -84,12 +90,28 @@ def test_missing_says_why(run, tmp_path):
     assert "not a video file" in rows[BROKEN]["reason"]
     assert "HTTP Error 404" in rows[GONE]["reason"]
     assert (rows[""]["status"], rows[""]["line"]) == ("refused", "7")
+    causes = {identifier: row["cause"] for identifier, row in rows.items()}
+    assert causes == {
+        SHORT: "too_short",
+        BROKEN: "damaged",
+        GONE: "not_found",
+        BUSY: "server_error",
+        "": "",
+    }
 
 
 def test_nothing_half_written_is_left(run, tmp_path):
     run()
     names = {path.name for path in (tmp_path / "clips").rglob("*") if path.is_file()}
-    assert names == {".lock", MANIFEST_NAME, "missing.csv", f"{GOOD}_000001_000004.mp4"}
+    assert names == {
+        ".lock",
+        MANIFEST_NAME,
+        "list.csv",
+        "list.json",
+        "missing.csv",
+        "status.json",
+        f"{GOOD}_000001_000004.mp4",
+    }
 
 
 def test_second_run_tries_only_what_may_have_changed(run, video_server, tmp_path):
@@ -151,29 +173,43 @@ def test_sections_give_the_same_frames_as_the_whole_video(run, tmp_path, monkeyp
 
 
 def test_killer_is_quarantined_and_tried_again_when_asked(run, tmp_path, monkeypatch):
-    from preprocess import download as module
     from preprocess.errors import WorkerDied
+    from preprocess.workers import WorkerPool
 
-    def dying(function, items, **options):
-        for item in items:
-            yield item, WorkerDied("its worker process died (WorkerCrashedError)")
+    def dying(pool, function, supply, **options):
+        while (attempt := supply.take()) is not None:
+            yield attempt, WorkerDied("its worker process died (WorkerCrashedError)")
 
     with monkeypatch.context() as patched:
-        patched.setattr(module, "run_tasks", dying)
-        assert run().outcomes == {"quarantined": 5}
-    assert run().outcomes == {"quarantined": 5}
+        patched.setattr(WorkerPool, "run", dying)
+        assert run().outcomes == {"quarantined": 5, "refused": 1}
+    assert run().outcomes == {"quarantined": 5, "refused": 1}
     assert run(retry=frozenset({"quarantined"})).outcomes["done"] == 1
 
 
 def test_folder_that_cannot_be_made_fails(tmp_path):
     (tmp_path / "file").write_bytes(b"")
+    config = DownloadConfig(out=tmp_path / "file" / "x", source_dir=tmp_path)
     with pytest.raises(EnvironmentProblem, match="cannot make the folder"):
-        download([], config=DownloadConfig(out=tmp_path / "file" / "x"), workers=WorkerConfig(workers=0))
+        download(wanted_of(ClipList(clips=(), refused=()), []), config=config, workers=WorkerConfig(workers=0))
+
+
+def test_youtube_without_javascript_fails_before_anything_is_written(tmp_path, monkeypatch):
+    from yt_dlp.globals import supported_js_runtimes
+
+    monkeypatch.setattr(supported_js_runtimes, "value", {})
+    with pytest.raises(EnvironmentProblem, match=r"JavaScript runtime for YouTube, found none; pip install"):
+        download(
+            wanted_of(ClipList(clips=(), refused=()), []),
+            config=DownloadConfig(out=tmp_path / "clips"),
+            workers=WorkerConfig(workers=0),
+        )
+    assert not (tmp_path / "clips").exists()
 
 
 @pytest.mark.ray
 def test_workers_do_the_same(run, tmp_path):
-    assert run(workers=2).outcomes == {"done": 1, "unavailable": 1, "bad_media": 2, "temporary": 1}
+    assert run(workers=2).outcomes == {"done": 1, "unavailable": 1, "bad_media": 2, "temporary": 1, "refused": 1}
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,7 @@ def test_helpers_work_while_flow_is_computed(tmp_path, monkeypatch):
         return np.zeros((len(gray_THW) - 1, 2, *gray_THW.shape[1:]), np.float32)
 
     monkeypatch.setattr(extract_module, "read_clip", decode)
-    monkeypatch.setattr(extract_module, "tvl1", flow)
+    monkeypatch.setattr(extract_module, "tvl1_codes", flow)
     assert len(list(extract_all(clips, tmp_path, config=CONFIG, backend="opencv", helpers=2))) == 3
 
 
@@ -127,6 +127,6 @@ def test_other_errors_end_the_extraction(clip, tmp_path, monkeypatch):
     def broken(*arguments, **options):
         raise EnvironmentProblem("the GPU is gone")
 
-    monkeypatch.setattr(extract_module, "tvl1", broken)
+    monkeypatch.setattr(extract_module, "tvl1_codes", broken)
     with pytest.raises(EnvironmentProblem, match="the GPU is gone"):
         run(clip, tmp_path, helpers=2)

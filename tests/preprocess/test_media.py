@@ -1,5 +1,6 @@
 from fractions import Fraction
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -116,8 +117,6 @@ def test_no_video_fails(tmp_path, content, message):
 
 
 def test_audio_only_fails(tmp_path):
-    import av
-
     path = tmp_path / "sound.mp4"
     with av.open(path, "w") as output:
         sound = output.add_stream("aac", rate=44100)
@@ -148,6 +147,33 @@ def test_too_large_and_too_small_fail(tmp_path):
         inspect(write_video(tmp_path / "big.mp4", np.zeros((1, 4096, 4112, 3), np.uint8)))
     with pytest.raises(BadMedia, match="8x8 pixels a frame, at least 16"):
         inspect(write_video(tmp_path / "small.mp4", np.zeros((2, 8, 8, 3), np.uint8)))
+
+
+# --- still and black stretches ------------------------------------------------------------------------------------
+
+
+def as_floats(stretches):
+    return [(float(s.start_s), float(s.end_s)) for s in stretches]
+
+
+def test_stretches_go_by_presentation_time(tmp_path):
+    times = [0, 0.5, 3.1, 3.5]
+    info = inspect(write_video(tmp_path / "a.mkv", textured_frames(4), times_s=times, container="matroska"))
+    assert as_floats(info.frozen) == [(0.5, pytest.approx(3.1))]
+
+
+@pytest.mark.parametrize(
+    ("codec", "pixels"), [("libx264", "yuv420p10le"), ("libx264", "yuvj420p"), ("ffv1", "gray"), ("ffv1", "bgr0")]
+)
+def test_black_is_black_in_every_pixel_format(tmp_path, codec, pixels):
+    path = tmp_path / "a.mkv"
+    with av.open(path, "w") as output:
+        stream = output.add_stream(codec, rate=25)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, pixels
+        for image in np.concatenate([textured_frames(30), np.zeros((50, 48, 64, 3), np.uint8), textured_frames(30)]):
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")))
+        output.mux(stream.encode(None))
+    assert as_floats(inspect(path).black) == as_floats(inspect(path).frozen) == [(1.2, pytest.approx(3.2))]
 
 
 # --- real files ---------------------------------------------------------------------------------------------------
@@ -192,6 +218,12 @@ def test_real_files_decode_whole(shared_data, name, frames):
 def test_real_broken_files_fail_by_name(shared_data, name):
     with pytest.raises(BadMedia, match=name.split("/")[1]):
         inspect(shared_data / name)
+
+
+def test_real_clips_are_neither_frozen_nor_black(shared_data):
+    for path in sorted((shared_data / "kinetics").iterdir()):
+        info = inspect(path)
+        assert (info.frozen, info.black) == ((), ()), path.name
 
 
 @pytest.mark.parametrize("name", ["decord_video_0.mov", "decord_video_90.mov", "decord_video_270.mov"])

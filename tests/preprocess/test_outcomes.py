@@ -3,7 +3,7 @@ import csv
 import pytest
 
 from preprocess.annotations import Clip, RefusedRow
-from preprocess.errors import BadMedia, InvalidInput, TemporarilyUnavailable, Unavailable, WorkerDied
+from preprocess.errors import BadMedia, TemporarilyUnavailable, Unavailable, WorkerDied
 from preprocess.outcomes import (
     MANIFEST_NAME,
     ManifestEntry,
@@ -20,8 +20,8 @@ def clip(identifier: str, *, label: str | None = "yoga", line: int = 2) -> Clip:
     return Clip(youtube_id=identifier, time_start=0, time_end=10, split="train", label=label, line=line)
 
 
-def entry(identifier: str, outcome: Outcome, reason: str = "") -> ManifestEntry:
-    return ManifestEntry.of_clip(clip(identifier), outcome, reason=reason)
+def entry(identifier: str, outcome: Outcome, reason: str = "", cause: str = "") -> ManifestEntry:
+    return ManifestEntry.of_clip(clip(identifier), outcome, reason=reason, cause=cause)
 
 
 def test_manifest_round_trip(tmp_path):
@@ -47,7 +47,10 @@ def test_torn_last_line_is_left_out_and_not_glued_to_the_next(tmp_path, caplog):
 
 def test_missing_names_every_clip_that_is_not_done(tmp_path):
     wanted = [clip("a" * 11, line=2), clip("b" * 11, line=3), clip("c" * 11, line=4)]
-    entries = {e.key: e for e in (entry("a" * 11, Outcome.DONE), entry("b" * 11, Outcome.UNAVAILABLE, "Private video"))}
+    entries = {
+        e.key: e
+        for e in (entry("a" * 11, Outcome.DONE), entry("b" * 11, Outcome.UNAVAILABLE, "Private video", "private"))
+    }
     refused = [RefusedRow(line=9, reason="time_end 1 is not after time_start 2", row=("x", "y"))]
     assert write_missing(tmp_path, wanted, entries, refused) == 3
     rows = list(csv.DictReader((tmp_path / "missing.csv").read_text().splitlines()))
@@ -56,7 +59,7 @@ def test_missing_names_every_clip_that_is_not_done(tmp_path):
         ("4", "not_tried"),
         ("9", "refused"),
     ]
-    assert rows[0]["reason"] == "Private video"
+    assert (rows[0]["cause"], rows[0]["reason"]) == ("private", "Private video")
 
 
 def test_missing_is_written_when_nothing_is(tmp_path):
@@ -78,14 +81,17 @@ def test_cells_are_no_formulas(tmp_path, text):
         (TemporarilyUnavailable, Outcome.TEMPORARY),
         (BadMedia, Outcome.BAD_MEDIA),
         (WorkerDied, Outcome.QUARANTINED),
-        (InvalidInput, None),
     ],
 )
 def test_outcome_of(error, outcome):
     assert outcome_of(error("x")) is outcome
 
 
-def test_count_outcomes_names_only_what_occurs():
-    counted = count_outcomes([entry("a" * 11, Outcome.BAD_MEDIA), entry("b" * 11, Outcome.DONE)])
-    assert counted == {"done": 1, "bad_media": 1}
-    assert list(counted) == ["done", "bad_media"]
+def test_outcomes_add_up_to_the_rows():
+    wanted = [clip(letter * 11) for letter in "abcd"]
+    entries = {e.key: e for e in (entry("a" * 11, Outcome.BAD_MEDIA), entry("b" * 11, Outcome.DONE))}
+    entries["of another list"] = entry("z" * 11, Outcome.DONE)
+    refused = [RefusedRow(line=9, reason="empty", row=())]
+    counted = count_outcomes(wanted, entries, refused)
+    assert counted == {"done": 1, "bad_media": 1, "not_tried": 2, "refused": 1}
+    assert list(counted) == ["done", "bad_media", "not_tried", "refused"]

@@ -1,5 +1,6 @@
 from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 
@@ -67,9 +68,29 @@ def test_rotation_is_baked_in(tmp_path, target):
     assert np.abs(turned.astype(int) - np.rot90(frames[:25], 1, axes=(1, 2))).mean() < 5
 
 
-def test_sound_is_dropped(tmp_path, target):
-    import av
+@pytest.mark.parametrize(("colorspace", "color_range"), [(1, 1), (5, 2), (1, 2)])
+def test_colours_are_those_of_the_source(tmp_path, target, colorspace, color_range):
+    # BT.709 (1) or BT.601 (5), limited (1) or full (2) range
+    source = tmp_path / "a.mp4"
+    colours = np.random.default_rng(0).integers(0, 256, (1, 6, 8, 3), np.uint8).repeat(8, axis=1).repeat(8, axis=2)
+    with av.open(source, "w") as output:
+        stream = output.add_stream("libx264", rate=25, options={"crf": "5"})
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        stream.codec_context.colorspace, stream.codec_context.color_range = colorspace, color_range
+        for index in range(25):
+            frame = av.VideoFrame.from_ndarray(colours[0], format="rgb24").reformat(
+                format="yuv420p", dst_colorspace=colorspace, dst_color_range=color_range
+            )
+            frame.pts = index
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    trim(source, target, start_s=0, end_s=1)
+    before, after = (read_clip(path, short_side=48).astype(int) for path in (source, target))
+    assert np.abs(before - colours).mean() < 6  # the video is what this test says it is
+    assert np.abs(before - after).mean() < 2
 
+
+def test_sound_is_dropped(tmp_path, target):
     trim(write_video(tmp_path / "a.mp4", numbered_frames(30), audio=True), target, start_s=0, end_s=1)
     with av.open(target) as container:
         assert [stream.type for stream in container.streams] == ["video"]

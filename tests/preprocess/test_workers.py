@@ -1,11 +1,17 @@
 import os
 import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from preprocess.config import WorkerConfig
 from preprocess.errors import BadShard, EnvironmentProblem, InvalidInput, WorkerDied
-from preprocess.workers import run_tasks
+from preprocess.workers import run_tasks, worker_pool
 
 
 def work(item, tick):
@@ -41,6 +47,124 @@ def test_workers_report_results_and_parts_and_a_killer_costs_itself_only():
     assert isinstance(results.pop(100), WorkerDied)
     assert results == {1: 2, 2: 4, 3: 6}
     assert len(ticks) == 4
+
+
+class Growing:
+    """Gives 1 and 2, and whatever is added; 2 only some time after 1."""
+
+    def __init__(self):
+        self.items = [1, 2]
+        self.ready_at = [0.0, time.monotonic() + 0.3]
+
+    def take(self):
+        if not self.items or time.monotonic() < self.ready_at[0]:
+            return None
+        self.ready_at.pop(0)
+        return self.items.pop(0)
+
+    def wait_s(self):
+        return max(self.ready_at[0] - time.monotonic(), 0.0) if self.items else None
+
+    def add(self, item):
+        self.items.append(item)
+        self.ready_at.append(0.0)
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.ray)])
+def test_supply_may_grow_while_its_results_are_read(workers):
+    supply, results, polls = Growing(), [], []
+    with worker_pool(WorkerConfig(workers=workers)) as pool:
+        for item, value in pool.run(work, supply, on_poll=lambda: polls.append(1)):
+            results.append((item, value))
+            if item == 2:
+                supply.add(7)
+    assert sorted(results) == [(1, 2), (2, 4), (7, 14)]
+    assert polls
+
+
+def sleep_if_five(item, tick):
+    """Never ends for 5."""
+    if item == 5:
+        time.sleep(600)
+    return item
+
+
+@pytest.mark.ray
+def test_a_task_past_its_deadline_is_killed_and_the_others_go_on():
+    supply = Growing()
+    supply.add(5)
+    with worker_pool(WorkerConfig(workers=2)) as pool:
+        results = dict(pool.run(sleep_if_five, supply, deadline_s=1.0))
+    assert (results[1], results[2]) == (1, 2)
+    assert str(results[5]) == "its worker process was killed after 1 s without an answer"
+
+
+class Counted:
+    """Counts calls."""
+
+    def __init__(self):
+        self.count = 0
+
+    def add(self, *, by):
+        self.count += by
+        return self.count
+
+
+@contextmanager
+def cluster(environment):
+    """A Ray cluster of its own on this machine, as `ray start` makes it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    options = ["--head", "--block", f"--port={port}", "--node-ip-address=127.0.0.1", "--num-cpus=2"]
+    options += ["--include-dashboard=false", f"--object-store-memory={512 << 20}"]
+    command = [Path(sys.executable).with_name("ray"), "start", *options]
+    head = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        while head.poll() is None:
+            with socket.socket() as knock:
+                if knock.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.1)
+        yield f"127.0.0.1:{port}"
+    finally:
+        head.terminate()
+        head.wait(60)
+
+
+ONE_RUN = """
+import sys
+from preprocess.config import WorkerConfig
+from preprocess.workers import worker_pool
+from tests.preprocess.test_workers import Counted
+with worker_pool(WorkerConfig(workers=1, address=sys.argv[1])) as pool:
+    print(pool.shared("counted", Counted).add(by=3))
+"""
+
+
+@pytest.mark.ray
+def test_runs_on_one_cluster_share_an_object():
+    environment = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "f" * 32}
+    environment["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] = "0"
+    with cluster(environment) as address:
+        outputs = [
+            subprocess.run(
+                [sys.executable, "-c", ONE_RUN, address],
+                check=True,
+                capture_output=True,
+                text=True,
+                env=environment,
+                cwd=Path(__file__).parents[2],
+            ).stdout
+            for _ in range(2)
+        ]
+    assert outputs == ["3\n", "6\n"]
+
+
+def test_a_run_with_workers_of_its_own_shares_with_nobody():
+    with worker_pool(WorkerConfig(workers=0)) as pool:
+        assert pool.shared("counted", Counted).add(by=3) == 3
+        assert pool.shared("counted", Counted).add(by=3) == 3
 
 
 @pytest.mark.ray

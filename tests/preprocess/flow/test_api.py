@@ -5,7 +5,17 @@ import numpy as np
 import pytest
 
 from preprocess.errors import EnvironmentProblem, InvalidInput
-from preprocess.flow import BACKENDS, Tvl1Params, api, available_backends, resolve_backend, tvl1, tvl1_many
+from preprocess.flow import (
+    BACKENDS,
+    Tvl1Params,
+    api,
+    available_backends,
+    quantise,
+    resolve_backend,
+    tvl1,
+    tvl1_codes,
+    tvl1_many,
+)
 from preprocess.media import read_clip, to_gray
 from preprocess.sample import SampleConfig, make_sample, read_flow
 from tests.preprocess.conftest import textured_frames
@@ -48,6 +58,17 @@ def test_flow_of_the_sample_is_near_its_truth(tmp_path):
         flow_T2HW = tvl1(to_gray(read_clip(path, short_side=96, max_frames=3)))
         error = np.linalg.norm(flow_T2HW - read_flow(path.with_suffix(".flow.npz")), axis=1)
         assert error[:, 10:-10, 10:-10].mean() < 0.1  # measured: 0.016 to 0.031 by OpenCV
+
+
+def test_codes_are_quantised_flow(moving):
+    assert np.array_equal(tvl1_codes(moving), quantise(tvl1(moving)))
+
+
+def test_a_backend_that_quantises_is_asked_to(moving, monkeypatch):
+    codes = np.full((2, 2, 48, 64), 7, np.uint8)
+    backend = replace(BACKENDS["cpu"], codes_of_clip=lambda frames_THW, params, *, threads: codes)
+    monkeypatch.setitem(BACKENDS, "cpu", backend)
+    assert tvl1_codes(moving, backend="cpu") is codes
 
 
 def test_many_is_one_by_one(moving):

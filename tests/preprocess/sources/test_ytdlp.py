@@ -1,3 +1,6 @@
+import time
+from email.utils import formatdate
+
 import pytest
 
 from preprocess.annotations import Clip
@@ -6,7 +9,7 @@ from preprocess.errors import BadMedia, TemporarilyUnavailable, Unavailable
 from preprocess.media import open_video
 from preprocess.sources import ytdlp
 from preprocess.sources.fetched import Extent
-from tests.preprocess.conftest import numbered_frames, write_video
+from tests.preprocess.conftest import Fault, numbered_frames, write_video
 
 
 @pytest.fixture
@@ -95,27 +98,17 @@ def test_no_server_fails(fetch, clip, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("message", "error"),
-    [
-        ("[youtube] x: Video unavailable. This content isn't available, try again later.", TemporarilyUnavailable),
-        ("[youtube] x: Sign in to confirm you\u2019re not a bot. Use --cookies", TemporarilyUnavailable),
-        ("[youtube] x: Video unavailable", Unavailable),
-        ("[youtube] x: Private video. Sign in if you've been granted access", Unavailable),
-        ("[youtube] x: Video unavailable. This video has been removed by the uploader", Unavailable),
-        ("[youtube] x: The uploader has not made this video available in your country", Unavailable),
-        ("[youtube] x: Sign in to confirm your age. This video may be inappropriate", Unavailable),
-        ("[youtube] x: This video is no longer available because the YouTube account has been terminated", Unavailable),
-        ("unable to download video data: HTTP Error 403: Forbidden", TemporarilyUnavailable),
-        ("Unable to download webpage: The read operation timed out", TemporarilyUnavailable),
-        ("something nobody has seen yet", TemporarilyUnavailable),
-    ],
+    ("header", "seconds"),
+    [("120", 120), ("0", 0), ("in a while", None), (None, None), ("Wed, 21 Oct 2015 07:28:00 GMT", 0), ("later", 30)],
 )
-def test_messages_of_youtube(message, error):
-    assert type(ytdlp.classified(Exception(f"ERROR: {message}"))) is error
-
-
-def test_unknown_message_is_kept_raw():
-    assert "nobody has seen yet" in str(ytdlp.classified(Exception("something nobody has seen yet")))
+def test_retry_after_is_read_in_both_spellings(video, fetch, video_server, header, seconds):
+    if header == "later":
+        header = formatdate(time.time() + 30, usegmt=True)
+    headers = {} if header is None else {"Retry-After": header}
+    video_server.faults[video.name] = Fault(status=429, headers=headers)
+    with pytest.raises(TemporarilyUnavailable) as caught:
+        fetch()
+    assert caught.value.retry_after_s == (None if seconds is None else pytest.approx(seconds, abs=2))
 
 
 def test_options_leave_no_door_open(tmp_path):

@@ -1,0 +1,100 @@
+"""Label tables: the class names of each data set, spelled and ordered as published; line n is class n - 1.
+
+    kinetics400, kinetics600   label_map.txt, label_map_600.txt of google-deepmind/kinetics-i3d (Apache-2.0): the order
+                               of the released networks' logits
+    kinetics700                tools/data/kinetics/label_map_k700.txt of open-mmlab/mmaction2 (Apache-2.0), by alphabet
+    ucf101                     classInd.txt of the data set's own splits
+    hmdb51                     tools/data/hmdb51/label_map.txt of open-mmlab/mmaction2 (Apache-2.0), by alphabet
+
+Kinetics-700-2020 has table `kinetics700`: it adds clips to "each of the 700 classes" (Smaira et al. 2020,
+arXiv:2010.10864). Its list itself was not at hand to compare.
+
+Lists drift from their tables in capitals, quotes, brackets and underscores, so labels are compared by letters and
+digits only. No two classes of a table meet that way.
+"""
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+from functools import cache, lru_cache
+from importlib.resources import files
+
+from preprocess.errors import InvalidInput
+
+DATASETS = ("kinetics400", "kinetics600", "kinetics700", "ucf101", "hmdb51")
+"""Names of the tables."""
+KINETICS = DATASETS[:3]
+"""Those whose clips have YouTube ids."""
+
+_TABLES_KEPT = 16  # prepared for look-up, of callers' own making
+
+
+@cache
+def label_table(dataset: str) -> tuple[str, ...]:
+    """The class names of a data set, in the published order.
+
+    Raises:
+        InvalidInput: no such table.
+    """
+    if dataset not in DATASETS:
+        raise InvalidInput(f"data set {dataset!r} has no label table; use one of {', '.join(DATASETS)}")
+    return tuple(files(__name__).joinpath(f"{dataset}.txt").read_text(encoding="utf-8").splitlines())
+
+
+def canonical(label: str, table: Sequence[str]) -> str | None:
+    """How `table` spells a label; None when it has no such label, or several that differ only in spelling.
+
+    Example:
+        >>> canonical("Passing_american football in game", label_table("kinetics700"))
+        'passing American football (in game)'
+    """
+    if label in (spellings := _by_form(tuple(table))).exact:
+        return label
+    return spellings.only.get(_form(label))
+
+
+def nearest(label: str, table: Sequence[str], *, count: int = 3) -> list[str]:
+    """At most `count` labels of `table` that look like one that it does not have, the likeliest first."""
+    forms = {_form(name): name for name in table}
+    return [forms[form] for form in difflib.get_close_matches(_form(label), forms, n=count)]
+
+
+def dataset_of(labels: Iterable[str], *, among: Iterable[str] = DATASETS) -> str | None:
+    """The data set with the fewest classes whose table has all of `labels`.
+
+    A few classes of Kinetics-600 that Kinetics-400 has too are called `kinetics400`: the labels are the same.
+
+    Returns:
+        A name of `among`; None when no table has them all, or there are no labels.
+    """
+    wanted = set(labels)
+    for dataset in sorted(among, key=lambda name: len(label_table(name))):
+        table = label_table(dataset)
+        if wanted and all(canonical(label, table) is not None for label in wanted):
+            return dataset
+    return None
+
+
+class _Spellings:
+    """A table, prepared for look-up."""
+
+    def __init__(self, table: Sequence[str]) -> None:
+        self.exact = frozenset(table)
+        self.only: dict[str, str] = {}
+        """By form, without the forms that several labels share."""
+        shared = set()
+        for label in table:
+            form = _form(label)
+            if not form or self.only.setdefault(form, label) != label:
+                shared.add(form)
+        for form in shared:
+            self.only.pop(form, None)
+
+
+@lru_cache(maxsize=_TABLES_KEPT)
+def _by_form(table: tuple[str, ...]) -> _Spellings:
+    return _Spellings(table)
+
+
+def _form(label: str) -> str:
+    return re.sub(r"[\W_]+", "", label).casefold()

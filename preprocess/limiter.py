@@ -1,0 +1,144 @@
+"""How fast a source may be asked, and when to leave it alone: one limiter for all workers, and all runs of a cluster.
+
+Each identity (a proxy, a set of cookies) has a rate of its own. After some walls in a row (a bot check, a rate limit)
+it pauses, longer each time; then one request goes out to see. A wall says nothing about the video behind it, so going
+on at full speed would turn a list of good clips into failures within minutes.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from preprocess.errors import Cause
+
+WALLS = frozenset({Cause.BOT_WALL, Cause.RATE_LIMIT})
+"""Causes that tell about who asks, not about the video."""
+WALLS_IN_A_ROW = 3
+"""After so many an identity pauses."""
+LONGEST_PAUSE_S = 3600.0
+"""YouTube names "up to an hour" for how long it holds a session off."""
+_PROBE_S = 900.0  # a request sent to see whether the wall is gone is given up for lost after this
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pause:
+    """An identity that is left alone for now."""
+
+    identity: str
+    until: float
+    """Seconds since the epoch."""
+    reason: str
+    """The last answer, in the words of the source."""
+
+
+@dataclass(kw_only=True)
+class _State:
+    next_at: float = 0.0
+    walls: int = 0
+    """In a row."""
+    pauses: int = 0
+    """In a row."""
+    walled_since: float | None = None
+    paused_until: float = 0.0
+    probe_until: float = 0.0
+    """Until then nothing but the one request that is out."""
+    reason: str = ""
+
+
+class Limiter:
+    """Says who may send the next request.
+
+    Args:
+        clock: seconds since the epoch.
+    """
+
+    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._states: dict[str, _State] = {}
+
+    def take(self, identities: Sequence[str], *, per_hour: float | None) -> str | None:
+        """The identity for one request now, the one that waited longest; None when none may.
+
+        Args:
+            identities: names; equal names share one allowance.
+            per_hour: requests an hour and identity, evenly spaced; None for no limit.
+        """
+        now = self._clock()
+        free = [name for name in identities if self._free_at(name) <= now]
+        if not free:
+            return None
+        chosen = min(free, key=lambda name: self._state(name).next_at)
+        state = self._state(chosen)
+        state.next_at = now + (3600 / per_hour if per_hour else 0.0)
+        if state.pauses:
+            state.probe_until = now + _PROBE_S
+        return chosen
+
+    def wait_s(self, identities: Sequence[str]) -> float:
+        """Seconds until `take` may name one of `identities`."""
+        return max(min(self._free_at(name) for name in identities) - self._clock(), 0.0)
+
+    def report(
+        self,
+        identity: str,
+        *,
+        cause: Cause | None,
+        pause_s: float,
+        reason: str = "",
+        retry_after_s: float | None = None,
+    ) -> None:
+        """What a request came to.
+
+        Args:
+            identity: as `take` named it.
+            cause: None, or a cause that is no wall, ends a row of walls.
+            pause_s: seconds of the first pause; each further one in a row is twice as long.
+            reason: in the words of the source.
+            retry_after_s: seconds that the source asks to wait; heeded at once.
+        """
+        state, now = self._state(identity), self._clock()
+        if cause not in WALLS:
+            # an answer to a request from before the pause does not end it
+            if now >= state.paused_until:
+                state.walls = state.pauses = 0
+                state.probe_until = 0.0
+                state.walled_since = None
+            return
+        state.walls += 1
+        state.reason = reason
+        state.walled_since = now if state.walled_since is None else state.walled_since
+        if now < state.paused_until:
+            return  # was under way when the pause began
+        if retry_after_s is not None or state.walls >= WALLS_IN_A_ROW or state.probe_until > now:
+            growing_s = min(pause_s * 2**state.pauses, LONGEST_PAUSE_S)
+            state.paused_until = now + (growing_s if retry_after_s is None else retry_after_s)
+            state.pauses += 1
+            state.walls = 0
+            state.probe_until = 0.0
+
+    def pauses(self, identities: Sequence[str]) -> list[Pause]:
+        """Which of `identities` are left alone, and until when."""
+        now = self._clock()
+        return [
+            Pause(identity=name, until=state.paused_until, reason=state.reason)
+            for name in identities
+            if (state := self._state(name)).paused_until > now
+        ]
+
+    def walled(self, identities: Sequence[str]) -> tuple[float, str]:
+        """How long all of `identities` have met nothing but walls, in seconds, and the last one's words.
+
+        0 when one of them had another answer since, or was not sent yet.
+        """
+        states = [self._state(name) for name in identities]
+        since = [state.walled_since for state in states if state.walled_since is not None]
+        if len(since) < len(states):
+            return 0.0, ""
+        return self._clock() - max(since), states[-1].reason
+
+    def _free_at(self, name: str) -> float:
+        state = self._state(name)
+        return max(state.next_at, state.paused_until, state.probe_until)
+
+    def _state(self, name: str) -> _State:
+        return self._states.setdefault(name, _State())

@@ -1,0 +1,209 @@
+"""Which tar archives hold the clips: published mirrors of Kinetics by name, or path lists and folders of one's own."""
+
+import logging
+import os
+import random
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TypeVar
+from urllib.parse import unquote, urljoin, urlsplit
+
+from preprocess.annotations import Clip
+from preprocess.errors import Cause, InvalidInput, TemporarilyUnavailable, Unavailable
+from preprocess.sources.http import Connection, is_remote, quoted
+from preprocess.sources.remote import open_address
+
+_BASE = "https://s3.amazonaws.com/kinetics"
+_SUFFIXES = (".tar", ".tar.gz", ".tgz")
+_LIST_BYTES = 16 << 20
+_HEAD_BYTES = 512
+
+Value = TypeVar("Value")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Archive:
+    """One tar archive."""
+
+    address: str
+    """http(s), or an absolute path, which it is also for a worker elsewhere."""
+    replaces: bool = False
+    """Holds good copies of clips that are corrupt in other archives, so it is read before them."""
+    split: str | None = None
+    """Whose clips it holds: `train`, `val` or `test`; None when nobody says."""
+
+    @property
+    def title(self) -> str:
+        """The file name without its suffixes: a class name, in archives of one class each."""
+        name = unquote(urlsplit(self.address).path) if is_remote(self.address) else self.address
+        return PurePosixPath(name).name.partition(".tar")[0].removesuffix(".tgz")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mirror:
+    """A published copy."""
+
+    lists: dict[str, str]
+    """Split to the address of its path list: a text with the address of one archive a line."""
+    replacements: tuple[str, ...] = ()
+    """Addresses of archives with good copies of corrupt clips, of any split."""
+
+
+def _published(dataset: str, *, replacements: tuple[str, ...] = ()) -> Mirror:
+    splits = ("train", "val", "test")
+    return Mirror(
+        lists={split: f"{_BASE}/{dataset}/{split}/k{dataset}_{split}_path.txt" for split in splits},
+        replacements=replacements,
+    )
+
+
+MIRRORS: dict[str, Mirror] = {
+    "kinetics400": _published("400", replacements=(f"{_BASE}/400/replacement_for_corrupted_k400.tgz",)),
+    "kinetics600": _published("600"),
+    "kinetics700": _published("700_2020"),
+}
+"""Name to copy. Kinetics-700 and Kinetics-700-2020 share one.
+
+Source: github.com/cvdfoundation/kinetics-dataset; the replacement set mends about 1,400 clips of Kinetics-400."""
+
+
+def archives_of(
+    mirror: str, *, splits: Collection[str] = (), connection: Connection = Connection()
+) -> tuple[Archive, ...]:
+    """The archives of a mirror, those that replace corrupt clips first: what was had from them is not taken again.
+
+    Args:
+        mirror: a name of `MIRRORS`; or the address or path of a path list (one address or path a line, relative ones
+            relative to the list, `#` comments) or of one archive; or a folder with archives anywhere below it. Of
+            these, archives whose name begins with `replacement` count as such.
+        splits: read the lists of these only, all when empty; for names of `MIRRORS`.
+        connection: how to read lists.
+
+    Raises:
+        InvalidInput: no such thing, or no archives in it.
+        Unavailable, TemporarilyUnavailable: a list cannot be had; the latter after several tries.
+    """
+    if mirror in MIRRORS:
+        known = MIRRORS[mirror]
+        found = [Archive(address=address, replaces=True) for address in known.replacements]
+        for split, address in known.lists.items():
+            if not splits or split in splits:
+                found += [Archive(address=line, split=split) for line in _read_list(address, connection=connection)]
+    elif is_remote(mirror) or Path(mirror).is_file():
+        place = mirror if is_remote(mirror) else str(Path(mirror).absolute())
+        found = [_of_ones_own(address) for address in _listed_or_itself(place, connection=connection)]
+    elif Path(mirror).is_dir():
+        found = [_of_ones_own(str(path)) for path in _archives_below(Path(mirror).absolute())]
+    else:
+        raise InvalidInput(
+            f"mirror {mirror!r} is neither of {', '.join(MIRRORS)}, nor an http(s) address, nor a file or folder"
+        )
+    if not found:
+        raise InvalidInput(f"mirror {mirror!r} names no archive; they end in {', '.join(_SUFFIXES)} in a folder")
+    unique: dict[str, Archive] = {}
+    for archive in found:
+        unique.setdefault(archive.address, archive)
+    return tuple(sorted(unique.values(), key=lambda archive: not archive.replaces))
+
+
+def narrowed(archives: Iterable[Archive], clips: Iterable[Clip]) -> tuple[Archive, ...]:
+    """The archives that may hold some of the clips, by their split and, where each class has its own, by their title.
+
+    Parts of Kinetics-600 and 700 are one archive a class. That is taken for true only when each class that is wanted
+    has its archive; then those of other classes need not be read. Archives that replace corrupt clips are always kept.
+    """
+    labels: dict[str | None, set[str]] = {}
+    for clip in clips:
+        for split in (clip.split, None):
+            labels.setdefault(split, set()).add(_plain(clip.label or ""))
+    candidates = [archive for archive in archives if archive.replaces or archive.split in labels]
+    titles: dict[str | None, set[str]] = {}
+    for archive in candidates:
+        titles.setdefault(archive.split, set()).add(_plain(archive.title))
+    return tuple(
+        archive
+        for archive in candidates
+        if archive.replaces
+        or not labels[archive.split] <= titles[archive.split]
+        or _plain(archive.title) in labels[archive.split]
+    )
+
+
+def _plain(name: str) -> str:
+    return name.casefold().replace("_", " ").strip()
+
+
+def _of_ones_own(address: str) -> Archive:
+    return Archive(address=address, replaces=Archive(address=address).title.startswith("replacement"))
+
+
+def _archives_below(folder: Path) -> Iterator[Path]:
+    """In sorted order; links are not followed."""
+    for where, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            path = Path(where, name)
+            archive = name.lower().endswith(_SUFFIXES) and not name.startswith(".")  # as ._name.tar does, of macOS
+            if archive and not path.is_symlink() and path.is_file():
+                yield path
+
+
+def _listed_or_itself(address: str, *, connection: Connection) -> list[str]:
+    """The archives that a path list names, or the one archive that this is; its first bytes tell, not its name."""
+
+    def looks_like_text() -> bool:
+        with open_address(address, connection=connection) as (file, _):
+            head = file.read(_HEAD_BYTES)
+        return b"\0" not in head and not head.startswith(b"\x1f\x8b")
+
+    return _read_list(address, connection=connection) if _patiently(looks_like_text, connection) else [address]
+
+
+def _read_list(address: str, *, connection: Connection) -> list[str]:
+    def read() -> bytes:
+        with open_address(address, connection=connection) as (file, _):
+            return file.read(_LIST_BYTES + 1)
+
+    content = _patiently(read, connection)
+    if len(content) > _LIST_BYTES:
+        raise InvalidInput(f"path list {address} is larger than {_LIST_BYTES} bytes; give a text of one address a line")
+    if content.lstrip().startswith(b"<"):
+        raise Unavailable(f"path list {address} is a web page: {content[:60]!r}", cause=Cause.NOT_FOUND)
+    found = []
+    for number, line in enumerate(content.decode("utf-8-sig", errors="surrogateescape").splitlines(), start=1):
+        text = line.strip()
+        if not text or text.startswith("#"):
+            continue
+        try:
+            found.append(_resolved(text, address))
+        except InvalidInput as error:
+            raise InvalidInput(f"path list {address}, line {number}: {error}") from error
+    return found
+
+
+def _resolved(text: str, list_address: str) -> str:
+    """A line of a list as an address or path. A list from elsewhere cannot name a file of this machine."""
+    if is_remote(list_address):
+        text = urljoin(list_address, text)
+    if "://" not in text:
+        return str(Path(list_address).parent / text)
+    quoted(text)  # or it is refused here, with its line
+    return text
+
+
+def _patiently(read: Callable[[], Value], connection: Connection) -> Value:
+    policy, tries = connection.retries, 0
+    while True:
+        try:
+            return read()
+        except TemporarilyUnavailable as error:
+            tries += 1
+            if tries >= policy.tries or (error.retry_after_s or 0.0) > policy.longest_s:
+                raise
+            wait_s = policy.wait_s(tries, retry_after_s=error.retry_after_s, random_=random.Random())  # noqa: S311
+            logger.info("%s; again in %.0f s", error, wait_s)
+            time.sleep(wait_s)

@@ -1,0 +1,1 @@
+"""How far a run is: published by the run, shown by `preprocess status`."""

@@ -1,0 +1,99 @@
+"""The manifest's outcomes and causes, kept up to date by reading only what was added since the last look."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import BinaryIO
+
+from preprocess.errors import InvalidInput
+from preprocess.outcomes import MANIFEST_NAME, Outcome
+
+Kind = tuple[str, str]
+"""Outcome and cause."""
+
+_OUTCOMES = {outcome.value for outcome in Outcome}
+
+
+class ManifestTail:
+    """Counts of a manifest that another process appends to.
+
+    Args:
+        folder: of the clips.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / MANIFEST_NAME
+        self._forget(inode=0)
+
+    def refresh(self) -> None:
+        """Read on from where the last look ended; a line that is not finished yet is left for the next one.
+
+        Raises:
+            InvalidInput: the manifest cannot be read.
+        """
+        try:
+            with self._path.open("rb") as file:
+                self._read_on(file)
+        except FileNotFoundError:
+            self._forget(inode=0)
+        except OSError as error:
+            raise InvalidInput(f"cannot read {self._path}: {error.strerror}") from error
+
+    @property
+    def outcomes(self) -> dict[str, int]:
+        """Outcome to clips, only those that occur, `done` first."""
+        counts: Counter[str] = Counter()
+        for (outcome, _), clips in self._counts.items():
+            counts[outcome] += clips
+        return {outcome.value: counts[outcome.value] for outcome in Outcome if counts[outcome.value]}
+
+    @property
+    def missing(self) -> tuple[tuple[str, str, int], ...]:
+        """Outcome, cause and clips of all that is not done, most frequent first."""
+        kinds = [
+            (outcome, cause, clips)
+            for (outcome, cause), clips in self._counts.items()
+            if clips and outcome != Outcome.DONE.value
+        ]
+        return tuple(sorted(kinds, key=lambda kind: (-kind[2], kind)))
+
+    @property
+    def malformed(self) -> int:
+        """Lines that are no entries, such as one torn by a kill."""
+        return self._malformed
+
+    def _forget(self, *, inode: int) -> None:
+        self._inode = inode
+        self._offset = 0
+        self._malformed = 0
+        self._kinds: dict[str, Kind] = {}
+        self._counts: Counter[Kind] = Counter()
+        self._shared: dict[Kind, Kind] = {}
+
+    def _read_on(self, file: BinaryIO) -> None:
+        file.seek(0, 2)
+        inode = self._path.stat().st_ino
+        if inode != self._inode or file.tell() < self._offset:
+            self._forget(inode=inode)  # another file than before
+        file.seek(self._offset)
+        for line in file:
+            if not line.endswith(b"\n"):
+                return
+            self._offset += len(line)
+            self._take(line)
+
+    def _take(self, line: bytes) -> None:
+        try:
+            fields = json.loads(line)
+            key, kind = fields["key"], (fields["outcome"], fields.get("cause", ""))
+            if not isinstance(key, str) or kind[0] not in _OUTCOMES or not isinstance(kind[1], str):
+                raise ValueError
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            self._malformed += 1
+            return
+        kind = self._shared.setdefault(kind, kind)  # one object for all clips of a kind: there are 650,000
+        before = self._kinds.get(key)
+        if before is not None:
+            self._counts[before] -= 1
+        self._kinds[key] = kind
+        self._counts[kind] += 1

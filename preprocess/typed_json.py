@@ -1,0 +1,63 @@
+"""JSON from elsewhere into frozen dataclasses, every value held against the type of its field."""
+
+import math
+from dataclasses import is_dataclass
+from enum import StrEnum
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from preprocess.errors import InvalidInput
+
+Kind = TypeVar("Kind")
+
+
+def decode(kind: type[Kind], value: object, *, where: str) -> Kind:
+    """`value`, as `json.loads` gave it, as a `kind`.
+
+    Args:
+        kind: a dataclass whose fields are dataclasses, `str`, `int`, `float`, `bool`, a `StrEnum`, `X | None`,
+            `tuple[X, ...]` or `dict[str, X]`. Fields that it does not know are passed over.
+        value: objects, arrays, texts, numbers.
+        where: what the value was read from, for messages.
+
+    Raises:
+        InvalidInput: a field is missing or has another type; names it.
+    """
+    decoded: Kind = _decode(kind, value, where)
+    return decoded
+
+
+def _decode(kind: Any, value: Any, where: str) -> Any:
+    if isinstance(kind, UnionType):
+        if value is None:
+            return None
+        (kind,) = (part for part in get_args(kind) if part is not NoneType)
+    if is_dataclass(kind):
+        return _decode_object(kind, value, where)
+    container = get_origin(kind)
+    if container is tuple and isinstance(value, list):
+        return tuple(_decode(get_args(kind)[0], part, f"{where}[{number}]") for number, part in enumerate(value))
+    if container is dict and isinstance(value, dict):
+        return {name: _decode(get_args(kind)[1], part, f"{where}.{name}") for name, part in value.items()}
+    if kind is float and type(value) in {int, float} and math.isfinite(value):
+        return float(value)
+    if isinstance(kind, type) and issubclass(kind, StrEnum) and value in list(kind):
+        return kind(value)
+    if kind in {str, int, bool} and type(value) is kind:
+        return value
+    raise InvalidInput(f"{where} should be {getattr(kind, '__name__', kind)}, it is {value!r:.80}")
+
+
+def _decode_object(kind: Any, value: Any, where: str) -> Any:
+    if not isinstance(value, dict):
+        raise InvalidInput(f"{where} should be an object, it is {value!r:.80}")
+    fields = _fields(kind)
+    if missing := sorted(fields.keys() - value.keys()):
+        raise InvalidInput(f"{where} lacks {', '.join(missing)}")
+    return kind(**{name: _decode(field, value[name], f"{where}.{name}") for name, field in fields.items()})
+
+
+@cache
+def _fields(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind)

@@ -1,0 +1,83 @@
+import random
+import tracemalloc
+
+import pytest
+
+from preprocess.outcomes import MANIFEST_NAME, Outcome, append_manifest, read_manifest
+from preprocess.status.manifest_tail import ManifestTail
+from tests.preprocess.clip_folders import clip, done, failed, write_manifest
+
+
+def tail_of(folder):
+    tail = ManifestTail(folder)
+    tail.refresh()
+    return tail
+
+
+def test_counts_are_those_of_the_whole_manifest(tmp_path):
+    chance = random.Random(3)
+    tail = ManifestTail(tmp_path)
+    for _ in range(60):
+        one = clip(chance.randrange(20))
+        append_manifest(tmp_path, chance.choice([done(one), failed(one, Outcome.TEMPORARY, "timeout")]))
+        tail.refresh()
+    expected = [entry.outcome for entry in read_manifest(tmp_path).values()]
+    assert tail.outcomes == {"done": expected.count(Outcome.DONE), "temporary": expected.count(Outcome.TEMPORARY)}
+    assert tail.missing == (("temporary", "timeout", expected.count(Outcome.TEMPORARY)),)
+
+
+def test_what_was_read_is_not_read_again(tmp_path):
+    write_manifest(tmp_path, [done(clip(n)) for n in range(2000)])
+    tail = tail_of(tmp_path)
+    tracemalloc.start()
+    append_manifest(tmp_path, done(clip(2000)))
+    tracemalloc.reset_peak()
+    before, _ = tracemalloc.get_traced_memory()
+    tail.refresh()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert tail.outcomes == {"done": 2001}
+    assert peak - before < 200_000  # 2000 lines are 1 MB
+
+
+def test_a_line_that_is_being_written_counts_when_it_is_whole(tmp_path):
+    write_manifest(tmp_path, [done(clip(0)), done(clip(1))])
+    path = tmp_path / MANIFEST_NAME
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-30])
+    tail = tail_of(tmp_path)
+    assert tail.outcomes == {"done": 1}
+    with path.open("ab") as file:
+        file.write(whole[-30:])
+    tail.refresh()
+    assert (tail.outcomes, tail.malformed) == ({"done": 2}, 0)
+
+
+def test_a_line_torn_by_a_kill_is_counted_as_malformed_once(tmp_path):
+    write_manifest(tmp_path, [done(clip(0))])
+    path = tmp_path / MANIFEST_NAME
+    path.write_bytes(path.read_bytes() + b'{"key": "bbb')
+    tail = tail_of(tmp_path)
+    append_manifest(tmp_path, done(clip(2)))
+    tail.refresh()
+    tail.refresh()
+    assert (tail.outcomes, tail.malformed) == ({"done": 2}, 1)
+
+
+def test_another_manifest_is_read_from_its_start(tmp_path):
+    write_manifest(tmp_path, [done(clip(n)) for n in range(5)])
+    tail = tail_of(tmp_path)
+    (tmp_path / MANIFEST_NAME).unlink()
+    tail.refresh()
+    assert tail.outcomes == {}
+    write_manifest(tmp_path, [failed(clip(0), Outcome.BAD_MEDIA, "damaged")])
+    tail.refresh()
+    assert tail.outcomes == {"bad_media": 1}
+
+
+@pytest.mark.parametrize(
+    "line", ["7", "[]", "{}", '{"key": 1, "outcome": "done"}', '{"key": "a", "outcome": "lost"}', "\x00", "{" * 9999]
+)
+def test_lines_that_are_no_entries_are_counted(tmp_path, line):
+    (tmp_path / MANIFEST_NAME).write_text(line + "\n")
+    assert (tail_of(tmp_path).outcomes, tail_of(tmp_path).malformed) == ({}, 1)

@@ -1,0 +1,121 @@
+import io
+import time
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from preprocess.limiter import Pause
+from preprocess.status.run_status import RunState, Status
+from preprocess.status.run_view import RunView
+from preprocess.status.status_view import lines, summary, watch
+
+NOW = time.mktime((2026, 8, 1, 12, 0, 0, 0, 0, -1))
+HOSTILE = "\x1b[2J[bold]evil[/] \x07\n\u202ebot"
+STATUS = Status(
+    command="download",
+    pid=12,
+    host="node7",
+    state=RunState.RUNNING,
+    started=NOW - 7500,
+    updated=NOW,
+    total=40_000,
+    finished=12_000,
+    outcomes={"done": 9000, "unavailable": 3000},
+    sources={"youtube": {"done": 9000, "unavailable": 3000}},
+    already={},
+    waiting=7,
+    rate_per_s=1.5,
+    rate_overall_per_s=0.083,
+    eta_s=18_000.0,
+    pauses=(Pause(identity=HOSTILE, until=NOW + 754, reason=HOSTILE),),
+)
+VIEW = RunView(
+    now=NOW,
+    status=STATUS,
+    state="running",
+    is_alive=True,
+    goes_on=True,
+    notes=(),
+    outcomes={"done": 9000, "unavailable": 3000},
+    missing=(("unavailable", "private", 2000), ("unavailable", HOSTILE, 1000)),
+)
+
+
+def ended(**fields):
+    return replace(VIEW, **{"goes_on": False, "is_alive": False, "state": "finished", **fields})
+
+
+def test_lines_say_how_far_the_run_is():
+    text = "\n".join(lines(VIEW))
+    assert "state     running: download, process 12 on node7\n" in text
+    assert "time      2 h 05 min since 2026-08-01 09:55:00, 5 h 00 min left\n" in text
+    assert "progress  12,000 of 40,000 clips (30.0 %), 7 waiting for another try\n" in text
+    assert "rate      1.50 clips/s in the last 5 minutes of work, 299 clips/h over all\n" in text
+    assert "this run  9,000 done (75.0 %), 3,000 unavailable (25.0 %)\n" in text
+    assert " until 12:12:34 (in 12 min 34 s)\n" in text
+    assert "      2,000   16.7 %  private (unavailable)\n" in text
+
+
+def test_an_ended_run_has_no_time_left_and_no_pauses():
+    text = "\n".join(lines(ended()))
+    assert "left" not in text
+    assert "pause" not in text
+
+
+def test_a_folder_without_status_has_its_manifest():
+    text = "\n".join(lines(ended(status=None, state="none")))
+    assert text.startswith("state     no run has published its status here\nmanifest  12,000 clips\n")
+
+
+@pytest.mark.parametrize("show", [lambda: "\n".join(lines(VIEW)), lambda: summary(VIEW)])
+def test_hostile_texts_cannot_drive_the_terminal(show):
+    assert show().replace("\n", "").isprintable()
+
+
+class Run:
+    """Looks that show one more finished clip each time, and an end."""
+
+    def __init__(self, looks):
+        self.looks = looks
+        self.seen = 0
+
+    def look(self):
+        self.seen += 1
+        return VIEW if self.seen < self.looks else ended()
+
+
+def watched(looks, **options):
+    run, slept = Run(looks), []
+    console = Console(file=io.StringIO(), highlight=False, **options)
+    watch(run.look, console=console, sleep=slept.append)
+    return console.file.getvalue(), slept
+
+
+def test_watch_without_terminal_writes_a_line_now_and_then_until_the_end():
+    text, slept = watched(100)
+    assert text.count("running: 12,000 of 40,000") == 4
+    assert sum(slept) == pytest.approx(99, abs=1)
+    assert text.splitlines()[4].startswith("state     finished")
+    assert "\x1b" not in text
+
+
+@pytest.mark.parametrize("height", [3, 6, 24, 40])
+def test_watch_fits_the_terminal(height):
+    text, slept = watched(2, force_terminal=True, width=80, height=height)
+    last = text[text.rindex("state ") :].split("\n")
+    assert len(last) <= height
+    assert 0.5 <= slept[0] <= 1
+    assert ("more lines" in text) == (height <= 6)
+
+
+def test_watch_on_a_terminal_escapes_what_is_hostile():
+    text, _ = watched(2, force_terminal=True, width=120, height=40)
+    assert "\x1b[2J[bold]" not in text
+    assert r"\x1b[2J[bold]evil[/] \x07 \u202ebot" in text
+
+
+def test_watch_of_an_ended_run_ends_at_once():
+    text, slept = watched(1)
+    assert slept == []
+    assert text.startswith("state     finished")

@@ -1,0 +1,141 @@
+"""Several sources in one run: each is asked for what those before it did not have."""
+
+import csv
+
+import pytest
+
+from preprocess.annotations import read_lists
+from preprocess.config import DownloadConfig, WorkerConfig
+from preprocess.download import download
+from preprocess.errors import InvalidInput
+from preprocess.outcomes import read_manifest
+from preprocess.schedule import RetryPolicy
+from preprocess.wanted import wanted_of
+from tests.preprocess.archive_server import pack
+from tests.preprocess.conftest import numbered_frames, textured_frames, write_video
+
+IDS = [letter * 11 for letter in "abcd"]
+RETRIES = RetryPolicy(tries=2, first_s=0.01)
+
+
+@pytest.fixture
+def listed(write_list):
+    found = read_lists([write_list(*(("riding a bike", identifier, 1, 3, "val") for identifier in IDS))])
+    return wanted_of(found, found.clips)
+
+
+@pytest.fixture
+def run(listed, tmp_path):
+    def call(workers=0, **options):
+        config = DownloadConfig(out=tmp_path / "clips", retries=RETRIES, **options)
+        report = download(listed, config=config, workers=WorkerConfig(workers=workers))
+        return report, {entry.youtube_id[0]: entry for entry in read_manifest(config.out).values()}
+
+    return call
+
+
+@pytest.fixture
+def clip(tmp_path):
+    return write_video(tmp_path / "clip.mp4", textured_frames(50)).read_bytes()
+
+
+@pytest.fixture
+def mirror(tmp_path, clip):
+    folder = tmp_path / "archives"
+    folder.mkdir()
+    names = [f"{identifier}_000001_000003.mp4" for identifier in IDS[:3]]
+    members = {f"val/{names[0]}": clip, f"val/{names[1]}": b"moov atom not found", f"val/._{names[2]}": clip}
+    pack(folder / "part_0.tar.gz", members, mode="w")
+    return folder
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.ray)])
+def test_mirror_first_and_the_rest_one_by_one(run, mirror, video_server, workers):
+    for identifier in IDS[1:3]:
+        write_video(video_server.folder / f"{identifier}.mp4", numbered_frames(100))
+    report, entries = run(workers, sources=("mirror", "url"), mirror=str(mirror), url_template=video_server.template)
+    assert report.outcomes == {"done": 3, "unavailable": 1}
+    assert {name: entry.source for name, entry in entries.items()} == {
+        "a": "mirror",
+        "b": "url",  # the archive's copy is damaged
+        "c": "url",
+        "d": "mirror,url",
+    }
+    asked = {name for _, name, _ in video_server.requests}
+    assert asked == {f"{identifier}.mp4" for identifier in IDS[1:]}
+
+
+def test_a_mirror_alone_says_what_it_lacks(run, mirror):
+    report, entries = run(mirror=str(mirror))
+    assert report.outcomes == {"done": 1, "unavailable": 2, "bad_media": 1}
+    assert (entries["d"].cause, entries["d"].reason) == ("not_found", "in none of the 1 archives")
+    assert entries["b"].cause == "damaged"
+
+
+def test_a_mirror_that_is_down_leaves_it_to_the_next_source(run, video_server):
+    write_video(video_server.folder / f"{IDS[0]}.mp4", numbered_frames(100))
+    report, entries = run(
+        sources=("mirror", "url"), mirror=f"{video_server.url}/list.txt", url_template=video_server.template
+    )
+    assert report.outcomes == {"done": 1, "unavailable": 3}
+    assert entries["a"].source == "url"
+
+
+def test_a_second_run_reads_nothing_again(run, mirror, video_server):
+    run(mirror=str(mirror))
+    report, _ = run(sources=("mirror", "url"), mirror=str(mirror), url_template=video_server.template)
+    assert report.fetched == 0
+    asked = {name[0] for _, name, _ in video_server.requests}
+    assert asked == {"b", "c", "d"}  # the archive is not read again, the other source was not asked yet
+    video_server.requests.clear()
+    run(sources=("mirror", "url"), mirror=str(mirror), url_template=video_server.template)
+    assert video_server.requests == []
+
+
+@pytest.mark.parametrize("folder", ["riding a bike", "riding_a_bike"])
+def test_a_tree_of_clips_is_taken_over_by_hard_link(run, tmp_path, clip, folder):
+    tree = tmp_path / "tree" / "val" / folder
+    tree.mkdir(parents=True)
+    theirs = tree / f"{IDS[0]}_000001_000003.mp4"
+    theirs.write_bytes(clip)
+    theirs.chmod(0o444)
+    report, entries = run(source_dir=tmp_path / "tree")
+    assert report.outcomes == {"done": 1, "unavailable": 3}
+    ours = tmp_path / "clips" / entries["a"].path
+    assert ours.samefile(theirs)
+    assert theirs.read_bytes() == clip
+
+
+def test_folder_then_address(run, tmp_path, clip, video_server):
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / f"{IDS[0]}_000001_000003.mp4").write_bytes(clip)
+    write_video(video_server.folder / f"{IDS[1]}.mp4", numbered_frames(100))
+    _, entries = run(source_dir=tree, url_template=video_server.template)
+    assert [entries[letter].source for letter in "abc"] == ["directory", "url", "directory,url"]
+
+
+def test_missing_lists_what_no_source_had(run, mirror, tmp_path):
+    run(mirror=str(mirror))
+    rows = list(csv.DictReader((tmp_path / "clips" / "missing.csv").read_text().splitlines()))
+    assert [(row["youtube_id"][0], row["status"]) for row in rows] == [
+        ("b", "bad_media"),
+        ("c", "unavailable"),
+        ("d", "unavailable"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sources": ("ftp",)}, "source 'ftp' is unknown; use directory, mirror, url, youtube"),
+        ({"sources": ("mirror", "youtube")}, "source mirror needs --mirror"),
+        ({"sources": ("youtube",), "mirror": "kinetics400"}, "--mirror is given, but youtube leaves out mirror"),
+        ({"sources": ("youtube", "youtube")}, "a source stands twice in youtube,youtube"),
+        ({"rate": 0.0}, "rate must be above 0 videos an hour, got 0"),
+        ({"deadline_s": -1.0}, "deadline_s must be above 0 s, got -1"),
+    ],
+)
+def test_config_fails(tmp_path, options, message):
+    with pytest.raises(InvalidInput, match=message):
+        DownloadConfig(out=tmp_path, **options)

@@ -1,0 +1,51 @@
+import errno
+
+import pytest
+
+from preprocess.errors import EnvironmentProblem
+from preprocess.jsonl import append_line, read_lines
+
+
+def numbers(path):
+    return list(read_lines(path, parse=lambda fields: int(fields["n"])))
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_lines_come_back_in_order(tmp_path, durable):
+    for n in range(3):
+        append_line(tmp_path / "a.jsonl", {"n": n, "text": "\u00e4\n\u2028"}, durable=durable)
+    assert numbers(tmp_path / "a.jsonl") == [0, 1, 2]
+
+
+def test_no_file_has_no_lines(tmp_path):
+    assert numbers(tmp_path / "a.jsonl") == []
+
+
+@pytest.mark.parametrize("torn", [b'{"n": 1', b"\0\0\0\0", b"\xff\xfe", b"[1]", b'{"m": 1}', b'{"n": "x"}', b"7"])
+def test_torn_line_is_left_out_by_number_and_takes_no_other_with_it(tmp_path, torn, caplog):
+    path = tmp_path / "a.jsonl"
+    append_line(path, {"n": 0})
+    path.write_bytes(path.read_bytes() + torn)
+    append_line(path, {"n": 2})
+    assert numbers(path) == [0, 2]
+    assert "line 2 is torn or malformed" in caplog.text
+
+
+def test_whole_line_that_only_lacks_its_end_counts(tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(b'{"n": 1}')
+    append_line(tmp_path / "a.jsonl", {"n": 2})
+    assert numbers(tmp_path / "a.jsonl") == [1, 2]
+
+
+def test_folder_that_is_not_there_fails(tmp_path):
+    with pytest.raises(EnvironmentProblem, match=r"cannot write .*free space, then run the command again"):
+        append_line(tmp_path / "none" / "a.jsonl", {})
+
+
+def test_full_disk_fails(tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("preprocess.jsonl.os.fsync", full)
+    with pytest.raises(EnvironmentProblem, match="No space left on device"):
+        append_line(tmp_path / "a.jsonl", {})
