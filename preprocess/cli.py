@@ -10,6 +10,7 @@ import click
 from preprocess.commands.card import card
 from preprocess.commands.download import download
 from preprocess.commands.flow import flow
+from preprocess.commands.index import index
 from preprocess.commands.sample import sample
 from preprocess.commands.status import status
 from preprocess.console import CommandGroup, show_log
@@ -32,5 +33,5 @@ def main(verbose: bool) -> None:
     show_log(verbose)
 
 
-for command in (sample, download, status, card, flow):
+for command in (sample, download, index, status, card, flow):
     main.add_command(command)

@@ -4,12 +4,13 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from preprocess.annotations import Clip, RefusedRow
+from preprocess.collector import collector_paused
 from preprocess.errors import (
     BadMedia,
     ClipError,
@@ -99,15 +100,32 @@ class ManifestEntry:
         )
 
     @classmethod
-    def of_fields(cls, fields: dict[str, Any]) -> "ManifestEntry":
+    def of_fields(cls, values: dict[str, Any]) -> "ManifestEntry":
         """The entry of a parsed line.
 
         Raises:
             ValueError, TypeError, KeyError: it is none.
         """
-        return cls(**{**fields, "outcome": Outcome(fields["outcome"])})
+        complete = {**_DEFAULTS, **values, "outcome": Outcome(values["outcome"])}
+        if len(complete) != len(_SETTERS):
+            raise TypeError(f"fields {sorted(complete.keys() - _SETTERS.keys())} are unknown")
+        for name in _REPEATED:
+            complete[name] = _shared.setdefault(complete[name], complete[name])
+        entry = object.__new__(cls)
+        for name, set_field in _SETTERS.items():
+            set_field(entry, complete[name])
+        return entry
 
 
+# Kinetics-700 has 650,000 entries. The __init__ of a frozen dataclass takes twice the time of its slots, and a label's
+# text would be there a thousand times.
+_SETTERS = {field.name: ManifestEntry.__dict__[field.name].__set__ for field in fields(ManifestEntry)}
+_DEFAULTS = {field.name: field.default for field in fields(ManifestEntry) if field.default is not MISSING}
+_REPEATED = ("split", "label", "cause", "source", "fps")
+_shared: dict[Any, Any] = {}
+
+
+@collector_paused()
 def read_manifest(folder: Path) -> dict[str, ManifestEntry]:
     """The last entry of each key; empty when there is no manifest. A torn last line, from a kill, is left out."""
     return {entry.key: entry for entry in read_lines(folder / MANIFEST_NAME, parse=ManifestEntry.of_fields)}
@@ -132,7 +150,9 @@ def write_missing(
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["line", "youtube_id", "time_start", "time_end", "label", "split", "status", "cause", "reason"])
+    writer.writerow(
+        ["list", "line", "youtube_id", "time_start", "time_end", "label", "split", "status", "cause", "reason"]
+    )
     count = 0
     for clip in clips:
         entry = entries.get(clip.key)
@@ -144,12 +164,22 @@ def write_missing(
             status, cause, reason = entry.outcome.value, entry.cause, entry.reason
         times = (clip.time_start, clip.time_end)
         writer.writerow(
-            [clip.line, clip.youtube_id, *times, _cell(clip.label or ""), clip.split, status, cause, _cell(reason)]
+            [
+                clip.list_name,
+                clip.line,
+                clip.youtube_id,
+                *times,
+                _cell(clip.label or ""),
+                clip.split,
+                status,
+                cause,
+                _cell(reason),
+            ]
         )
         count += 1
     for row in refused:
         reason = f"{row.reason}: {','.join(row.row)[:200]!r}"
-        writer.writerow([row.line, "", "", "", "", "", REFUSED, "", _cell(reason)])
+        writer.writerow([row.list_name, row.line, "", "", "", "", "", REFUSED, "", _cell(reason)])
         count += 1
     publish(folder / MISSING_NAME, text.getvalue().encode(errors="backslashreplace"))
     return count

@@ -15,6 +15,7 @@ import numpy as np
 from preprocess.clips import ClipFile
 from preprocess.config import FlowConfig
 from preprocess.errors import InvalidInput
+from preprocess.labels import canonical, nearest
 from preprocess.media import resized_size
 from preprocess.paths import publish
 from preprocess.shards.layout import SPLITS, shard_name
@@ -73,16 +74,22 @@ def make_plan(
         clips: sorted by key.
         config: sizes, qualities and limits.
         backend: the flow backend that will run, as resolved: another one gives other bytes.
-        labels: label names in the wanted order; by default all labels of the clips, sorted.
+        labels: label names in the wanted order, which clips may spell as loosely as lists do, see `preprocess.labels`;
+            by default all labels of the clips, sorted.
 
     Raises:
         InvalidInput: a clip has a label that is not among `labels`.
     """
     present = {clip.label for clip in clips if clip.label is not None}
     names = tuple(sorted(present) if labels is None else labels)
-    if strange := sorted(present - set(names)):
-        raise InvalidInput(f"{len(strange)} labels of the clips are not in the given list, such as {strange[0]!r}")
-    index = {name: number for number, name in enumerate(names)}
+    number = {name: i for i, name in enumerate(names)}
+    # folders of classes drift from a label table as lists do
+    index = {label: number[name] for label in present if (name := canonical(label, names)) is not None}
+    if strange := sorted(present - index.keys()):
+        raise InvalidInput(
+            f"{len(strange)} labels of the clips are not in the given list, such as {strange[0]!r} "
+            f"(the nearest: {', '.join(nearest(strange[0], names)) or 'none'})"
+        )
     shards: list[PlannedShard] = []
     for split in SPLITS:
         groups = _split_up([clip for clip in clips if clip.split == split], config)

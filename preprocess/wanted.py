@@ -54,9 +54,8 @@ class Wanted:
             "clips": len(self.clips),
             "keys_sha256": self.keys_sha256,
             "list_sha256": digest.hexdigest(),
-            "refused": [asdict(row) for row in self.refused],
         }
-        publish(folder / LIST_INFO_NAME, (json.dumps(document, indent=1) + "\n").encode())
+        publish(folder / LIST_INFO_NAME, _json(document, self.refused))
 
     @classmethod
     @collector_paused()
@@ -124,6 +123,14 @@ def _cell(label: str) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="").writerow([label])
     return text.getvalue()
+
+
+def _json(document: dict[str, object], refused: Sequence[RefusedRow]) -> Iterator[bytes]:
+    """The document with the refused rows, one a line."""
+    yield json.dumps(document, indent=1).removesuffix("\n}").encode() + b',\n "refused": ['
+    for place, row in enumerate(refused):
+        yield (",\n  " if place else "\n  ").encode() + json.dumps(asdict(row)).encode()
+    yield b"\n ]\n}\n"
 
 
 def _hashed(pieces: Iterable[bytes], digest: "hashlib._Hash") -> Iterator[bytes]:

@@ -7,6 +7,7 @@ import click
 
 from preprocess.commands.options import FOLDER, worker_config, worker_options
 from preprocess.console import printable
+from preprocess.labels import DATASETS
 
 if TYPE_CHECKING:
     from preprocess.config import WorkerConfig
@@ -39,8 +40,8 @@ if TYPE_CHECKING:
     "--labels",
     "labels_name",
     metavar="DATASET|FILE",
-    help="Label names in the wanted order: those of kinetics400, kinetics600, kinetics700, ucf101 or hmdb51, or of a "
-    "file, one a line.  [default: those of the clips, sorted]",
+    help=f"Label names in the wanted order: of {', '.join(DATASETS)}, or of a file, one a line.  "
+    "[default: those of the clips, sorted]",
 )
 @click.option("--replan", is_flag=True, help="Drop the shards in OUT when they were planned otherwise.")
 @click.option("--dry-run", is_flag=True, help="Measure a few clips and say what the run will take; write nothing.")
@@ -124,7 +125,7 @@ def _fraction(text: str) -> Any:
 
 def _read_labels(name: str) -> tuple[str, ...]:
     from preprocess.errors import InvalidInput
-    from preprocess.labels import DATASETS, label_table
+    from preprocess.labels import label_table
 
     if name in DATASETS:
         return label_table(name)

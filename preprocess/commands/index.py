@@ -7,19 +7,20 @@ import click
 
 from preprocess.commands.options import FOLDER, worker_config, worker_options
 from preprocess.console import printable
+from preprocess.folds import FOLDS, SPLIT_FILES
 
 if TYPE_CHECKING:
     from preprocess.indexing import IndexReport
 
 
 @click.command()
-@click.argument("dataset", type=click.Choice(["ucf101", "hmdb51"]))
+@click.argument("dataset", type=click.Choice(list(SPLIT_FILES)))
 @click.argument("folder", metavar="DIR", type=FOLDER)
 @click.option("--splits", type=FOLDER, required=True, help="Folder of the official split files, all three folds.")
 @click.option(
     "--fold",
-    type=click.IntRange(1, 3),
-    default=1,
+    type=click.IntRange(min(FOLDS), max(FOLDS)),
+    default=min(FOLDS),
     show_default=True,
     help="Official split that makes the clips train or test; what it leaves out is extra.",
 )

@@ -27,7 +27,7 @@ class ShardInfo:
 
     @property
     def split(self) -> str:
-        """`train`, `val` or `test`, from the name."""
+        """One of `SPLITS`, from the name."""
         return self.name.split("-", 1)[0]
 
 

@@ -147,7 +147,7 @@ class ShardSet:
 
     Args:
         folder: the folder of `index.json`.
-        split: `train`, `val` or `test`.
+        split: one of `preprocess.shards.layout.SPLITS`.
 
     Raises:
         InvalidInput: no index, or no clip in that split.

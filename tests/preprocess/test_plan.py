@@ -36,6 +36,12 @@ def test_at_most_so_many_bytes_a_shard():
     assert all(shard.planned_bytes <= 512 << 20 for shard in planned.shards)
 
 
+def test_labels_of_folders_find_those_of_a_table():
+    items = clips(1, label="passing American football in game") + clips(1, split="val", label="Yoga")
+    planned = plan(items, labels=["yoga", "passing American football (in game)"])
+    assert [shard.labels for shard in planned.shards] == [(1,), (0,)]
+
+
 def test_clip_larger_than_a_shard_gets_its_own():
     config = FlowConfig(bytes_per_shard=1 << 20)
     assert [len(shard.clips) for shard in plan(clips(3, duration_s=100.0), config).shards] == [1, 1, 1]
