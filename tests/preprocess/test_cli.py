@@ -55,6 +55,27 @@ def test_download_with_something_missing_exits_1_and_names_it(tmp_path, write_li
     assert f"missing: 1, each with its reason in {tmp_path / 'clips' / 'missing.csv'}" in result.output
 
 
+def test_strict_stops_before_the_first_download(tmp_path, write_list):
+    path = write_list(("yoga", "aaaaaaaaaaa", 0, 2, "train"), ("yoga", "too_short", 0, 2, "train"))
+    result = run("download", path, "--source-dir", tmp_path, "--out", tmp_path / "clips", "--strict")
+    assert result.exit_code == 2
+    assert "1 rows are refused: list.csv, line 3: youtube_id 'too_short' is not 11 characters" in result.output
+    assert not (tmp_path / "clips").exists()
+
+
+def test_several_lists_are_one(tmp_path):
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    write_video(videos / "aaaaaaaaaaa.mp4", numbered_frames(60))
+    header = "label,youtube_id,time_start,time_end,split\n"
+    for split in ("train", "val"):
+        (tmp_path / f"{split}.csv").write_text(f"{header}yoga,aaaaaaaaaaa,0,2,{split}\n")
+    lists = (tmp_path / "train.csv", tmp_path / "val.csv")
+    result = run("download", *lists, "--source-dir", videos, "--out", tmp_path / "clips", "--workers", 0)
+    assert "2 rows = 1 done + 1 refused (1 clips done by this run)" in result.output
+    assert "train.csv" in (tmp_path / "clips" / "missing.csv").read_text()
+
+
 def test_flow_makes_shards(clips, tmp_path):
     result = run("flow", clips, "--out", tmp_path / "shards", "--short-side", 32, "--cpus", 0, "--clips-per-shard", 2)
     assert result.exit_code == 0
@@ -102,6 +123,14 @@ def test_labels_from_a_file(clips, tmp_path):
         (("download", "LIST", "--out", "o", "--url-template", "http://x/y.mp4"), 2, "lacks {youtube_id}"),
         (("download", "LIST", "--out", "o", "--source-dir", "none"), 2, "source folder none does not exist"),
         (("download", "LIST", "--out", "o", "--workers", "-1"), 2, "workers must be at least 0, got -1"),
+        (("download", "LIST", "--out", "o", "--source", "mirror,url"), 2, "source mirror needs --mirror"),
+        (("download", "LIST", "--out", "o", "--source", "tape"), 2, "source 'tape' is unknown; use directory, mirror,"),
+        (("download", "LIST", "--out", "o", "--mirror", "nowhere"), 2, "mirror 'nowhere' is neither of kinetics400"),
+        (("download", "LIST", "--out", "o", "--proxy", "host"), 2, "proxy 'host' is not an address such as"),
+        (("download", "LIST", "--out", "o", "--cookies", "none.txt"), 2, "cookie file none.txt does not exist"),
+        (("download", "LIST", "--out", "o", "--rate", "0"), 2, "rate must be above 0 videos an hour, got 0"),
+        (("download", "LIST", "--out", "o", "--deadline", "0"), 2, "deadline_s must be above 0 s, got 0"),
+        (("download", "LIST", "--out", "o", "--dataset", "k9"), 2, "data set 'k9' has no label table; use one of"),
         (("flow", "none", "--out", "o"), 2, "folder of clips none does not exist"),
         (("flow", "EMPTY", "--out", "o"), 2, "holds no finished clips"),
         (("flow", "EMPTY", "--out", "o", "--short-side", "8"), 2, "short_side must be 16 to 2304 pixels, got 8"),
