@@ -7,7 +7,10 @@ with the original time stamps (`-copyts`), so that the trim afterwards is exact.
 import io
 import logging
 import os
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -26,6 +29,8 @@ SECTION_MIN_BYTES = 8 << 20
 SECTION_MARGIN_S = 2.0
 """Asked for after the wanted end, since sites cut at packets, not at frames."""
 
+_VIDEOS_A_DOWNLOADER = 500  # then a fresh one: it remembers a little of each video
+_MOST_DOWNLOADERS = 8  # kept at once, one for each proxy or cookie file
 _YOUTUBE = "https://www.youtube.com/watch?v={youtube_id}"
 
 logger = logging.getLogger(__name__)
@@ -37,17 +42,17 @@ def fetch(clip: Clip, folder: Path, *, config: DownloadConfig, sections: bool) -
     Raises:
         Unavailable, TemporarilyUnavailable, BadMedia: see `preprocess.sources.fetch`.
     """
-    import yt_dlp
     from yt_dlp.utils import YoutubeDLError
 
-    ranges = _WantedSeconds(clip) if sections else None
+    ranges = _WantedSeconds(clip, allowed=sections)
     # the id is the only text of a list that gets into the address, and it is quoted
     url = (config.url_template or _YOUTUBE).replace("{youtube_id}", quote(clip.youtube_id))
     try:
-        with yt_dlp.YoutubeDL(options_of(folder, config=config, ranges=ranges)) as downloader:
+        with _downloader(config=config) as downloader:
+            downloader.params.update(options_of_clip(folder, ranges=ranges))
             downloader.extract_info(url, download=True)
     except YoutubeDLError as error:
-        if ranges is not None and ranges.asked:
+        if ranges.asked:
             logger.info("%s: section refused (%s), fetching the whole video", clip.key, error)
             _empty(folder)
             return fetch(clip, folder, config=config, sections=False)
@@ -55,11 +60,74 @@ def fetch(clip: Clip, folder: Path, *, config: DownloadConfig, sections: bool) -
     files = [path for path in folder.iterdir() if path.is_file() and not path.is_symlink()]
     if len(files) != 1:
         raise BadMedia(f"the download of {clip.youtube_id} left {len(files)} files, expected 1")
-    return Fetched(path=files[0], extent=Extent.SECTION if ranges is not None and ranges.asked else Extent.WHOLE)
+    return Fetched(path=files[0], extent=Extent.SECTION if ranges.asked else Extent.WHOLE)
 
 
-def options_of(folder: Path, *, config: DownloadConfig, ranges: "_WantedSeconds | None") -> dict[str, Any]:
-    """The options of `yt_dlp.YoutubeDL`: no plugins, no commands, one file in `folder`, asked for by one identity."""
+class _Kept(threading.local):
+    """The downloaders of a thread, a configuration each, and how many videos they have seen."""
+
+    def __init__(self) -> None:
+        self.downloaders: dict[DownloadConfig, tuple[Any, int]] = {}
+
+
+_kept = _Kept()
+
+
+@contextmanager
+def _downloader(*, config: DownloadConfig) -> Iterator[Any]:
+    """A `yt_dlp.YoutubeDL`, from the video before where there was one.
+
+    Making one costs more than all else about a small video (certificates, extractors), and one that is kept has its
+    connections open and YouTube's player script at hand.
+    """
+    from yt_dlp.utils import YoutubeDLError
+
+    # taken out: one that a deadline or a bug stopped midway is not lent again
+    downloader, videos = _kept.downloaders.pop(config, (None, 0))
+    if downloader is None:
+        downloader = _downloader_class()(options_of(config=config))
+    if not config.identities[0].cookies:
+        downloader.cookiejar.clear()  # every video is asked for by a stranger
+    whole = False
+    try:
+        yield downloader
+        whole = True
+    except YoutubeDLError:
+        whole = True  # an answer, such as 404
+        raise
+    finally:
+        if whole and videos + 1 < _VIDEOS_A_DOWNLOADER:
+            while len(_kept.downloaders) >= _MOST_DOWNLOADERS:
+                _kept.downloaders.pop(next(iter(_kept.downloaders)))[0].close()
+            _kept.downloaders[config] = downloader, videos + 1
+        else:
+            downloader.close()
+
+
+@cache
+def _downloader_class() -> Any:
+    import yt_dlp
+
+    class Downloader(yt_dlp.YoutubeDL):  # type: ignore[misc]
+        """Without what costs time and has no effect here; remembers what the latest request was answered with."""
+
+        answer: tuple[str, Any] | None = None
+
+        def urlopen(self, req: Any) -> Any:
+            self.answer = None
+            response = super().urlopen(req)
+            self.answer = response.url, response.headers
+            return response
+
+        def _forceprint(self, key: str, info_dict: dict[str, Any] | None) -> None:
+            # for --print, which is not asked for: makes a table of all formats seven times a video
+            pass
+
+    return Downloader
+
+
+def options_of(*, config: DownloadConfig) -> dict[str, Any]:
+    """The options of `yt_dlp.YoutubeDL` for all clips: no plugins, no commands, asked for by one identity."""
     import imageio_ffmpeg
     from yt_dlp.postprocessor.ffmpeg import FFmpegPostProcessor
 
@@ -69,7 +137,6 @@ def options_of(folder: Path, *, config: DownloadConfig, ranges: "_WantedSeconds 
     FFmpegPostProcessor._ffmpeg_location.set(ffmpeg)
     return {
         "allowed_extractors": ["generic"] if config.url_template else ["youtube"],
-        "outtmpl": str(folder / "video.%(ext)s"),
         "format": "bv*/b",
         "format_sort": [
             "res:480",
@@ -77,7 +144,6 @@ def options_of(folder: Path, *, config: DownloadConfig, ranges: "_WantedSeconds 
         ],  # enough for a short side of 256, and the fastest to decode
         "ffmpeg_location": ffmpeg,
         "external_downloader_args": {"ffmpeg_i": _section_arguments(config)},
-        **({"download_ranges": ranges} if ranges is not None else {}),
         **({"proxy": identity.proxy} if identity.proxy else {}),
         # a stream, not the file: yt-dlp writes cookies back when it is done, and workers share the file
         **({"cookiefile": io.StringIO(identity.cookies.read_text())} if identity.cookies else {}),
@@ -93,7 +159,16 @@ def options_of(folder: Path, *, config: DownloadConfig, ranges: "_WantedSeconds 
         "cachedir": False,
         "logger": _Logger(),
         "noprogress": True,
+        "progress_delta": 3600.0,  # else each piece received is put into words that nobody sees
         "color": "no_color",
+    }
+
+
+def options_of_clip(folder: Path, *, ranges: "_WantedSeconds") -> dict[str, Any]:
+    """The options that differ from clip to clip: one file in `folder`."""
+    return {
+        "outtmpl": {"default": str(folder).replace("%", "%%") + "/video.%(ext)s"},
+        "download_ranges": ranges,
     }
 
 
@@ -104,12 +179,13 @@ def _section_arguments(config: DownloadConfig) -> list[str]:
 class _WantedSeconds:
     """Tells yt-dlp which seconds to fetch, once it knows the video: all of a small one, or of one that cannot seek."""
 
-    def __init__(self, clip: Clip) -> None:
+    def __init__(self, clip: Clip, *, allowed: bool) -> None:
         self.asked = False
+        self._allowed = allowed
         self._clip = clip
 
     def __call__(self, info: dict[str, Any], downloader: Any) -> Iterator[dict[str, float]]:
-        if not self._worth_it(info, downloader):
+        if not self._allowed or not self._worth_it(info, downloader):
             yield {}
             return
         self.asked = True
@@ -122,15 +198,23 @@ class _WantedSeconds:
         formats = info.get("formats") or [info]
         if not str(formats[-1].get("url", "")).startswith(("http://", "https://")):
             return False
-        from yt_dlp.networking import HEADRequest
         from yt_dlp.networking.exceptions import RequestError
 
         try:
-            with downloader.urlopen(HEADRequest(formats[-1]["url"])) as response:
-                size = int(response.headers.get("Content-Length") or 0)
-                return response.headers.get("Accept-Ranges") == "bytes" and size > SECTION_MIN_BYTES
+            headers = _headers_of(formats[-1]["url"], downloader)
+            size = int(headers.get("Content-Length") or 0)
         except (RequestError, ValueError):
             return False
+        return headers.get("Accept-Ranges") == "bytes" and size > SECTION_MIN_BYTES
+
+
+def _headers_of(address: str, downloader: Any) -> Any:
+    from yt_dlp.networking import HEADRequest
+
+    if downloader.answer is not None and downloader.answer[0] == address:
+        return downloader.answer[1]  # the generic extractor looked at the video itself just now
+    with downloader.urlopen(HEADRequest(address)) as response:
+        return response.headers
 
 
 class _Logger:

@@ -5,6 +5,7 @@ import pytest
 
 from preprocess.annotations import Clip
 from preprocess.config import DownloadConfig
+from preprocess.deadline import DeadlinePassed, deadline
 from preprocess.errors import BadMedia, TemporarilyUnavailable, Unavailable
 from preprocess.media import open_video
 from preprocess.sources import ytdlp
@@ -112,7 +113,7 @@ def test_retry_after_is_read_in_both_spellings(video, fetch, video_server, heade
 
 
 def test_options_leave_no_door_open(tmp_path):
-    options = ytdlp.options_of(tmp_path, config=DownloadConfig(out=tmp_path), ranges=None)
+    options = ytdlp.options_of(config=DownloadConfig(out=tmp_path))
     assert options["allowed_extractors"] == ["youtube"]
     assert options["noplaylist"]
     assert not options["skip_unavailable_fragments"]
@@ -125,3 +126,28 @@ def test_plugins_are_off():
     import os
 
     assert os.environ["YTDLP_NO_PLUGINS"]
+
+
+def test_a_downloader_is_kept_from_video_to_video(video, fetch, monkeypatch):
+    made = []
+    monkeypatch.setattr(
+        ytdlp, "options_of", lambda *, config, make=ytdlp.options_of: made.append(1) or make(config=config)
+    )
+    for _ in range(3):
+        fetch().path.unlink()
+    assert len(made) == 1
+
+
+def test_a_downloader_that_was_stopped_midway_is_not_kept(video, fetch, video_server):
+    video_server.faults[video.name] = Fault(silent=True, times=1)
+    with pytest.raises(DeadlinePassed), deadline(0.3):
+        fetch()
+    assert fetch().path.read_bytes() == video.read_bytes()
+
+
+def test_no_cookie_of_one_video_goes_with_the_next(video, fetch, video_server):
+    video_server.faults[video.name] = Fault(headers={"Set-Cookie": "visitor=1; Path=/"})
+    for _ in range(2):
+        video_server.cookies.clear()
+        fetch().path.unlink()
+        assert "" in video_server.cookies  # the first request of each video
