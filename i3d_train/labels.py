@@ -1,19 +1,16 @@
 """Class names: of a file, or of Kinetics-400 in the order of the released networks."""
 
-from importlib.resources import files
 from pathlib import Path
 
 from preprocess.errors import InvalidInput
+from preprocess.labels import label_table
 
 _KINETICS_CLASSES = 400
 
 
 def kinetics400() -> tuple[str, ...]:
-    """The 400 class names in the order of the released networks' logits.
-
-    Source: data/label_map.txt of google-deepmind/kinetics-i3d (Apache-2.0).
-    """
-    return tuple(files("i3d_train").joinpath("kinetics400.txt").read_text(encoding="utf-8").splitlines())
+    """The 400 class names in the order of the released networks' logits."""
+    return label_table("kinetics400")
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
