@@ -120,4 +120,3 @@ def test_a_browser_s_cookies_are_for_its_owner_only(tmp_path, monkeypatch):
     export_browser_cookies(f"firefox:{profile}", target)
     assert "secret" in target.read_text()
     assert target.stat().st_mode & 0o777 == 0o600
-
