@@ -4,6 +4,8 @@ Rounds alternate between the two, so that other work on the machine hits both al
 ends when prefetching has come to rest, so that it holds all work for as many batches as it counts. CPU time is that
 of all threads of this process, and the figure to trust on a shared machine.
 
+How far the feed is from the bare decode of the same JPEGs is measured by `python -m pipelines.bench`.
+
 Example:
     python benchmarks/feed_cpu.py SHARDS --threads 2
 """
@@ -18,14 +20,9 @@ from pathlib import Path
 
 import click
 
-from pipelines import LOADERS, Batch, Loader, open_loader
+from pipelines import LOADERS, Batch, open_loader
+from pipelines.bench import endless, settled
 from preprocess.shards.layout import STREAMS
-
-
-def endless(loader: Loader) -> Iterator[Batch]:
-    """Batches, one epoch after the other."""
-    while True:
-        yield from loader
 
 
 def one_round(feed: Iterator[Batch], batches: int) -> tuple[float, float]:
@@ -34,15 +31,6 @@ def one_round(feed: Iterator[Batch], batches: int) -> tuple[float, float]:
     clips = sum(len(next(feed)["key"]) for _ in range(batches))
     wall, cpu = settled() - wall, time.process_time() - cpu
     return 1000 * cpu / clips, clips / wall
-
-
-def settled() -> float:
-    """Wait until no thread of this process works; the time when that began."""
-    while True:
-        since, cpu = time.perf_counter(), time.process_time()
-        time.sleep(0.03)
-        if time.process_time() - cpu < 0.003:
-            return since
 
 
 @click.command()

@@ -9,7 +9,7 @@ import logging
 import pickle
 import re
 import zipfile
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,12 @@ from preprocess.paths import publish
 logger = logging.getLogger(__name__)
 
 FORMAT = "kineflow-checkpoint"
-VERSION = 1
+VERSION = 2
+BEST_NAME = "best.pt"
+"""The checkpoint with the highest validation accuracy; apart from the numbered ones, and never deleted with them."""
 
+_ADDED = {"ema", "scaler", "schedule", "validated_step", "best_top1"}
+"""Fields that version 1 did not have."""
 _NAME = re.compile(r"checkpoint-(\d+)\.pt")
 
 
@@ -42,10 +46,25 @@ class Checkpoint:
     optimizer: dict[str, Any]
     loader: dict[str, Any]
     """Where in which epoch the data is."""
-    rng: dict[str, torch.Tensor]
-    """PyTorch's generator states by device type."""
+    rng: list[dict[str, torch.Tensor]]
+    """PyTorch's generator states by device type, of each process by rank."""
     config: dict[str, Any]
     """The run's configuration, see `TrainConfig.to_json`."""
+    ema: dict[str, torch.Tensor] | None = None
+    """The running average of `model`, where the run keeps one."""
+    scaler: dict[str, Any] = field(default_factory=dict)
+    """Loss scale of a run in fp16; empty for others."""
+    schedule: dict[str, Any] = field(default_factory=dict)
+    """What validations did to the learning rate, see `Schedule.state_dict`."""
+    validated_step: int = 0
+    """Step of the latest validation; 0 before the first."""
+    best_top1: float | None = None
+    """Highest validation accuracy so far, 0 to 1; None before the first validation."""
+
+    @property
+    def weights(self) -> dict[str, torch.Tensor]:
+        """What was validated and should be used: the running average, or else the last weights."""
+        return self.model if self.ema is None else self.ema
 
 
 class NewerVersion(InvalidInput):
@@ -70,15 +89,42 @@ def save(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
     Raises:
         EnvironmentProblem: the disk is full or read-only.
     """
-    content = {field.name: getattr(checkpoint, field.name) for field in fields(checkpoint)}
-    content |= {"labels": list(checkpoint.labels), "format": FORMAT, "version": VERSION}
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
     path = checkpoint_path(folder, checkpoint.step)
-    publish(path, buffer.getbuffer())
+    _publish(path, checkpoint)
     for step in saved_steps(folder)[:-keep]:
         checkpoint_path(folder, step).unlink(missing_ok=True)
     return path
+
+
+def save_best(folder: Path, checkpoint: Checkpoint) -> Path:
+    """Publish a checkpoint as the best one in place of the best so far; returns its path.
+
+    Raises:
+        EnvironmentProblem: the disk is full or read-only.
+    """
+    path = folder / BEST_NAME
+    _publish(path, checkpoint)
+    return path
+
+
+def _publish(path: Path, checkpoint: Checkpoint) -> None:
+    content = {entry.name: getattr(checkpoint, entry.name) for entry in fields(checkpoint)}
+    content |= {"labels": list(checkpoint.labels), "format": FORMAT, "version": VERSION}
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    publish(path, buffer.getbuffer())
+
+
+def best_path(folder: Path) -> Path:
+    """The best checkpoint of a run, or the newest of one without validation.
+
+    Raises:
+        InvalidInput: the folder holds none.
+    """
+    best, steps = folder / BEST_NAME, saved_steps(folder)
+    if not best.is_file() and not steps:
+        raise InvalidInput(f"{folder} holds no checkpoint of a run; give the folder of a run, or a file of weights")
+    return best if best.is_file() else checkpoint_path(folder, steps[-1])
 
 
 def load(path: Path) -> Checkpoint:
@@ -104,12 +150,17 @@ def load(path: Path) -> Checkpoint:
         ) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise InvalidInput(f"{path} is not a checkpoint of `i3d_train run`")
-    if content["version"] > VERSION:
-        raise NewerVersion(
-            f"checkpoint {path} has version {content['version']}, this one knows {VERSION}; upgrade kineflow"
-        )
+    version = content.get("version")
+    if not isinstance(version, int):
+        raise InvalidInput(f"checkpoint {path} has version {version!r}; it is damaged, use an older one")
+    if version > VERSION:
+        raise NewerVersion(f"checkpoint {path} has version {version}, this one knows {VERSION}; upgrade kineflow")
     try:
-        values = {field.name: content[field.name] for field in fields(Checkpoint)}
+        names = {entry.name for entry in fields(Checkpoint)} - (_ADDED - content.keys())
+        values = {name: content[name] for name in names}
+        if version == 1:
+            # of one process, which had validated all that was due
+            values |= {"rng": [values["rng"]], "validated_step": values["step"]}
         return Checkpoint(**values | {"labels": tuple(values["labels"])})
     except (KeyError, TypeError) as error:
         raise InvalidInput(f"checkpoint {path} lacks {error}; use an older one") from error

@@ -1,29 +1,39 @@
-"""What a training run is told, and what follows from it: length, learning rate, BatchNorm averages.
+"""What a training run is told: one frozen, checked description, written to `config.json` of the run.
 
-The released Kinetics-400 networks were trained with SGD, momentum 0.9 and weight decay 1e-7 on 64 replicas of
-6 clips (384 a step) for 115k steps, at a rate of 0.1, divided by 10 after 97k and again after 108k (README of
-google-deepmind/kinetics-i3d). The defaults are that recipe, scaled to one machine.
+The defaults are the recipe of the released Kinetics-400 networks, scaled to one machine: SGD, momentum 0.9, weight
+decay 1e-7, 0.1 as the rate for 384 clips a step, divided by 10 after 84 % and 94 % of the run (README of
+google-deepmind/kinetics-i3d). Named variations of it are in `i3d_train.presets`.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from i3d_train.models import network_class
+from i3d_train.models import network_class, streams_of
 from preprocess.errors import InvalidInput
 
 DEVICES = ("auto", "cpu", "cuda")
-PRECISIONS = ("auto", "bf16", "fp32")
+PRECISIONS = ("auto", "bf16", "fp16", "fp32")
 LOADERS = ("auto", "dali", "torch")
+SCHEDULES = ("step", "plateau", "cosine")
+TRANSFERS = ("original", "fixed", "full")
 
 DEFAULT_EPOCHS = 100
 """Length of a run that names neither steps nor epochs."""
 
-_RELEASED_RATE, _RELEASED_BATCH = 0.1, 384
-_RELEASED_STEPS, _RELEASED_DROPS = 115_000, (97_000, 108_000)
-_BATCH_NORM_SPAN = 10
-_BATCH_NORM_MOMENTUM_RANGE = (0.001, 0.1)
+_RULES: dict[str, tuple[tuple[str, ...], Callable[[float], bool]]] = {
+    "positive": (("lr", "clip_norm"), lambda value: 0 < value < math.inf),
+    "at least 0": (("weight_decay",), lambda value: 0 <= value < math.inf),
+    "above 0 and at most 1": (("bn_momentum", "width"), lambda value: 0 < value <= 1),
+    "above 0 and below 1": (("ema",), lambda value: 0 < value < 1),
+    "at least 0 and below 1": (
+        ("momentum", "warmup", "label_smoothing", "dropout"),
+        lambda value: 0 <= value < 1,
+    ),
+}
+"""Rule to the fields that keep it, where they are given."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,111 +44,168 @@ class TrainConfig:
     """Folder of `index.json`."""
     out: Path
     """Folder of the run: config.json, metrics.jsonl, loss.png and the checkpoints."""
+    preset: str | None = None
+    """The key of `i3d_train.presets.PRESETS` that the other values started from; a note, not read by the run."""
     model: str = "i3d"
     """A key of `i3d_train.models.MODELS`."""
     stream: str = "rgb"
-    """What the network sees: one of its `streams`."""
+    """What the network sees: one of `i3d_train.models.streams_of`."""
+    width: float = 1.0
+    """Share of the network's published channels, above 0 and at most 1."""
     frames: int = 64
-    """Consecutive frames of a clip, at a random place; the original trains on 64 and tests on 250."""
+    """Consecutive frames that a clip spans, at a random place, shorter clips looped; of them the network sees what
+    its `sampling` says. The original I3D trains on 64 and tests on 250."""
     crop: int = 224
     """Pixels of the square random crop."""
+    short_side: int | None = None
+    """What the shards' short side has to be, in pixels; None takes any."""
     flip: bool = True
     """Mirror every other clip; wrong where left and right are different classes."""
     batch_size: int = 8
-    """Clips a step."""
+    """Clips of a step, of each process."""
+    accumulate: int = 1
+    """Parts that a process cuts its clips of a step into: less memory, the same update (but for BatchNorm, which
+    sees a part at a time)."""
     steps: int | None = None
     """Length of the run in steps; or give `epochs`."""
     epochs: int | None = None
     """Length of the run in passes over the `train` split; with neither it is `DEFAULT_EPOCHS`."""
     lr: float | None = None
-    """Learning rate; None is 0.1 x batch_size / 384, the released networks' rate for this batch."""
+    """Learning rate; None is 0.1 x clips of a step of all processes / 384, the released networks' rate for them."""
     momentum: float = 0.9
     """Of SGD, 0 to below 1."""
     weight_decay: float = 1e-7
     """L2 penalty on all parameters."""
+    schedule: str = "step"
+    """How the rate falls: `step` at given steps, `plateau` when the validation loss no longer does, `cosine` to 0."""
     lr_drop_steps: tuple[int, ...] | None = None
-    """Steps after which the rate is divided by 10; None is after 84 % and 94 % of the run, as 97k and 108k of
+    """Steps after which `step` divides the rate by 10; None is after 84 % and 94 % of the run, as 97k and 108k of
     115k."""
+    patience: int = 3
+    """Validations in a row without a lower loss after which `plateau` divides the rate by 10."""
+    warmup: float = 0.0
+    """Part of the run, 0 to below 1, in which the rate first rises in a line."""
+    clip_norm: float | None = None
+    """Longer gradients, over all parameters together, are cut to this length; None cuts none."""
+    label_smoothing: float = 0.0
+    """Part of the target, 0 to below 1, that is spread over all classes."""
+    dropout: float | None = None
+    """Probability of dropping a feature before the classifier; None is the network's own, 0.5 for I3D."""
+    ema: float | None = None
+    """Decay a step, above 0 and below 1, of a running average of the weights, which is then validated; None keeps
+    none."""
     bn_momentum: float | None = None
     """Share of the newest batch in BatchNorm's running averages. None is 10 / steps, within 0.001 (as
     published) and 0.1: 0.001 remembers a thousand steps, and a run of a hundred would end near where the
     averages started."""
+    freeze_bn: bool = False
+    """BatchNorm normalises by its running averages, which stay as they are; for fine-tuning on few clips a step."""
+    sync_bn: bool = False
+    """BatchNorm averages over the clips of all processes; needs GPUs."""
+    precise_bn: int = 0
+    """Batches from which BatchNorm's averages are measured anew before each validation; 0 keeps the running ones."""
     seed: int = 0
     """Of the initial weights, dropout, and the order and augmentation of clips."""
     device: str = "auto"
     """`cuda`, `cpu`, or `auto`: a GPU where there is one."""
     precision: str = "auto"
-    """`bf16` (autocast; weights stay float32), `fp32`, or `auto`: bf16 on a GPU."""
+    """`bf16` or `fp16` (autocast; weights stay float32), `fp32`, or `auto`: bf16 on a GPU."""
+    channels_last: bool = False
+    """Weights and clips lie in memory with the channels innermost."""
+    compile: bool = False
+    """Compile the network with `torch.compile`."""
+    workers: int = 0
+    """Processes that Ray Train starts; 0 trains in this one, or in those of torchrun."""
+    address: str | None = None
+    """Ray cluster for the workers, such as `auto` or `host:6379`; None starts a local one for this run."""
     validate_every: int | None = None
     """Steps between validations on the `val` split; None is once an epoch, 0 only at the end."""
     checkpoint_every: int = 500
     """Steps between checkpoints; the last step always makes one."""
     keep: int = 3
-    """How many checkpoints stay; older ones are deleted."""
+    """How many checkpoints stay, beside the best one by validation; older ones are deleted."""
+    tensorboard: bool = False
+    """Write the curves for TensorBoard too, into `tensorboard` of the run."""
     loader: str = "auto"
     """`dali`, `torch`, or `auto`: DALI where it is installed."""
     threads: int = 4
-    """CPU threads that decode."""
+    """CPU threads that decode, of each process."""
     resume: bool = False
     """Go on from the newest good checkpoint of `out`; from the start where there is none."""
     weights: Path | None = None
-    """Start from these weights (.npz or .pt); the classifier starts anew where the classes differ."""
+    """Start from these weights: a file, or the folder of a run, whose best ones they are then. The classifier starts
+    anew where the classes differ."""
+    transfer: str | None = None
+    """One of `TRANSFERS`, the paper's ways to another data set: `original` without any weights, `fixed` with the last
+    layer trained alone, `full` with all of it; the classifier starts anew. None decides as `weights` says."""
+    inflate: Path | None = None
+    """Start from the filters of this two-dimensional Inception-v1, see `i3d_train.inflate`."""
 
     def __post_init__(self) -> None:
         network = network_class(self.model)
         choices = {
-            "stream": network.streams,
+            "stream": streams_of(self.model),
             "device": DEVICES,
             "precision": PRECISIONS,
             "loader": LOADERS,
+            "schedule": SCHEDULES,
         }
+        if self.transfer is not None:
+            choices["transfer"] = TRANSFERS
         for name, allowed in choices.items():
             check_choice(name, getattr(self, name), allowed)
-        least = {"frames": network.min_frames, "validate_every": 0, "seed": 0}
-        least |= dict.fromkeys(("crop", "batch_size", "steps", "epochs", "checkpoint_every", "keep", "threads"), 1)
+        least = {"frames": network.min_frames}
+        least |= dict.fromkeys(("validate_every", "seed", "precise_bn", "workers"), 0)
+        least |= dict.fromkeys(("crop", "short_side", "batch_size", "accumulate", "steps", "epochs", "patience"), 1)
+        least |= dict.fromkeys(("checkpoint_every", "keep", "threads"), 1)
         for name, lowest in least.items():
             check_at_least(name, getattr(self, name), lowest)
+        self._check_ranges()
+        self._check_together()
+
+    def _check_ranges(self) -> None:
+        for rule, (names, holds) in _RULES.items():
+            for name in names:
+                value = getattr(self, name)
+                # nan compares as nothing, and so is refused
+                if value is not None and not holds(value):
+                    raise InvalidInput(f"{name} must be {rule}, got {value}")
+        drops = self.lr_drop_steps or ()
+        if list(drops) != sorted({step for step in drops if step >= 1}):
+            raise InvalidInput(f"lr_drop_steps must be positive and rising, got {', '.join(map(str, drops))}")
+
+    def _check_together(self) -> None:
         if self.steps is not None and self.epochs is not None:
             raise InvalidInput(f"steps {self.steps} and epochs {self.epochs} both set the length; give one of them")
-        _check_rule("lr", self.lr, self.lr is None or 0 < self.lr < math.inf, "positive")
-        _check_rule("momentum", self.momentum, 0 <= self.momentum < 1, "at least 0 and below 1")
-        _check_rule("weight_decay", self.weight_decay, 0 <= self.weight_decay < math.inf, "at least 0")
-        _check_rule(
-            "bn_momentum",
-            self.bn_momentum,
-            self.bn_momentum is None or 0 < self.bn_momentum <= 1,
-            "above 0 and at most 1",
-        )
-        drops = self.lr_drop_steps or ()
-        rising = all(step >= 1 for step in drops) and list(drops) == sorted(set(drops))
-        _check_rule("lr_drop_steps", ", ".join(map(str, drops)), rising, "positive and rising")
+        if self.batch_size % self.accumulate:
+            raise InvalidInput(
+                f"batch_size {self.batch_size} cannot be cut into accumulate {self.accumulate} equal parts; "
+                f"make it a multiple"
+            )
+        if self.lr_drop_steps is not None and self.schedule != "step":
+            raise InvalidInput(
+                f"lr_drop_steps {', '.join(map(str, self.lr_drop_steps))} belong to schedule step, "
+                f"not to {self.schedule}; leave one of them out"
+            )
+        if self.schedule == "plateau" and self.validate_every == 0:
+            raise InvalidInput("schedule plateau follows the validations, validate_every 0 has one only at the end")
+        if (self.freeze_bn or self.transfer == "fixed") and (self.sync_bn or self.precise_bn):
+            frozen = "freeze_bn" if self.freeze_bn else "transfer fixed"
+            other = "sync_bn" if self.sync_bn else f"precise_bn {self.precise_bn}"
+            raise InvalidInput(f"{frozen} leaves no averages to take: leave it or {other} out")
+        if self.transfer is not None and (self.transfer == "original") != (self.weights is None):
+            needs = "no weights" if self.transfer == "original" else "the weights to carry over"
+            raise InvalidInput(f"transfer {self.transfer} needs {needs}, got weights {self.weights}")
+        if self.inflate is not None and self.weights is not None:
+            raise InvalidInput(f"weights {self.weights} would replace those of inflate {self.inflate}; leave one out")
+        if self.address is not None and not self.workers:
+            raise InvalidInput(f"a Ray address ({self.address}) needs workers; add --workers N")
 
     def total_steps(self, *, steps_per_epoch: int) -> int:
         """Length of the run in steps."""
         if self.steps is not None:
             return self.steps
         return (self.epochs or DEFAULT_EPOCHS) * steps_per_epoch
-
-    def learning_rate(self, step: int, *, total_steps: int) -> float:
-        """Rate of step `step`, counted from 1.
-
-        Example:
-            >>> config = TrainConfig(shards=Path("shards"), out=Path("run"), batch_size=384)
-            >>> [config.learning_rate(step, total_steps=115_000) for step in (97_000, 97_001, 108_001)]
-            [0.1, 0.01, 0.001]
-        """
-        start = _RELEASED_RATE * (self.batch_size / _RELEASED_BATCH) if self.lr is None else self.lr
-        drops = self.lr_drop_steps
-        if drops is None:
-            drops = tuple(total_steps * drop // _RELEASED_STEPS for drop in _RELEASED_DROPS)
-        return float(start / 10 ** sum(step > drop for drop in drops))
-
-    def batch_norm_momentum(self, *, total_steps: int) -> float:
-        """Share of the newest batch in BatchNorm's running averages, see `bn_momentum`."""
-        if self.bn_momentum is not None:
-            return self.bn_momentum
-        low, high = _BATCH_NORM_MOMENTUM_RANGE
-        return min(max(_BATCH_NORM_SPAN / total_steps, low), high)
 
     def to_json(self) -> dict[str, Any]:
         """All fields as JSON knows them: paths as text, tuples as lists."""
@@ -164,9 +231,3 @@ def check_at_least(name: str, value: int | None, lowest: int) -> None:
     """
     if value is not None and value < lowest:
         raise InvalidInput(f"{name} must be at least {lowest}, got {value}")
-
-
-def _check_rule(name: str, value: object, holds: bool, rule: str) -> None:
-    # `holds` is false for nan too, which compares as nothing
-    if not holds:
-        raise InvalidInput(f"{name} must be {rule}, got {value}")

@@ -11,6 +11,9 @@ from preprocess.paths import publish
 
 CURVE_NAME = "loss.png"
 
+_POINTS = 2000
+"""More than the picture has columns; a run may have millions of steps."""
+
 
 def draw_loss(metrics: MetricsFile, folder: Path, *, title: str) -> Path:
     """Draw `folder/loss.png`: training loss, raw and smoothed, and each validation's loss and accuracy.
@@ -27,9 +30,11 @@ def draw_loss(metrics: MetricsFile, folder: Path, *, title: str) -> Path:
     figure = Figure(figsize=(8, 5), dpi=120, layout="constrained")
     axes = figure.add_subplot()
     steps, losses = metrics.losses()
-    window = smoothing_window(len(losses))
-    axes.plot(steps, losses, color="tab:blue", alpha=0.25, linewidth=1, label="training, each step")
-    axes.plot(steps, smooth(losses, window=window), color="tab:blue", label=f"training, mean of {window} steps")
+    window, every = smoothing_window(len(losses)), -(-len(losses) // _POINTS)
+    label = "training, each step" if every == 1 else f"training, each {every}th step"
+    axes.plot(steps[::every], losses[::every], color="tab:blue", alpha=0.25, linewidth=1, label=label)
+    smoothed = smooth(losses, window=window)
+    axes.plot(steps[::every], smoothed[::every], color="tab:blue", label=f"training, mean of {window} steps")
     val_steps, val_losses = metrics.validation("val_loss")
     if val_steps:
         axes.plot(val_steps, val_losses, "o-", color="tab:orange", label="validation")

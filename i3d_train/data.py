@@ -13,6 +13,8 @@ import numpy as np
 import torch
 
 from i3d_train.models import network_class
+from i3d_train.models.network import BOTH, Clips
+from i3d_train.models.sampling import Sampling
 from pipelines import Batch, Loader, open_loader
 from preprocess.errors import InvalidInput
 from preprocess.shards import ShardSet
@@ -22,7 +24,7 @@ logger = logging.getLogger(__name__)
 UNLABELLED = -1
 """Label of a clip whose list has no label column."""
 
-STREAMS_READ: dict[str, tuple[str, ...]] = {"rgb": ("rgb",), "flow": ("flow",)}
+STREAMS_READ: dict[str, tuple[str, ...]] = {"rgb": ("rgb",), "flow": ("flow",), BOTH: ("rgb", "flow")}
 """Which of the shards' streams a network's stream needs."""
 
 _NAMED = 5
@@ -53,7 +55,9 @@ class DataConfig:
     """Mirror every other clip in training."""
 
 
-def open_batches(config: DataConfig, *, split: str, training: bool, device: torch.device) -> Loader:
+def open_batches(
+    config: DataConfig, *, split: str, training: bool, device: torch.device, rank: int = 0, ranks: int = 1
+) -> Loader:
     """A loader of one split.
 
     Args:
@@ -61,6 +65,8 @@ def open_batches(config: DataConfig, *, split: str, training: bool, device: torc
         split: `train`, `val` or `test`.
         training: shuffled with random window, crop and flip; otherwise natural order and the centre.
         device: where decoding may happen and the batches are wanted.
+        rank: which of the processes this is that read the split together, from 0.
+        ranks: how many they are.
     """
     return open_loader(
         config.shards,
@@ -75,19 +81,51 @@ def open_batches(config: DataConfig, *, split: str, training: bool, device: torc
         training=training,
         flip=config.flip,
         threads=config.threads,
+        shard_id=rank,
+        num_shards=ranks,
     )
 
 
-def network_input(batch: Batch, *, stream: str, device: torch.device) -> torch.Tensor:
-    """What the network sees of a batch, on its device: float32 [B, C, T, H, W]."""
-    return cast("dict[str, torch.Tensor]", batch)[stream].to(device, non_blocking=True)
+def network_input(
+    batch: Batch,
+    *,
+    stream: str,
+    device: torch.device,
+    sampling: Sampling = Sampling(),
+    layout: torch.memory_format = torch.contiguous_format,
+) -> Clips:
+    """What the network sees of a batch, on its device.
+
+    Args:
+        batch: of a loader.
+        stream: `rgb`, `flow` or `both`.
+        device: of the network.
+        sampling: the network's.
+        layout: of the result in memory.
+
+    Returns:
+        float32 [B, C, T, H, W]; for stream `both` one of `rgb` and one of `flow`, by name.
+    """
+    clips = cast("dict[str, torch.Tensor]", batch)
+    moved = {
+        name: sampling.take(clips[name], stream=name).to(device, non_blocking=True).contiguous(memory_format=layout)
+        for name in STREAMS_READ[stream]
+    }
+    return moved if stream == BOTH else moved[stream]
 
 
-def check_training(config: DataConfig, *, model: str) -> ShardSet:
+def check_training(config: DataConfig, *, model: str, processes: int = 1, short_side: int | None = None) -> ShardSet:
     """The `train` split, once it is known that this run can be trained on it.
 
+    Args:
+        config: which batches; `batch_size` is of a step of one process.
+        model: a key of `i3d_train.models.MODELS`.
+        processes: that train together.
+        short_side: what the shards' has to be, in pixels; None takes any.
+
     Raises:
-        InvalidInput: no such split, clips without a label, too few clips, frames or pixels.
+        InvalidInput: no such split, clips without a label or with one that has no name, too few clips, frames or
+            pixels.
         BadShard: the shards break their contract.
     """
     clips = ShardSet(config.shards, "train")
@@ -99,10 +137,17 @@ def check_training(config: DataConfig, *, model: str) -> ShardSet:
             f"such as {_names(clips, UNLABELLED)}; "
             f"run `preprocess flow` on a list with a label column, or leave those clips out of it"
         )
-    if config.batch_size > len(clips):
+    if config.batch_size * processes > len(clips):
+        where = f" on {processes} processes" if processes > 1 else ""
         raise InvalidInput(
-            f"batch_size {config.batch_size} is larger than the {len(clips)} clips of the train split; "
-            f"use {len(clips)} or less"
+            f"batch_size {config.batch_size}{where} is larger than the {len(clips)} clips of the train split in "
+            f"{config.shards}; use {max(len(clips) // processes, 1)} or less"
+        )
+    stored = clips.attributes.short_side
+    if short_side not in (None, stored):
+        raise InvalidInput(
+            f"short_side {short_side} was asked for, the shards in {config.shards} have {stored}; make them with "
+            f"`preprocess flow --short-side {short_side}`, or give --short-side {stored}"
         )
     check_size(clips, frames=config.frames, crop=config.crop, model=model)
     return clips
@@ -135,9 +180,12 @@ def check_size(clips: ShardSet, *, frames: int, crop: int, model: str) -> None:
     Raises:
         InvalidInput: quoting what is too small.
     """
-    least_frames = network_class(model).min_frames
-    if frames < least_frames:
-        raise InvalidInput(f"{model} needs at least {least_frames} frames, got frames {frames}")
+    network = network_class(model)
+    if frames < network.min_frames:
+        raise InvalidInput(f"{model} needs at least {network.min_frames} frames, got frames {frames}")
+    least_crop = network.min_side * network.sampling.shrink
+    if crop < least_crop:
+        raise InvalidInput(f"{model} needs a crop of at least {least_crop} pixels, got crop {crop}")
     short_side = int(np.minimum(clips.clips.height, clips.clips.width).min())
     if crop > short_side:
         raise InvalidInput(f"crop {crop} is larger than the short side of the shards, {short_side} pixels; use less")

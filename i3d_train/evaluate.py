@@ -1,27 +1,44 @@
-"""Accuracy of weights on a split of shards.
+"""Accuracy of weights on a split of shards: the paper's test, or several views of each clip.
 
-Shapes: B = clips, K = classes.
+Shapes: B = views of a batch, K = classes.
 """
 
 import json
+import logging
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from i3d_train import weights
+from i3d_train.clip_logits import ClipLogits, ViewAverage
 from i3d_train.config import DEVICES, LOADERS, PRECISIONS, check_at_least, check_choice
-from i3d_train.data import UNLABELLED, DataConfig, check_scoring, note_small_crop, open_batches
+from i3d_train.data import STREAMS_READ, UNLABELLED, check_size, note_small_crop
 from i3d_train.device import choose_device, choose_precision
+from i3d_train.evaluation_folder import write_evaluation
 from i3d_train.events import Observer, Scored, ignore
 from i3d_train.labels import class_names
-from i3d_train.models import build
-from i3d_train.scoring import Answer, ClassScore, Scores, answers
+from i3d_train.models import network_class
+from i3d_train.results import Results, Trial
+from i3d_train.scoring import answers
+from i3d_train.weight_info import WeightsInfo
+from pipelines import Loader, open_loader
 from preprocess.errors import InvalidInput
-from preprocess.paths import publish
+from preprocess.labels import dataset_of
+from preprocess.paths import make_folder, publish
+from preprocess.shards import ShardSet
 from preprocess.shards.layout import SPLITS
 
+logger = logging.getLogger(__name__)
+
+FOLDS = (1, 2, 3)
+"""Official splits of UCF-101 and of HMDB-51."""
+
 _TOP = 5
+_BATCH_SIZE = {1: 4, 3: 6}
+"""Crops of a window to the views of a forward pass where none are asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,110 +48,178 @@ class EvaluateConfig:
     shards: Path
     """Folder of `index.json`."""
     weights: Path
-    """`.npz` of a released network or `.pt` of a run."""
+    """What `i3d_train.weights.load` takes: a checkpoint of a run, safetensors, or a released network."""
     split: str = "val"
-    """`train`, `val` or `test`."""
+    """One of `SPLITS`."""
+    clips: Path | None = None
+    """List with the columns key, label and split, such as `fold1.csv` of `preprocess index`: the clips of that split of
+    the list are scored, from the shards of all splits."""
     stream: str | None = None
     """What the weights are expected to be for; None takes their word."""
-    frames: int = 250
-    """Consecutive frames around the middle of a clip, looped where it is shorter; the original sees 250."""
-    crop: int = 224
-    """Pixels of the square centre crop."""
-    batch_size: int = 4
-    """Clips a forward pass."""
+    frames: int | None = None
+    """Consecutive frames of a window, looped where the clip is shorter; None is the network's own test window, 250 for
+    I3D: the ten seconds of a whole Kinetics clip."""
+    whole: bool = False
+    """All frames of each clip, however long, instead of windows; one clip a forward pass."""
+    windows: int = 1
+    """Windows of a clip: 1 is its middle, more are spread evenly from its first frame to its last."""
+    crops: int = 1
+    """Crops of a window: 1 is the centre, 3 lie along the longer side."""
+    crop: int | None = None
+    """Pixels of the square crop; None is the network's own, 224 for I3D."""
+    batch_size: int | None = None
+    """Views a forward pass, a multiple of `crops`; None is 4, or 6 for 3 crops."""
     labels: Path | None = None
     """Class names of the weights, one a line, where they carry none."""
     device: str = "auto"
     """`cuda`, `cpu`, or `auto`: a GPU where there is one."""
     precision: str = "auto"
-    """`bf16`, `fp32`, or `auto`: bf16 on a GPU."""
+    """`bf16`, `fp16`, `fp32`, or `auto`: bf16 on a GPU."""
     loader: str = "auto"
     """`dali`, `torch`, or `auto`: DALI where it is installed."""
     threads: int = 4
     """CPU threads that decode."""
     predictions: Path | None = None
     """Write each clip's answer to this file, one JSON line a clip."""
+    out: Path | None = None
+    """Write results, logits and confusion matrix into this folder, see `i3d_train.evaluation_folder`."""
+    dataset: str | None = None
+    """What the results call the data set; None is the one whose label table the shards follow, or their folder."""
+    fold: int | None = None
+    """Official split of UCF-101 or HMDB-51 that the clips are of, for the results; None is that of a list called
+    `fold1.csv`, `fold2.csv` or `fold3.csv`, otherwise none."""
+    most_wrong: int = 20
+    """How many clips the results name, of those with the highest loss."""
 
     def __post_init__(self) -> None:
         choices = {"device": DEVICES, "precision": PRECISIONS, "loader": LOADERS, "split": SPLITS}
         for name, allowed in choices.items():
             check_choice(name, getattr(self, name), allowed)
-        for name in ("frames", "crop", "batch_size", "threads"):
+        for name in ("frames", "windows", "crop", "batch_size", "threads"):
             check_at_least(name, getattr(self, name), 1)
+        check_at_least("most_wrong", self.most_wrong, 0)
+        if self.crops not in _BATCH_SIZE:
+            raise InvalidInput(f"crops must be 1 or 3, got {self.crops}")
+        if self.fold is not None and self.fold not in FOLDS:
+            raise InvalidInput(f"fold must be one of {', '.join(map(str, FOLDS))}, got {self.fold}")
+        if self.batch_size is not None and self.batch_size % self.crops:
+            raise InvalidInput(f"batch_size must be a multiple of crops {self.crops}, got {self.batch_size}")
+        if self.whole and (self.frames is not None or self.windows > 1 or self.batch_size is not None):
+            raise InvalidInput(
+                "whole clips differ in length, so that frames, windows and batch_size are not free; leave them out"
+            )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Evaluation:
-    """Accuracy on a split."""
-
-    clips: int
-    """Scored clips."""
-    unlabelled: int
-    """Clips without a label, not scored."""
-    loss: float
-    """Mean cross-entropy, in nats."""
-    top1: float
-    """Share of clips, 0 to 1, whose label got the largest logit."""
-    top5: float
-    classes: dict[str, ClassScore]
-    """By class name, in the order of the logits; only classes that have a clip."""
-
-
-def evaluate(config: EvaluateConfig, *, observe: Observer = ignore) -> Evaluation:
+def evaluate(config: EvaluateConfig, *, observe: Observer = ignore) -> Results:
     """Score weights on a split.
 
-    Labels are matched by name, so that shards of some of the classes, in any order, can be scored.
+    Labels are matched by name, so that shards of some of the classes, in any order, can be scored. With one window and
+    one crop this is the paper's test: a network looks at the window as a whole, convolutional in time, and averages as
+    it does. With several, the probabilities of all views of a clip are averaged, as SlowFast does (10 windows of 3
+    crops is the field's custom).
 
     Args:
         config: see `EvaluateConfig`.
         observe: called with `Scored` after each batch.
 
     Raises:
-        InvalidInput: the weights do not fit, or a class of the shards is unknown to them.
+        InvalidInput: the weights do not fit, a class of the shards is unknown to them, or a logit is not finite.
         BadShard: the shards break their contract.
         EnvironmentProblem: no such device, or the disk is full.
     """
     info = weights.describe(config.weights)
     if config.stream not in (None, info.stream):
         raise InvalidInput(f"{config.weights} holds weights for {info.stream}, not {config.stream}; leave --stream out")
-    data = DataConfig(
-        shards=config.shards,
-        stream=info.stream,
-        frames=config.frames,
-        crop=config.crop,
-        batch_size=config.batch_size,
-        loader=config.loader,
-        threads=config.threads,
-    )
-    clips = check_scoring(data, split=config.split, model=info.model)
-    note_small_crop(config.crop)
-    names = class_names(info.num_classes, known=info.labels, file=config.labels)
-    logit_of_label = _match(clips.labels, names, set(clips.clips.label.tolist()))
+    network = network_class(info.model)
+    frames = None if config.whole else config.frames or network.sampling.test_window
+    crop = config.crop or network.sampling.crop
     device = choose_device(config.device)
     precision = choose_precision(config.precision, device)
-    model = build(info.model, num_classes=info.num_classes, stream=info.stream)
-    weights.load(model, config.weights)
-    model.to(device)
+    loader = _open(config, stream=info.stream, frames=frames, crop=crop, device=device)
+    _check_clips(loader.shards, info, frames=frames, crop=crop)
+    note_small_crop(crop)
+    names = class_names(info.num_classes, known=info.labels, file=config.labels)
+    used = set(loader.shards.clips.label.tolist())
+    logit_of_label = _match(loader.labels, names, used)
+    model = weights.restore(config.weights).to(device)
+    # now rather than after hours of work
+    for folder in (config.out, config.predictions and config.predictions.parent):
+        if folder is not None:
+            make_folder(folder)
 
-    scores = Scores()
-    lines: list[bytes] = []
-    loader = open_batches(data, split=config.split, training=False, device=device)
+    average = ViewAverage(loader.config.views)
     for answer in answers(model, loader, device=device, precision=precision):
-        right_B = logit_of_label[answer.labels.cpu()]
-        scores.add(answer.logits, right_B)
-        if config.predictions is not None:
-            lines += _prediction_lines(answer, right_B.tolist(), names)
-        observe(Scored(done=scores.clips + scores.unlabelled, total=len(clips)))
-    if config.predictions is not None:
-        publish(config.predictions, lines)
-    return Evaluation(
-        clips=scores.clips,
-        unlabelled=scores.unlabelled,
-        loss=scores.loss,
-        top1=scores.top1,
-        top5=scores.top5,
-        classes={names[label]: scores.classes[label] for label in sorted(scores.classes)},
+        average.add(answer.keys, logit_of_label[answer.labels.cpu()].tolist(), answer.logits)
+        observe(Scored(done=len(average), total=len(loader.shards)))
+    found = average.result(names)
+    tested = Trial(
+        model=info.model,
+        stream=info.stream,
+        weights=(config.weights.name,),
+        dataset=config.dataset or dataset_of(loader.labels) or config.shards.resolve().name,
+        split=config.split,
+        folds=_folds(config),
+        frames=frames,
+        crop=crop,
+        views=loader.config.views,
     )
+    results = Results.of(tested, found, most_wrong=config.most_wrong, missing=len(loader.missing))
+    if config.out is not None:
+        write_evaluation(config.out, [results], found)
+    if config.predictions is not None:
+        publish(config.predictions, _prediction_lines(found))
+    return results
+
+
+def _open(config: EvaluateConfig, *, stream: str, frames: int | None, crop: int, device: torch.device) -> Loader:
+    return open_loader(
+        config.shards,
+        backend=config.loader,
+        split=config.split,
+        clips=config.clips,
+        streams=STREAMS_READ[stream],
+        frames=frames,
+        windows=config.windows,
+        crops=config.crops,
+        crop=crop,
+        batch_size=config.crops if frames is None else config.batch_size or _BATCH_SIZE[config.crops],
+        device=device.type,
+        training=False,
+        threads=config.threads,
+    )
+
+
+def _check_clips(clips: ShardSet, info: WeightsInfo, *, frames: int | None, crop: int) -> None:
+    labels = clips.clips.label
+    if (labels >= len(clips.labels)).any():
+        raise InvalidInput(
+            f"clips of split {clips.split!r} have labels such as {labels.max()}, the index names "
+            f"{len(clips.labels)} classes; run `preprocess flow` again to rebuild it"
+        )
+    unlabelled = int((labels == UNLABELLED).sum())
+    if unlabelled == len(clips):
+        raise InvalidInput(
+            f"none of the {unlabelled} clips in split {clips.split!r} has a label to score against; "
+            f"use another --split, or `i3d_train predict` for the labels of videos"
+        )
+    if unlabelled:
+        logger.warning("%d of %d clips in split %r have no label: not scored", unlabelled, len(clips), clips.split)
+    least = network_class(info.model).min_frames
+    check_size(clips, frames=least if frames is None else frames, crop=crop, model=info.model)
+    length = clips.clips.rgb_count if info.stream == "rgb" else clips.clips.flow_count
+    shortest = int(np.argmin(length))
+    if frames is None and length[shortest] < least:
+        raise InvalidInput(
+            f"clip {clips.key(shortest)} has {length[shortest]} frames, {info.model} needs {least}; "
+            f"evaluate windows, which are looped, instead of whole clips"
+        )
+
+
+def _folds(config: EvaluateConfig) -> tuple[int, ...]:
+    if config.fold is not None:
+        return (config.fold,)
+    named = None if config.clips is None else re.fullmatch(r"fold([1-3])\.csv", config.clips.name)
+    return () if named is None else (int(named[1]),)
 
 
 def _match(labels: tuple[str, ...], names: tuple[str, ...], used: set[int]) -> torch.Tensor:
@@ -149,16 +234,18 @@ def _match(labels: tuple[str, ...], names: tuple[str, ...], used: set[int]) -> t
     return torch.tensor([*(position.get(label, UNLABELLED) for label in labels), UNLABELLED])
 
 
-def _prediction_lines(answer: Answer, right: list[int], names: tuple[str, ...]) -> list[bytes]:
+def _prediction_lines(found: ClipLogits) -> list[bytes]:
     lines = []
-    for key, label, logits_K in zip(answer.keys, right, answer.logits.cpu(), strict=True):
+    names = found.classes
+    for key, label, logits in zip(found.keys, found.labels.tolist(), found.logits, strict=True):
+        logits_K = torch.from_numpy(logits)
         probability_K = logits_K.softmax(0)
         best = logits_K.topk(min(_TOP, len(names))).indices.tolist()
         record = {
             "key": key,
             "label": None if label == UNLABELLED else names[label],
             "top": [[names[k], round(float(probability_K[k]), 6), round(float(logits_K[k]), 4)] for k in best],
-            # all of them, in the order of the classes: what fusing two networks' answers needs
+            # all of them, in the order of the classes
             "logits": [round(value, 4) for value in logits_K.tolist()],
         }
         lines.append((json.dumps(record, ensure_ascii=False) + "\n").encode())

@@ -20,6 +20,10 @@ class Started:
     """Trainable numbers of the network."""
     device: str
     precision: str
+    processes: int = 1
+    """That train together."""
+    clips_per_step: int = 0
+    """Of all processes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +40,10 @@ class StepDone:
     """Over the latest steps."""
     wait_share: float
     """Part of that time, 0 to 1, in which the network waited for data."""
+    gradient_norm: float | None = None
+    """Over all parameters, before it is cut; None in fp16 when a gradient overflowed and the update was skipped."""
+    memory_bytes: int = 0
+    """Most memory so far: of the GPU, or of the process on the CPU."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +75,16 @@ class Saved:
     path: Path
 
 
-Event = Started | StepDone | Scored | Validated | Saved
+@dataclass(frozen=True, kw_only=True)
+class RateDropped:
+    """The validation loss no longer falls, and the learning rate was divided for it."""
+
+    step: int
+    lr: float
+    """Of the next step."""
+
+
+Event = Started | StepDone | Scored | Validated | RateDropped | Saved
 Observer = Callable[[Event], None]
 
 

@@ -4,7 +4,7 @@ Shapes: T = frames, C = channels, H, W = pixels.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -16,8 +16,8 @@ from i3d_train import weights
 from i3d_train.config import DEVICES, PRECISIONS, check_at_least, check_choice
 from i3d_train.device import autocast, choose_device, choose_precision
 from i3d_train.labels import class_names
-from i3d_train.models import build
-from i3d_train.models.network import Network
+from i3d_train.models.network import BOTH, Clips, Network
+from i3d_train.models.sampling import Sampling
 from preprocess.errors import BadMedia, InvalidInput
 from preprocess.flow import FLOW_ZERO, quantise, tvl1
 from preprocess.media import read_clip, to_gray
@@ -36,7 +36,7 @@ class PredictConfig:
     """With which weights to look at videos, and how long."""
 
     weights: Path
-    """`.npz` of a released network or `.pt` of a run."""
+    """What `i3d_train.weights.load` takes: a checkpoint of a run, safetensors, or a released network."""
     labels: Path | None = None
     """Class names, one a line; None takes those of the weights, or Kinetics-400's for 400 classes."""
     frames: int = 250
@@ -48,7 +48,7 @@ class PredictConfig:
     device: str = "auto"
     """`cuda`, `cpu`, or `auto`: a GPU where there is one."""
     precision: str = "auto"
-    """`bf16`, `fp32`, or `auto`: bf16 on a GPU."""
+    """`bf16`, `fp16`, `fp32`, or `auto`: bf16 on a GPU."""
 
     def __post_init__(self) -> None:
         for name, allowed in {"device": DEVICES, "precision": PRECISIONS}.items():
@@ -99,46 +99,51 @@ def predict(paths: Iterable[Path], config: PredictConfig) -> Iterator[Prediction
     precision = choose_precision(config.precision, device)
     info = weights.describe(config.weights)
     names = class_names(info.num_classes, known=info.labels, file=config.labels)
-    model = build(info.model, num_classes=info.num_classes, stream=info.stream)
+    model = weights.restore(config.weights).to(device).eval()
     if config.frames < model.min_frames:
         raise InvalidInput(f"{info.model} needs at least {model.min_frames} frames, got frames {config.frames}")
-    weights.load(model, config.weights)
-    model.to(device).eval()
     return (_predict_one(path, model, names, config, device=device, precision=precision) for path in paths)
 
 
-def clip_input(path: Path, *, stream: str, frames: int, crop: int) -> torch.Tensor:
-    """The first frames of a video, or the flow between them, as a network takes it.
+def clip_input(path: Path, *, stream: str, frames: int, crop: int) -> dict[str, torch.Tensor]:
+    """The first frames of a video, the flow between them, or both, as the shards' loaders give them.
 
     Args:
         path: a video file.
-        stream: `rgb` or `flow`.
+        stream: `rgb`, `flow` or `both`.
         frames: at most so many frames or flow fields.
         crop: pixels of the square centre crop.
 
     Returns:
-        float32 [1, C, T, crop, crop] in [-1, 1].
+        By `rgb` and `flow`, float32 [1, C, T, crop, crop] in [-1, 1]; both have the same T.
 
     Raises:
         BadMedia: the video cannot be decoded.
     """
-    return INPUTS[stream](path, frames, crop)
+    # of both streams there are as many frames as flow fields, which is one fewer
+    frames_THWC = read_clip(path, fps=FPS, short_side=SHORT_SIDE, max_frames=frames + (stream != "rgb"))
+    found = {}
+    if stream in ("rgb", BOTH):
+        last = len(frames_THWC) - (stream == BOTH)
+        found["rgb"] = _as_input(_centre(frames_THWC[:last], crop), zero=127.5, span=127.5)
+    if stream in ("flow", BOTH):
+        # flow of whole frames, cropped after it: the published order, and what the shards hold
+        codes_TCHW = quantise(tvl1(to_gray(frames_THWC)))
+        found["flow"] = _as_input(_centre(codes_TCHW.transpose(0, 2, 3, 1), crop), zero=FLOW_ZERO, span=FLOW_SPAN)
+    return found
 
 
-def _rgb_input(path: Path, frames: int, crop: int) -> torch.Tensor:
-    frames_THWC = read_clip(path, fps=FPS, short_side=SHORT_SIDE, max_frames=frames)
-    return _as_input(_centre(frames_THWC, crop), zero=127.5, span=127.5)
+def as_network_input(found: dict[str, torch.Tensor], *, stream: str, sampling: Sampling, device: torch.device) -> Clips:
+    """What a network sees of consecutive frames.
 
-
-def _flow_input(path: Path, frames: int, crop: int) -> torch.Tensor:
-    # flow of whole frames, cropped after it: the published order, and what the shards hold
-    gray_THW = to_gray(read_clip(path, fps=FPS, short_side=SHORT_SIDE, max_frames=frames + 1))
-    codes_TCHW = quantise(tvl1(gray_THW))
-    return _as_input(_centre(codes_TCHW.transpose(0, 2, 3, 1), crop), zero=FLOW_ZERO, span=FLOW_SPAN)
-
-
-INPUTS: dict[str, Callable[[Path, int, int], torch.Tensor]] = {"rgb": _rgb_input, "flow": _flow_input}
-"""What a stream's network is given, from path, frames and crop."""
+    Args:
+        found: see `clip_input`.
+        stream: of the network.
+        sampling: the network's.
+        device: of the network.
+    """
+    seen = {name: sampling.take(x_BCTHW, stream=name).to(device) for name, x_BCTHW in found.items()}
+    return seen if stream == BOTH else seen[stream]
 
 
 def _centre(pixels_THWC: np.ndarray, crop: int) -> np.ndarray:
@@ -161,22 +166,24 @@ def _predict_one(
     precision: str,
 ) -> Prediction:
     try:
-        x_1CTHW = clip_input(path, stream=model.stream, frames=config.frames, crop=config.crop)
-        if x_1CTHW.shape[2] < model.min_frames:
+        found = clip_input(path, stream=model.stream, frames=config.frames, crop=config.crop)
+        frames = next(iter(found.values())).shape[2]
+        if frames < model.min_frames:
             raise BadMedia(
-                f"{path.name}: {x_1CTHW.shape[2]} frames at {FPS} a second, the network needs at least "
+                f"{path.name}: {frames} frames at {FPS} a second, the network needs at least "
                 f"{model.min_frames}; use a longer video"
             )
     except BadMedia as error:
         logger.info("%s", error)
         return Prediction(path=path, error=str(error))
     with torch.inference_mode(), autocast(device, precision):
-        logits_K = model(x_1CTHW.to(device))[0].float().cpu()
+        x = as_network_input(found, stream=model.stream, sampling=model.sampling, device=device)
+        logits_K = model(x)[0].float().cpu()
     probability_K = logits_K.softmax(0)
     best = logits_K.topk(min(config.top, len(names))).indices.tolist()
     return Prediction(
         path=path,
-        frames=x_1CTHW.shape[2],
+        frames=frames,
         guesses=tuple(
             Guess(label=names[k], probability=float(probability_K[k]), logit=float(logits_K[k])) for k in best
         ),

@@ -7,7 +7,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from i3d_train.events import Event, Saved, Scored, Started, StepDone, Validated
+from i3d_train.events import Event, RateDropped, Saved, Scored, Started, StepDone, Validated
 
 _LINE_EVERY_S = 10.0
 
@@ -45,9 +45,10 @@ class ShowProgress:
         """Show one event."""
         match event:
             case Started():
+                many = f"{event.processes} processes, {event.clips_per_step} clips a step, " * (event.processes > 1)
                 self._say(
                     f"{event.clips} clips of {event.num_classes} classes, {event.parameters:,} parameters, "
-                    f"{event.device} {event.precision}, steps {event.step + 1} to {event.steps}"
+                    f"{event.device} {event.precision}, {many}steps {event.step + 1} to {event.steps}"
                 )
             case StepDone():
                 self._step(event)
@@ -59,6 +60,8 @@ class ShowProgress:
                     f"step {event.step}: validation loss {event.loss:.4f}, top-1 {event.top1:.4f}, "
                     f"top-5 {event.top5:.4f} on {event.clips} clips"
                 )
+            case RateDropped():
+                self._say(f"step {event.step}: the validation loss no longer falls, lr {event.lr:g} from here")
             case Saved():
                 self._say(f"step {event.step}: wrote {event.path}")
 

@@ -1,4 +1,4 @@
-"""How good a network's answers are: loss, top-1 and top-5 over a split.
+"""How good a network's answers are: loss, top-1, top-5 and mean per class over a split.
 
 Shapes: B = clips, K = classes.
 """
@@ -51,6 +51,11 @@ class Scores:
         """Share of clips, 0 to 1, whose label is among the five largest logits."""
         return sum(score.top5 for score in self.classes.values()) / self.clips
 
+    @property
+    def mean_class(self) -> float:
+        """Mean over the classes that have a clip of the share of their clips, 0 to 1, that top-1 counts."""
+        return sum(score.top1 / score.clips for score in self.classes.values()) / len(self.classes)
+
     def add(self, logits_BK: torch.Tensor, label_B: torch.Tensor) -> None:
         """Count some clips.
 
@@ -92,7 +97,9 @@ def answers(model: Network, loader: Loader, *, device: torch.device, precision: 
     try:
         for batch in loader:
             with torch.inference_mode(), autocast(device, precision):
-                logits_BK = model(network_input(batch, stream=model.stream, device=device)).float()
+                logits_BK = model(
+                    network_input(batch, stream=model.stream, device=device, sampling=model.sampling)
+                ).float()
             yield Answer(keys=batch["key"], labels=batch["label"], logits=logits_BK)
     finally:
         model.train(was_training)

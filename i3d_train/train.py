@@ -1,25 +1,26 @@
 """A training run from its configuration to its last checkpoint."""
 
-import json
 import logging
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from i3d_train import checkpoint
+from i3d_train.checkpoint import Checkpoint
 from i3d_train.config import TrainConfig
-from i3d_train.curves import draw_loss
-from i3d_train.events import Observer, Saved, Started, StepDone, Validated, ignore
+from i3d_train.events import Event, Observer, RateDropped, Saved, Started, Validated, ignore
 from i3d_train.metrics import MetricsFile
+from i3d_train.process_group import is_joined, joined, launched_processes
+from i3d_train.run_folder import RunFolder, reserved
 from i3d_train.trainer import Trainer
 from preprocess.errors import InvalidInput
-from preprocess.paths import publish
 
 logger = logging.getLogger(__name__)
 
-CONFIG_NAME = "config.json"
-
 _SUMMARY_STEPS = 20
+_MAY_CHANGE = {"out", "preset", "resume", "workers", "address"}
+"""Options that a resumed run may have otherwise without a word."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +37,10 @@ class TrainSummary:
     """Mean training loss of the latest steps."""
     validation: Validated | None
     """The latest validation; None without a `val` split."""
+    best_top1: float | None
+    """Highest validation accuracy, 0 to 1; None without a validation."""
     clips_per_s: float
-    """Of this process, validations and checkpoints not counted."""
+    """Of all processes, validations and checkpoints not counted."""
     wait_share: float
     """Part of that time, 0 to 1, in which the network waited for data."""
     files: tuple[Path, ...]
@@ -52,77 +55,135 @@ class TrainSummary:
 def train(
     config: TrainConfig, *, observe: Observer = ignore, should_stop: Callable[[], bool] = lambda: False
 ) -> TrainSummary:
-    """Train a network.
+    """Train a network: in this process, in those of torchrun, or with `config.workers` in those of Ray Train.
 
     Args:
         config: see `TrainConfig`.
-        observe: called with each event, from this thread.
-        should_stop: asked after every step; True ends the run with a checkpoint to resume from.
+        observe: called with each event, from this thread; only in process 0.
+        should_stop: asked after every step and within validations; True in any process ends the run with a
+            checkpoint to resume from.
+
+    Returns:
+        What came of it, the same in all processes.
 
     Raises:
         InvalidInput: the data, weights, checkpoint or folder do not allow this run; nothing was trained.
         TrainingDiverged: the loss or a gradient is not finite; the last checkpoint is from before that.
-        EnvironmentProblem: no such device, or the disk is full.
+        EnvironmentProblem: no such device, a missing library, or the disk is full.
         BadShard: the shards break their contract.
     """
-    trainer = Trainer(config)
-    _resume(trainer, config)
-    _write_config(config)
-    metrics = MetricsFile(config.out, step=trainer.step)
-    if trainer.step >= trainer.steps:
+    if config.workers and not is_joined():
+        if launched_processes() > 1:
+            raise InvalidInput(
+                f"--workers {config.workers} in one of {launched_processes()} processes that were started together; "
+                f"leave --workers out, or torchrun"
+            )
+        from i3d_train.cluster import train_on_ray
+
+        return train_on_ray(config, observe=observe, should_stop=should_stop)
+    with joined(config.device) as group, ExitStack() as stack:
+        trainer = Trainer(config, group=group)
+        saved = group.from_first(lambda: _reserve(config, stack))
+        if saved is not None:
+            _restore(trainer, saved)
+        audience = _Audience(trainer, observe)
+        group.from_first(lambda: audience.enter(stack))
+        _train(trainer, audience, should_stop=should_stop)
+        return group.from_first(lambda: _summary(trainer, audience.folder))
+
+
+class _Audience:
+    """Who is told of a run's events: its folder and the caller, in process 0; nobody in the others."""
+
+    def __init__(self, trainer: Trainer, observe: Observer) -> None:
+        self._trainer, self._observe = trainer, observe
+        self._folder: RunFolder | None = None
+
+    @property
+    def folder(self) -> RunFolder:
+        """Of the run; in process 0."""
+        assert self._folder is not None
+        return self._folder
+
+    def enter(self, stack: ExitStack) -> None:
+        """Open the folder and begin; in process 0."""
+        trainer = self._trainer
+        self._folder = stack.enter_context(
+            RunFolder.opened(trainer.config, step=trainer.step, validated=trainer.validated_step)
+        )
+        if trainer.step < trainer.steps:
+            self._observe(_started(trainer))
+            return
         logger.warning(
             "%s is finished, at step %d of %d: nothing to do without more steps",
-            config.out,
+            trainer.config.out,
             trainer.step,
             trainer.steps,
         )
-    else:
-        observe(_started(trainer))
 
-    while trainer.step < trainer.steps:
-        done = trainer.train_step()
-        metrics.append(_step_record(done, trainer))
-        observe(done)
-        last = trainer.step == trainer.steps
-        stopping = not last and should_stop()
-        if not stopping and trainer.has_validation and (last or _due(trainer.step, trainer.validate_every)):
-            validated = trainer.validate(observe)
-            metrics.append(_validation_record(validated))
-            observe(validated)
-        if stopping or last or _due(trainer.step, config.checkpoint_every):
-            path = checkpoint.save(config.out, trainer.checkpoint(), keep=config.keep)
-            draw_loss(metrics, config.out, title=f"{config.model} {config.stream} on {config.shards.name}")
-            observe(Saved(step=trainer.step, path=path))
-        if stopping:
-            break
+    def tell(self, event: Event) -> None:
+        """Pass on what happened."""
+        if self._folder is not None:
+            self._folder.note(event)
+            self._observe(event)
 
-    return _summary(trainer, metrics, config.out)
+    def save(self, *, best: bool = False) -> None:
+        """Publish a checkpoint, beside the others or as the best one; to be called in all processes."""
+        # of all processes: each has random numbers of its own
+        saved = self._trainer.checkpoint()
+        if self._folder is not None:
+            path = self._folder.save_best(saved) if best else self._folder.save(saved)
+            self.tell(Saved(step=saved.step, path=path))
 
 
-def _due(step: int, every: int) -> bool:
-    return every > 0 and step % every == 0
-
-
-def _resume(trainer: Trainer, config: TrainConfig) -> None:
-    if not config.resume:
-        if checkpoint.saved_steps(config.out):
-            raise InvalidInput(
-                f"{config.out} holds the checkpoints of a run; add --resume to go on, or use another --out"
-            )
+def _train(trainer: Trainer, audience: _Audience, *, should_stop: Callable[[], bool]) -> None:
+    # a run that was asked to stop right after a step has not validated it yet
+    if not _validate_if_due(trainer, audience, should_stop=should_stop):
         return
+    while trainer.step < trainer.steps:
+        audience.tell(trainer.train_step())
+        stopping = trainer.group.any(should_stop(), device=trainer.device) and trainer.step < trainer.steps
+        if not stopping:
+            stopping = not _validate_if_due(trainer, audience, should_stop=should_stop)
+        if stopping or trainer.step == trainer.steps or trainer.step % trainer.config.checkpoint_every == 0:
+            audience.save()
+        if stopping:
+            return
+
+
+def _validate_if_due(trainer: Trainer, audience: _Audience, *, should_stop: Callable[[], bool]) -> bool:
+    """False where the run was asked to stop meanwhile, and there is no validation for it."""
+    if not trainer.validation_is_due():
+        return True
+    found = trainer.validate(audience.tell, should_stop=should_stop)
+    if found is None:
+        return False
+    validated, best, dropped = found
+    audience.tell(validated)
+    if dropped:
+        audience.tell(RateDropped(step=trainer.step, lr=trainer.schedule.rate(trainer.step + 1)))
+    if best:
+        audience.save(best=True)
+    return True
+
+
+def _reserve(config: TrainConfig, stack: ExitStack) -> Checkpoint | None:
+    """Keep the folder for this run; what it goes on from, if there is something."""
+    stack.enter_context(reserved(config.out, resume=config.resume))
+    if not config.resume:
+        return None
     saved = checkpoint.newest(config.out)
     if saved is None:
         logger.info("%s has no checkpoint: starting from the beginning", config.out)
-        return
+    return saved
+
+
+def _restore(trainer: Trainer, saved: Checkpoint) -> None:
     trainer.restore(saved)
-    now = config.to_json()
-    changed = [name for name in now if name not in ("out", "resume") and now[name] != saved.config.get(name)]
-    for name in changed:
-        logger.warning("resuming with %s %s; the run had %s so far", name, now[name], saved.config.get(name))
-
-
-def _write_config(config: TrainConfig) -> None:
-    publish(config.out / CONFIG_NAME, (json.dumps(config.to_json(), indent=1) + "\n").encode())
+    now = trainer.config.to_json()
+    for name in saved.config:
+        if name in now and name not in _MAY_CHANGE and now[name] != saved.config[name]:
+            logger.warning("resuming with %s %s; the run had %s so far", name, now[name], saved.config[name])
 
 
 def _started(trainer: Trainer) -> Started:
@@ -134,50 +195,31 @@ def _started(trainer: Trainer) -> Started:
         parameters=sum(parameter.numel() for parameter in trainer.model.parameters() if parameter.requires_grad),
         device=str(trainer.device),
         precision=trainer.precision,
+        processes=trainer.group.size,
+        clips_per_step=trainer.clips_per_step,
     )
 
 
-def _step_record(done: StepDone, trainer: Trainer) -> dict[str, float]:
-    return {
-        "step": done.step,
-        "loss": done.loss,
-        "lr": done.lr,
-        "gradient_norm": trainer.gradient_norm,
-        "clips_per_s": round(done.clips_per_s, 3),
-        "wait_share": round(done.wait_share, 4),
-    }
-
-
-def _validation_record(validated: Validated) -> dict[str, float]:
-    return {
-        "step": validated.step,
-        "val_loss": validated.loss,
-        "val_top1": validated.top1,
-        "val_top5": validated.top5,
-        "val_clips": validated.clips,
-    }
-
-
-def _summary(trainer: Trainer, metrics: MetricsFile, out: Path) -> TrainSummary:
-    _, losses = metrics.losses()
+def _summary(trainer: Trainer, folder: RunFolder) -> TrainSummary:
+    _, losses = folder.metrics.losses()
     count = min(_SUMMARY_STEPS, max(len(losses) // 2, 1))
     return TrainSummary(
         step=trainer.step,
         steps=trainer.steps,
         first_loss=sum(losses[:count]) / count,
         last_loss=sum(losses[-count:]) / count,
-        validation=_last_validation(metrics),
+        validation=_last_validation(folder.metrics),
+        best_top1=trainer.best_top1,
         clips_per_s=trainer.pace.clips_per_s,
         wait_share=trainer.pace.wait_share,
-        files=tuple(sorted(path for path in out.iterdir() if path.is_file() and not path.name.startswith("."))),
+        files=folder.files(),
     )
 
 
 def _last_validation(metrics: MetricsFile) -> Validated | None:
-    found = [record for record in metrics.records if "val_loss" in record]
-    if not found:
+    if not metrics.validations:
         return None
-    last = found[-1]
+    last = metrics.validations[-1]
     return Validated(
         step=last["step"],
         loss=last["val_loss"],

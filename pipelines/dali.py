@@ -5,17 +5,20 @@ One DALI sample is one JPEG: B clips run as B * T samples, so that only the fram
 Shapes: B = clips of a batch, C = channels, T = frames, H, W = pixels.
 """
 
-from collections import deque
-from typing import Any, NoReturn
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.dlpack import from_dlpack
 
-from pipelines.decode import DECODERS
+from pipelines.checksum import crc_fault
+from pipelines.dali_source import INPUTS, Source
+from pipelines.decode import decode
 from pipelines.loader import FLOW_STD, RGB_MEAN, RGB_STD, Loader, Streams, new_stream
-from pipelines.sampling import SamplePlan, Sampler
-from preprocess.errors import EnvironmentProblem
+from pipelines.portion import Shards
+from pipelines.reader import Sample
+from preprocess.errors import BadShard, EnvironmentProblem, InvalidInput
 from preprocess.shards import ShardSet
 
 try:
@@ -28,206 +31,228 @@ except ImportError as error:
 HW_DECODER_LOAD = 0.65
 """Part of the JPEGs that a GPU's hardware decoder gets, if it has one; DALI's default."""
 
-_INPUTS = {
-    "start": (types.INT32, 1),
-    "mirror": (types.INT32, 0),
-    "rgb": (types.UINT8, 1),
-    "flow": (types.UINT8, 1),
-    "flow_shape": (types.INT32, 1),
-    "u_std": (types.FLOAT, 1),
-}
-"""Input of the graph to the type and number of dimensions of one sample."""
-
-_INPUTS_OF = {"rgb": ("rgb",), "flow": ("flow", "flow_shape", "u_std")}
-_OUTPUTS_OF = {"rgb": ("rgb",), "flow": ("u", "v")}
+_TYPES: dict[type, Any] = {np.uint8: types.UINT8, np.int32: types.INT32, np.float32: types.FLOAT}
 
 
 class ClipLoader(Loader):
     """`Loader` that decodes, crops, flips and normalises with DALI; see there for arguments and batches.
 
     DALI works ahead by two batches while the caller has the current one, also across the end of an epoch.
+
+    Args:
+        shards: see `Loader`.
+        hw_decoder_load: part of the JPEGs, 0 to 1, that a GPU's hardware decoder gets, if it has one.
+        options: see `Loader`.
     """
 
-    def _open(self) -> None:
-        self._source = _Source(self.shards, self.sampler)
-        self._pipeline = _build(self._source, device=self.device, threads=self.threads)
+    def __init__(self, shards: Shards, *, hw_decoder_load: float = HW_DECODER_LOAD, **options: Any) -> None:
+        if not 0 <= hw_decoder_load <= 1:
+            raise InvalidInput(f"hw_decoder_load is {hw_decoder_load}; it must be from 0 to 1")
+        self._hw_decoder_load = hw_decoder_load
+        super().__init__(shards, **options)
 
-    def _read(self, epoch: int, number: int) -> tuple[list[SamplePlan], Streams]:
-        if self._pipeline is None:
-            self._open()
-        self._source.aim(epoch, number)
+    def _open(self) -> None:
+        self._source = Source(self._reader)
+        self._pipeline = _build(
+            self._source, device=self.device, threads=self.threads, hw_decoder_load=self._hw_decoder_load
+        )
+
+    def _read(self, epoch: int, number: int) -> tuple[list[Sample], Streams]:
         stream = torch.cuda.current_stream(self.device) if self.device.type == "cuda" else None
         while True:
+            if self._may_be_empty and not self._reader.batch(epoch, number):
+                return [], {}
+            if self._pipeline is None:
+                self._open()
+            self._source.aim(epoch, number)
             try:
                 outputs = self._pipeline.run(stream)
+            except StopIteration:
+                failed, self._pipeline = self._source.failed, None
+                assert failed is not None
+                if failed[0] == (epoch, number):
+                    raise failed[1] from None
+                continue
             except RuntimeError as error:
                 # what a pipeline returns after an error is not defined: the next batch starts a fresh one
                 self._pipeline = None
-                self._explain(error)
-            position, plans = self._source.delivered()
+                self._reject_undecodable(error)
+                continue
+            position, samples = self._source.delivered()
             if position == (epoch, number):
-                return plans, self._assemble(outputs, clips=len(plans))
+                return samples, self._assemble(outputs, samples)
 
-    def _assemble(self, outputs: tuple[Any, ...], *, clips: int) -> Streams:
+    @property
+    def _may_be_empty(self) -> bool:
+        return self._reader.skips and not self.config.training
+
+    def _assemble(self, outputs: tuple[Any, ...], samples: list[Sample]) -> Streams:
         """The one copy between DALI and the caller; it also brings each clip's frames together."""
-        config = self.config
-        names = [name for stream in config.streams for name in _OUTPUTS_OF[stream]]
-        made_BCTHW = {
-            name: from_dlpack(output.as_tensor())
-            .view(clips, config.frames, -1, config.crop, config.crop)
-            .transpose(1, 2)
-            for name, output in zip(names, outputs, strict=True)
-        }
-        streams = {stream: new_stream(stream, config, clips=clips, device=self.device) for stream in config.streams}
-        if "rgb" in streams:
-            streams["rgb"].copy_(made_BCTHW["rgb"])
-        if "flow" in streams:
-            # JPEG turns a code 1 beside others into 0 now and then, which lies outside
-            torch.clamp(made_BCTHW["u"], -1, 1, out=streams["flow"][:, :1])
-            torch.clamp(made_BCTHW["v"], -1, 1, out=streams["flow"][:, 1:])
+        config, plans = self.config, [sample.plan for sample in samples]
+        frames, counts = len(plans[0].frames), [len(plan.decoded) for plan in plans]
+        made = iter(from_dlpack(output.as_tensor()) for output in outputs)
+        streams = {}
+        for stream in config.streams:
+            streams[stream] = new_stream(
+                stream, rows=len(plans) * config.crops, frames=frames, crop=config.crop, device=self.device
+            )
+            by_crop = streams[stream].view(len(plans), config.crops, *streams[stream].shape[1:])
+            for crop in range(config.crops):
+                if stream == "rgb":
+                    _put(next(made), by_crop[:, crop], counts, copy=_plain)
+                else:
+                    for channel in range(2):
+                        _put(next(made), by_crop[:, crop, channel : channel + 1], counts, copy=_clamped)
         return streams
 
-    def _explain(self, error: RuntimeError) -> NoReturn:
-        """Raise what is behind DALI's error: a broken JPEG, by name, or a problem of the machine."""
-        for plans in self._source.in_flight():
-            for plan in plans:
-                for stream in self.config.streams:
-                    for frame in sorted(set(plan.frames)):
-                        DECODERS[stream](self.shards, clip=plan.clip, frame=frame)
+    def _reject_undecodable(self, error: RuntimeError) -> None:
+        """Find what is behind DALI's error: broken JPEGs, by name, or a problem of the machine, which it raises."""
+        in_flight = self._source.in_flight()
+        for find in (_undecodable, _changed):
+            faults = [
+                (epoch, sample, fault)
+                for (epoch, _), samples in in_flight
+                for sample in samples
+                if (fault := find(self.shards, sample)) is not None
+            ]
+            for epoch, sample, fault in faults:
+                self._reader.reject(epoch, sample.plan, fault)
+            if faults:
+                return
         raise EnvironmentProblem(f"DALI failed: {error}; if memory ran out, use a smaller batch_size") from error
 
 
-class _Source:
-    """Feeds DALI one batch a call, and remembers what is on its way.
-
-    DALI asks for batches before the caller does, so the source runs ahead of the loader and goes on into the
-    next epoch by itself. A batch is a pure function of its position: one that is on its way already is right,
-    whoever wanted it.
-    """
-
-    def __init__(self, shards: ShardSet, sampler: Sampler) -> None:
-        self.shards = shards
-        self.sampler = sampler
-        self._next = (0, 0)
-        # with the arrays, because DALI reads them without a copy until the batch is delivered
-        self._sent: deque[tuple[tuple[int, int], list[SamplePlan], list[Any]]] = deque()
-
-    def aim(self, epoch: int, number: int) -> None:
-        """Make sure that this batch is on its way."""
-        if all(position != (epoch, number) for position, *_ in self._sent):
-            self._next = (epoch, number)
-
-    def __call__(self) -> list[Any]:
-        """Inputs of the graph for one batch, in the order of `names`."""
-        epoch, number = self._next
-        plans = self.sampler.batch(epoch, number)
-        arrays = self._arrays(plans)
-        self._sent.append(((epoch, number), plans, arrays))
-        self._next = (epoch, number + 1) if number + 1 < len(self.sampler) else (epoch + 1, 0)
-        return arrays
-
-    def delivered(self) -> tuple[tuple[int, int], list[SamplePlan]]:
-        """Epoch and number, and plans, of the batch that DALI has just returned."""
-        position, plans, _ = self._sent.popleft()
-        return position, plans
-
-    def in_flight(self) -> list[list[SamplePlan]]:
-        """Plans of the batches that DALI has and has not returned."""
-        return [plans for _, plans, _ in self._sent]
-
-    @property
-    def names(self) -> list[str]:
-        """Inputs of the graph, of `_INPUTS`."""
-        streams = self.sampler.config.streams
-        return ["start", "mirror", *(name for stream in streams for name in _INPUTS_OF[stream])]
-
-    def _arrays(self, plans: list[SamplePlan]) -> list[Any]:
-        config = self.sampler.config
-        heights = self.shards.clips.height[[plan.clip for plan in plans]].tolist()
-        by_clip = {
-            "start": [(plan.top, plan.left) for plan in plans],
-            "mirror": [plan.flip for plan in plans],
-            # u lies on top of v, one frame height below it: one region holds both crops
-            "flow_shape": [(height + config.crop, config.crop) for height in heights],
-            "u_std": [[-FLOW_STD if plan.flip else FLOW_STD] for plan in plans],
-        }
-        dtypes = {"u_std": np.float32}
-        arrays: dict[str, Any] = {
-            name: np.repeat(np.array(rows, dtypes.get(name, np.int32)), config.frames, axis=0)
-            for name, rows in by_clip.items()
-        }
-        for stream in config.streams:
-            arrays[stream] = [self.shards.jpeg(stream, plan.clip, frame) for plan in plans for frame in plan.frames]
-        return [arrays[name] for name in self.names]
+def _put(
+    made_NCHW: torch.Tensor,
+    out_BCTHW: torch.Tensor,
+    counts: list[int],
+    *,
+    copy: Callable[[torch.Tensor, torch.Tensor], object],
+) -> None:
+    """Bring the frames of each clip, `counts` of them, to their places; those of a looped clip several times."""
+    frames = out_BCTHW.shape[2]
+    if all(count == frames for count in counts):
+        copy(made_NCHW.view(len(counts), frames, *made_NCHW.shape[1:]).transpose(1, 2), out_BCTHW)
+        return
+    for made_TCHW, out_CTHW in zip(torch.split(made_NCHW, counts), out_BCTHW, strict=True):
+        for first in range(0, frames, len(made_TCHW)):
+            piece_CTHW = out_CTHW[:, first : first + len(made_TCHW)]
+            copy(made_TCHW[: piece_CTHW.shape[1]].transpose(0, 1), piece_CTHW)
 
 
-def _build(source: _Source, *, device: torch.device, threads: int) -> Any:
+def _plain(made: torch.Tensor, out: torch.Tensor) -> None:
+    out.copy_(made)
+
+
+def _clamped(made: torch.Tensor, out: torch.Tensor) -> None:
+    # JPEG turns a code 1 beside others into 0 now and then, which lies outside
+    torch.clamp(made, -1, 1, out=out)
+
+
+def _undecodable(shards: ShardSet, sample: Sample) -> BadShard | None:
+    plan = sample.plan
+    try:
+        for stream, jpegs in sample.jpegs.items():
+            for frame, jpeg in zip(plan.decoded, jpegs, strict=True):
+                decode(jpeg, shards, stream=stream, clip=plan.clip, frame=frame)
+    except BadShard as error:
+        return error
+    return None
+
+
+def _changed(shards: ShardSet, sample: Sample) -> BadShard | None:
+    clip = sample.plan.clip
+    for stream in sample.jpegs:
+        if fault := crc_fault(shards, stream=stream, clip=clip):
+            return BadShard(f"{shards.source(clip)}: clip {shards.key(clip)}: DALI cannot decode it; {fault}")
+    return None
+
+
+def _build(source: Source, *, device: torch.device, threads: int, hw_decoder_load: float) -> Any:
     """The DALI pipeline: one graph for CPU and GPU, which differ in where the decoder puts its pixels."""
-    config = source.sampler.config
+    config, sampler = source.config, source.reader.sampler
     on_gpu = device.type == "cuda"
     pipeline = Pipeline(
-        batch_size=config.batch_size * config.frames,
+        batch_size=config.batch_size // config.crops * sampler.longest,
         num_threads=threads,
         device_id=device.index if on_gpu else None,
     )
+    decoder = _decoder(on_gpu, hw_decoder_load=hw_decoder_load)
     with pipeline:
         nodes = fn.external_source(
             source=source,
             num_outputs=len(source.names),
             batch=True,
             no_copy=True,
-            dtype=[_INPUTS[name][0] for name in source.names],
-            ndim=[_INPUTS[name][1] for name in source.names],
+            dtype=[_TYPES[INPUTS[name][0]] for name in source.names],
+            ndim=[INPUTS[name][1] for name in source.names],
         )
         fed = dict(zip(source.names, nodes, strict=True))
         outputs: list[Any] = []
         for stream in config.streams:
             if stream == "rgb":
-                outputs.append(_rgb(fed, side=config.crop, on_gpu=on_gpu))
+                outputs.extend(_rgb(fed, side=config.crop, crops=config.crops, decoder=decoder))
             else:
-                zero = source.shards.attributes.flow_zero
-                outputs.extend(_flow(fed, side=config.crop, zero=zero, on_gpu=on_gpu))
+                zero = source.reader.shards.attributes.flow_zero
+                outputs.extend(_flow(fed, side=config.crop, crops=config.crops, zero=zero, decoder=decoder))
         pipeline.set_outputs(*outputs)
     pipeline.build()
     return pipeline
 
 
-def _rgb(fed: dict[str, Any], *, side: int, on_gpu: bool) -> Any:
+def _rgb(fed: dict[str, Any], *, side: int, crops: int, decoder: dict[str, Any]) -> list[Any]:
+    """The normalised frames of each crop, all cut from one decoded region."""
+    one = crops == 1
     pixels_HWC = fn.decoders.image_slice(
-        fed["rgb"], start=fed["start"], shape=[side, side], axes=[0, 1], **_decoder(on_gpu)
+        fed["rgb"], start=fed["start"], shape=[side, side] if one else fed["shape"], axes=[0, 1], **decoder
     )
-    return fn.crop_mirror_normalize(
-        pixels_HWC, mirror=fed["mirror"], mean=[RGB_MEAN] * 3, std=[RGB_STD] * 3, output_layout="CHW"
-    )
+    return [
+        fn.crop_mirror_normalize(
+            pixels_HWC,
+            mirror=fed["mirror"],
+            mean=[RGB_MEAN] * 3,
+            std=[RGB_STD] * 3,
+            output_layout="CHW",
+            **({} if one else _crop(side, y=fed["place"][2 * crop], x=fed["place"][2 * crop + 1])),
+        )
+        for crop in range(crops)
+    ]
 
 
-def _flow(fed: dict[str, Any], *, side: int, zero: int, on_gpu: bool) -> list[Any]:
+def _flow(fed: dict[str, Any], *, side: int, crops: int, zero: int, decoder: dict[str, Any]) -> list[Any]:
+    """The normalised u and v of each crop."""
     codes_HWC = fn.decoders.image_slice(
         fed["flow"],
         start=fed["start"],
         shape=fed["flow_shape"],
         axes=[0, 1],
         output_type=types.GRAY,
-        **_decoder(on_gpu),
+        **decoder,
     )
-    # positions are relative to the room left: u is the crop at the very top, v the one at the very bottom
+    if crops == 1:
+        # u is the crop at the very top, v the one at the very bottom
+        places = [_crop(side, y=0.0, x=0.0), _crop(side, y=1.0, x=0.0)]
+    else:
+        places = [
+            _crop(side, y=fed["flow_place"][2 * crop + component], x=fed["place"][2 * crop + 1])
+            for crop in range(crops)
+            for component in range(2)
+        ]
     return [
         fn.crop_mirror_normalize(
-            codes_HWC,
-            crop=[side, side],
-            crop_pos_x=0.0,
-            crop_pos_y=position,
-            mirror=fed["mirror"],
-            mean=[float(zero)],
-            std=std,
-            output_layout="CHW",
+            codes_HWC, mirror=fed["mirror"], mean=[float(zero)], std=std, output_layout="CHW", **place
         )
-        for position, std in ((0.0, fed["u_std"]), (1.0, [FLOW_STD]))
+        for place, std in zip(places, [fed["u_std"], [FLOW_STD]] * crops, strict=True)
     ]
 
 
-def _decoder(on_gpu: bool) -> dict[str, Any]:
+def _crop(side: int, *, y: Any, x: Any) -> dict[str, Any]:
+    """Arguments of a crop; positions are relative to the room that it leaves, 0 to 1."""
+    return {"crop": [side, side], "crop_pos_y": y, "crop_pos_x": x}
+
+
+def _decoder(on_gpu: bool, *, hw_decoder_load: float) -> dict[str, Any]:
     if not on_gpu:
         return {"device": "cpu"}
     # without fancy upsampling, which libjpeg-turbo does, chroma differs from what the CPU decodes
-    return {"device": "mixed", "hw_decoder_load": HW_DECODER_LOAD, "jpeg_fancy_upsampling": True}
+    return {"device": "mixed", "hw_decoder_load": hw_decoder_load, "jpeg_fancy_upsampling": True}

@@ -3,13 +3,14 @@
 Shapes: T = frames, H, W = pixels.
 """
 
-from collections.abc import Callable
-
 import cv2
 import numpy as np
 
+from pipelines.checksum import crc_fault
 from preprocess.errors import BadShard
 from preprocess.shards import ShardSet
+
+_MODES = {"rgb": cv2.IMREAD_COLOR_RGB, "flow": cv2.IMREAD_GRAYSCALE}
 
 
 def decode_rgb(shards: ShardSet, *, clip: int, frame: int) -> np.ndarray:
@@ -26,7 +27,7 @@ def decode_rgb(shards: ShardSet, *, clip: int, frame: int) -> np.ndarray:
     Raises:
         BadShard: the JPEG cannot be decoded or has another size than the clip table says.
     """
-    return _decode(shards, "rgb", clip, frame, cv2.IMREAD_COLOR_RGB)
+    return decode(shards.jpeg("rgb", clip, frame), shards, stream="rgb", clip=clip, frame=frame)
 
 
 def decode_flow(shards: ShardSet, *, clip: int, frame: int) -> np.ndarray:
@@ -43,26 +44,45 @@ def decode_flow(shards: ShardSet, *, clip: int, frame: int) -> np.ndarray:
     Raises:
         BadShard: the JPEG cannot be decoded or has another size than the clip table says.
     """
-    stacked = _decode(shards, "flow", clip, frame, cv2.IMREAD_GRAYSCALE)
+    stacked = decode(shards.jpeg("flow", clip, frame), shards, stream="flow", clip=clip, frame=frame)
     return stacked.reshape(2, -1, stacked.shape[1])
 
 
-def _decode(shards: ShardSet, stream: str, clip: int, frame: int, mode: int) -> np.ndarray:
-    key = shards.clips.key[clip].decode()
+def decode(jpeg: np.ndarray, shards: ShardSet, *, stream: str, clip: int, frame: int) -> np.ndarray:
+    """The pixels of a JPEG that was read from `shards`.
+
+    Args:
+        jpeg: uint8 [bytes].
+        shards: the clips of a split.
+        stream: `rgb` or `flow`.
+        clip: row of its clip table.
+        frame: number within the clip, from 0.
+
+    Returns:
+        uint8, `rgb` [H, W, 3], red first, `flow` [2 H, W], u over v.
+
+    Raises:
+        BadShard: the JPEG cannot be decoded or has another size than the clip table says.
+    """
     try:
-        image = cv2.imdecode(shards.jpeg(stream, clip, frame), mode)
+        image = cv2.imdecode(jpeg, _MODES[stream])
     except cv2.error as error:
-        raise BadShard(f"{shards.folder}: clip {key}: {stream} frame {frame}: {error}") from error
+        raise broken(shards, stream=stream, clip=clip, frame=frame, what=f"fails in OpenCV: {error}") from error
+    if image is None:
+        raise broken(shards, stream=stream, clip=clip, frame=frame, what="is not a JPEG")
     height, width = int(shards.clips.height[clip]), int(shards.clips.width[clip])
-    expected = (2 * height if stream == "flow" else height, width)
-    if image is None or image.shape[:2] != expected:
-        found = "is not a JPEG" if image is None else f"has {image.shape[0]}x{image.shape[1]} pixels"
-        raise BadShard(
-            f"{shards.folder}: clip {key}: {stream} frame {frame} {found}, "
-            f"expected {expected[0]}x{expected[1]}; make its shard again with `preprocess flow`"
-        )
+    if image.shape[:2] != (2 * height if stream == "flow" else height, width):
+        what = f"has {image.shape[0]}x{image.shape[1]} pixels"
+        raise broken(shards, stream=stream, clip=clip, frame=frame, what=what)
     return image
 
 
-DECODERS: dict[str, Callable[..., np.ndarray]] = {"rgb": decode_rgb, "flow": decode_flow}
-"""Stream to its decoder."""
+def broken(shards: ShardSet, *, stream: str, clip: int, frame: int, what: str) -> BadShard:
+    """The error for a frame that `what` is wrong with, and whether its clip is still as it was written."""
+    height, width = int(shards.clips.height[clip]), int(shards.clips.width[clip])
+    why = crc_fault(shards, stream=stream, clip=clip) or f"the clip's {stream} has the CRC-32 that it was written with"
+    return BadShard(
+        f"{shards.source(clip)}: clip {shards.key(clip)}: {stream} frame {frame} {what}, expected "
+        f"{2 * height if stream == 'flow' else height}x{width}; {why}. Make its shard again with `preprocess flow`, "
+        f"or go on without the clip: on_bad_shard='skip'"
+    )

@@ -1,10 +1,9 @@
 """What the loaders have in common: the shards, the epochs, the batch and the state.
 
-Shapes: B = clips of a batch, C = channels, T = frames, H, W = pixels.
+Shapes: B = rows of a batch, C = channels, T = frames, H, W = pixels.
 """
 
 import logging
-import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,15 +12,18 @@ from typing import Any, NotRequired, TypedDict
 import numpy as np
 import torch
 
+from pipelines.cache import CACHE_BYTES
 from pipelines.device import resolve_device
-from pipelines.sampling import FeedConfig, SamplePlan, Sampler
+from pipelines.feed_config import FeedConfig
+from pipelines.portion import Shards, Storage, open_clips
+from pipelines.prefetch import Prefetcher
+from pipelines.reader import ON_BAD_SHARD, Reader, Sample, Skipped
+from pipelines.resume import ResumePoint
+from pipelines.sampling import Sampler
 from preprocess.errors import InvalidInput
-from preprocess.shards import ShardSet
 from preprocess.shards.layout import STREAMS
 
 log = logging.getLogger(__name__)
-
-STATE_VERSION = 1
 
 RGB_MEAN, RGB_STD = 127.5, 127.5
 FLOW_STD = 127.0
@@ -42,6 +44,8 @@ class Batch(TypedDict):
     """int64 [B], index into the label names; -1 where the list has none."""
     key: list[str]
     """The clips' keys."""
+    view: NotRequired[torch.Tensor]
+    """int64 [B], number of the row's view in its clip, from 0: `window * crops + crop`; there if there are several."""
 
 
 Streams = dict[str, torch.Tensor]
@@ -51,9 +55,9 @@ Streams = dict[str, torch.Tensor]
 CHANNELS = {"rgb": 3, "flow": 2}
 
 
-def new_stream(stream: str, config: FeedConfig, *, clips: int, device: torch.device) -> torch.Tensor:
+def new_stream(stream: str, *, rows: int, frames: int, crop: int, device: torch.device) -> torch.Tensor:
     """Memory of one stream of a batch, not yet filled; float32 [B, C, T, H, W], contiguous."""
-    shape = (clips, CHANNELS[stream], config.frames, config.crop, config.crop)
+    shape = (rows, CHANNELS[stream], frames, crop, crop)
     if device.type == "cpu":
         # numpy asks for huge pages; touching torch.empty's small ones costs more than what is written there
         return torch.from_numpy(np.empty(shape, np.float32))
@@ -68,23 +72,50 @@ class Loader(ABC):
     at a time.
 
     In training all ranks yield equally many full batches, and the tail of the order that does not fill a
-    batch on every rank is left out of that epoch. In evaluation every clip comes exactly once, the last
-    batch may be shorter, and a rank may yield one batch less than another.
+    batch on every rank is left out of that epoch. In evaluation every clip comes exactly once, with all its
+    views one after the other on one rank; the last batch may be shorter, and a rank may yield fewer batches
+    than another, by those of one clip at most.
 
     Args:
-        shards: folder of `index.json`.
+        shards: folder or address (`s3://`, `https://`, ...) of `index.json`, or several data sets mixed by
+            weight: pairs of place and weight, or `pipelines.Portion`s. An epoch of a mixture has as many
+            positions as there are clips; each data set gets its share of them and is gone through in passes,
+            so that none of its clips comes twice before all have come.
         split: `train`, `val` or `test`; `train` for training and `val` for evaluation if not given.
         streams: any of `rgb` and `flow`; both show the same window, crop and flip.
-        frames: length of the window; shorter clips are looped.
+        frames: length of the window; shorter clips are looped. None, in evaluation with one clip a batch: all
+            frames of the clip.
         crop: height and width of the crop in pixels.
-        batch_size: clips in a batch of this rank.
+        batch_size: rows in a batch of this rank: clips, or views where there are several of a clip.
         device: where the tensors live: `auto` (a GPU if there is one), `cpu`, `cuda` or `cuda:N`.
         shard_id: this rank, from 0.
         num_shards: ranks that read the clips together.
         seed: of order, window, crop and flip.
-        training: random draws; otherwise natural order, centre window, centre crop, no flip.
+        training: random draws; otherwise natural order, fixed windows and crops, no flip.
         flip: in training, mirror every other clip; wrong where left and right are different classes.
         threads: that decode on the CPU.
+        windows: in evaluation, windows of a clip, spread evenly; 1 is the centre.
+        crops: in evaluation, crops of a window: 1 is the centre, 3 lie along the longer side.
+        clips: CSV with columns key, label and split, such as `fold1.csv` of `preprocess index`: reads the
+            clips of that split of the list, from the shards of all splits.
+        balanced: in training, draw every class equally often, in passes like those of a mixture.
+        shuffle_shards: in training, shuffle within so many shards at a time, in random order; needed where
+            shards are far away and the cache holds a part of them. None shuffles all clips.
+        short_clips: `loop`, or `error` for a clip shorter than the window.
+        on_bad_shard: `raise`, or `skip` shards and clips that cannot be read, see `skipped`: in training
+            another clip takes the place, in evaluation the row is left out, and a batch without rows. With
+            `clips` or `balanced` every shard has to be readable when the loader is opened.
+        check_crc: compare each clip's checksum when it is first read, which reads all of the clip.
+        cache: local folder for copies of shards that are far away, and for clip tables.
+        cache_bytes: most that the folder may hold.
+        storage_options: of the fsspec file system, such as credentials.
+
+    Attributes:
+        config: what the plan follows.
+        shards: the clips; of a mixture, all of them.
+        sampler: the plan.
+        missing: keys of `clips` that no shard has.
+        delivered: epoch and number of the last batch, as `sampler.batch` takes them; (-1, -1) before the first.
 
     Raises:
         InvalidInput: an option out of range, no such clips, a crop larger than a frame, too few clips.
@@ -94,11 +125,11 @@ class Loader(ABC):
 
     def __init__(
         self,
-        shards: Path | str,
+        shards: Shards,
         *,
         split: str | None = None,
         streams: tuple[str, ...] = STREAMS,
-        frames: int = 64,
+        frames: int | None = 64,
         crop: int = 224,
         batch_size: int = 8,
         device: str | torch.device = "auto",
@@ -108,9 +139,22 @@ class Loader(ABC):
         training: bool = True,
         flip: bool = True,
         threads: int = 4,
+        windows: int = 1,
+        crops: int = 1,
+        clips: Path | str | None = None,
+        balanced: bool = False,
+        shuffle_shards: int | None = None,
+        short_clips: str = "loop",
+        on_bad_shard: str = "raise",
+        check_crc: bool = False,
+        cache: Path | str | None = None,
+        cache_bytes: int = CACHE_BYTES,
+        storage_options: Mapping[str, Any] | None = None,
     ) -> None:
         if threads < 1:
             raise InvalidInput(f"threads is {threads}; it must be at least 1")
+        if on_bad_shard not in ON_BAD_SHARD:
+            raise InvalidInput(f"on_bad_shard is {on_bad_shard!r}; use one of {', '.join(ON_BAD_SHARD)}")
         self.config = FeedConfig(
             streams=tuple(streams),
             frames=frames,
@@ -121,18 +165,34 @@ class Loader(ABC):
             flip=flip,
             shard_id=shard_id,
             num_shards=num_shards,
+            windows=windows,
+            crops=crops,
+            short_clips=short_clips,
+            balanced=balanced,
+            shuffle_shards=shuffle_shards,
         )
         self.device = resolve_device(device)
         self.threads = threads
-        self.shards = ShardSet(Path(shards), split or ("train" if training else "val"))
-        self.sampler = Sampler(self.shards.clips, self.config)
+        opened = open_clips(
+            shards,
+            split=split or ("train" if training else "val"),
+            clips=clips,
+            # classes are balanced by labels that an unreadable shard does not tell
+            skip_bad=on_bad_shard == "skip" and not balanced,
+            storage=Storage(cache=cache, cache_bytes=cache_bytes, options=storage_options or {}),
+        )
+        self.shards = opened.shards
+        self.missing = opened.missing
+        self.sampler = Sampler(self.shards.clips, self.config, shard=self.shards.shard_of_clip, shares=opened.shares)
+        self._reader = Reader(self.shards, self.sampler, skips=on_bad_shard == "skip", check_crc=check_crc)
+        self._resume = ResumePoint(self.shards, self.sampler, shares=opened.shares)
+        self._prefetcher = Prefetcher(self.shards, self.sampler, max_bytes=cache_bytes // 2) if opened.far else None
+        self.delivered = (-1, -1)
         self._epoch = 0
         self._batch = 0
         self._resumed = False
         self._iteration = 0
-        tail = len(self.shards) % self.config.clips_per_step if training else 0
-        if tail:
-            log.info("%d of %d clips do not fill a batch and are left out of each epoch", tail, len(self.shards))
+        self._tell_what_is_left_out()
         self._open()
 
     @abstractmethod
@@ -140,13 +200,18 @@ class Loader(ABC):
         """Start what decodes."""
 
     @abstractmethod
-    def _read(self, epoch: int, number: int) -> tuple[list[SamplePlan], Streams]:
+    def _read(self, epoch: int, number: int) -> tuple[list[Sample], Streams]:
         """Decode one batch into tensors of its own; batches are mostly, not always, asked for in order."""
 
     @property
     def labels(self) -> tuple[str, ...]:
         """Label names; a batch's `label` is an index into them."""
         return self.shards.labels
+
+    @property
+    def skipped(self) -> Skipped:
+        """What could not be read so far; empty unless `on_bad_shard="skip"`."""
+        return self._reader.skipped
 
     def __len__(self) -> int:
         """Batches that this rank reads in an epoch."""
@@ -163,75 +228,68 @@ class Loader(ABC):
                 raise InvalidInput(
                     "this iteration was ended by a newer one, or by load_state_dict; open a second loader"
                 )
-            plans, streams = self._read(epoch, number)
+            if self._prefetcher is not None:
+                self._prefetcher.aim(epoch, number)
+            samples, streams = self._read(epoch, number)
             # counted before the caller has it: a state saved in the loop's body must not repeat this batch
             self._epoch, self._batch = (epoch, number + 1) if number + 1 < len(self) else (epoch + 1, 0)
-            yield self._batch_of(plans, streams)
+            self.delivered = (epoch, number)
+            if samples:
+                yield self._batch_of(samples, streams)
         if mine == self._iteration:
             self._epoch, self._batch = epoch + 1, 0
-
-    def _batch_of(self, plans: list[SamplePlan], streams: Streams) -> Batch:
-        rows = [plan.clip for plan in plans]
-        batch = Batch(
-            label=torch.from_numpy(self.shards.clips.label[rows].astype("int64")).to(self.device),
-            key=[key.decode() for key in self.shards.clips.key[rows]],
-        )
-        if "rgb" in streams:
-            batch["rgb"] = streams["rgb"]
-        if "flow" in streams:
-            batch["flow"] = streams["flow"]
-        return batch
+            if self.skipped.draws:
+                log.warning("up to the end of epoch %d: %s", epoch, self.skipped)
 
     def state_dict(self) -> dict[str, Any]:
         """Where the loader stands, for `load_state_dict`; in training the same on every rank.
 
         Returns:
             `version`; `epoch` and `batch`, the next to be delivered (what was prefetched does not count);
-            `seed`; and `fingerprint`, what another loader must have in common to go on from there.
+            `seed`; and what another loader must have in common to go on from there, some 60 bytes a shard.
         """
-        return {
-            "version": STATE_VERSION,
-            "epoch": self._epoch,
-            "batch": self._batch,
-            "seed": self.config.seed,
-            "fingerprint": self._fingerprint(),
-        }
+        return self._resume.state(epoch=self._epoch, batch=self._batch)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where the loader that saved `state` stood; its next batches follow, bit for bit.
 
-        The number of ranks may differ as long as the ranks together read as many clips in a step.
+        At the start of an epoch the number of ranks and the batch size may differ. Inside one the ranks have to
+        read as many clips together in a step.
 
         Raises:
-            InvalidInput: the state is of another version, is malformed, or does not fit.
+            InvalidInput: the state is of another version, is malformed, or does not fit; names what differs.
         """
-        if state.get("version") != STATE_VERSION:
-            raise InvalidInput(f"loader state has version {state.get('version')!r}, this loader knows {STATE_VERSION}")
-        mine = {"seed": self.config.seed, **self._fingerprint()}
-        theirs = {"seed": state.get("seed"), **dict(state.get("fingerprint") or {})}
-        different = [name for name in sorted(mine | theirs) if mine.get(name) != theirs.get(name)]
-        if different:
-            listed = "; ".join(
-                f"{name} is {theirs.get(name)!r} there and {mine.get(name)!r} here" for name in different
-            )
-            raise InvalidInput(f"loader state does not fit: {listed}; open the loader as the one that saved it")
-        epoch, batch = state.get("epoch"), state.get("batch")
-        # batch == len: this rank has one batch less than the one that saved, and is through with the epoch
-        if not (isinstance(epoch, int) and epoch >= 0 and isinstance(batch, int) and 0 <= batch <= len(self)):
-            raise InvalidInput(f"loader state stands at epoch {epoch!r}, batch {batch!r} of {len(self)}; it is damaged")
-        self._epoch, self._batch, self._resumed = epoch, batch, True
+        self._epoch, self._batch = self._resume.position(state)
+        self._resumed = True
         self._iteration += 1
 
-    def _fingerprint(self) -> dict[str, Any]:
-        clips = self.shards.clips
-        return {
-            "split": self.shards.split,
-            "clips": len(clips),
-            "clips_crc32": zlib.crc32(b"\n".join(clips.key.tolist()), zlib.crc32(clips.rgb_count.tobytes())),
-            "streams": sorted(self.config.streams),
-            "frames": self.config.frames,
-            "crop": self.config.crop,
-            "clips_per_step": self.config.clips_per_step,
-            "training": self.config.training,
-            "flip": self.config.flip,
-        }
+    def close(self) -> None:
+        """Stop the threads; without it they end with the loader."""
+        if self._prefetcher is not None:
+            self._prefetcher.close()
+
+    def _batch_of(self, samples: list[Sample], streams: Streams) -> Batch:
+        rows = [sample.plan.clip for sample in samples for _ in sample.plan.corners]
+        batch = Batch(
+            label=torch.from_numpy(self.shards.clips.label[rows].astype("int64")).to(self.device),
+            key=[self.shards.key(row) for row in rows],
+        )
+        if "rgb" in streams:
+            batch["rgb"] = streams["rgb"]
+        if "flow" in streams:
+            batch["flow"] = streams["flow"]
+        if self.config.views > 1:
+            views = [view for sample in samples for view in sample.plan.views]
+            batch["view"] = torch.tensor(views, dtype=torch.int64).to(self.device)
+        return batch
+
+    def _tell_what_is_left_out(self) -> None:
+        tail = self.sampler.positions % self.config.clips_per_step if self.config.training else 0
+        if tail:
+            log.info("%d of %d clips do not fill a batch and are left out of each epoch", tail, self.sampler.positions)
+        if self.sampler.positions < len(self.shards):
+            log.warning(
+                "%d of %d clips have no label and are never drawn",
+                len(self.shards) - self.sampler.positions,
+                len(self.shards),
+            )

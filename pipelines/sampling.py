@@ -6,68 +6,58 @@ ranks nor the loader, its threads or its prefetching changes what a clip looks l
 reads it.
 """
 
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from pipelines.feed_config import FeedConfig
+from pipelines.order import Group, TrainingOrder, random_stream
+from pipelines.views import crop_corners, window_start
 from preprocess.errors import InvalidInput
-from preprocess.shards.layout import STREAMS, ClipTable
+from preprocess.shards.layout import ClipTable
 
-
-@dataclass(frozen=True, kw_only=True)
-class FeedConfig:
-    """What batches are made of, and which of them this rank reads."""
-
-    streams: tuple[str, ...] = STREAMS
-    """Any of `rgb` and `flow`, each once."""
-    frames: int = 64
-    """Frames (and flow fields) in a window, at 25 a second; 64 is what I3D trains on."""
-    crop: int = 224
-    """Height and width of the crop, in pixels of the stored frames."""
-    batch_size: int = 8
-    """Clips in a batch of one rank."""
-    seed: int = 0
-    """Of every random choice."""
-    training: bool = True
-    """Random order, window, crop and flip; otherwise natural order, centre window, centre crop, no flip."""
-    flip: bool = True
-    """In training, mirror every other clip; wrong where left and right are different classes."""
-    shard_id: int = 0
-    """This rank, from 0."""
-    num_shards: int = 1
-    """Ranks that read the clips together; has nothing to do with the number of shard files."""
-
-    def __post_init__(self) -> None:
-        if not self.streams or not set(self.streams) <= set(STREAMS) or len(set(self.streams)) != len(self.streams):
-            raise InvalidInput(f"streams {self.streams!r}: name one or both of {', '.join(STREAMS)}, each once")
-        for name, least in (("frames", 1), ("crop", 1), ("batch_size", 1), ("num_shards", 1), ("seed", 0)):
-            if getattr(self, name) < least:
-                raise InvalidInput(f"{name} is {getattr(self, name)}; it must be at least {least}")
-        if not 0 <= self.shard_id < self.num_shards:
-            raise InvalidInput(
-                f"shard_id is {self.shard_id}; with num_shards={self.num_shards} use 0 to {self.num_shards - 1}"
-            )
-
-    @property
-    def clips_per_step(self) -> int:
-        """Clips that all ranks read together in one step."""
-        return self.batch_size * self.num_shards
+_ORDERS_KEPT = 2  # a loader that works ahead is in two epochs at once
 
 
 @dataclass(frozen=True, kw_only=True)
 class SamplePlan:
-    """How one clip enters a batch; the same for both streams and all frames."""
+    """How one window of a clip enters a batch, as one row a crop; the same for both streams and all frames."""
 
+    position: int
+    """In the epoch's global order."""
     clip: int
     """Row of the clip table."""
+    window: int
+    """Number of the window in its clip, from 0."""
     frames: tuple[int, ...]
-    """Frame numbers within the clip, from 0; also the numbers of the flow fields that start at them."""
-    top: int
-    """First row of the crop, in pixels."""
-    left: int
-    """First column of the crop, in pixels."""
+    """Frame numbers within the clip, from 0; also the numbers of the flow fields that start at them. None if the clip
+    could not be read when the shards were opened."""
+    corners: tuple[tuple[int, int], ...]
+    """Top row and left column of each crop, in pixels."""
     flip: bool
     """Mirror left to right; the horizontal flow component changes its sign with it."""
+
+    @property
+    def decoded(self) -> tuple[int, ...]:
+        """The frames that have to be decoded: those of a looped clip once. Frame `t` is `decoded[t % len(decoded)]`."""
+        return self.frames[: max(self.frames) - self.frames[0] + 1] if self.frames else ()
+
+    @property
+    def views(self) -> tuple[int, ...]:
+        """Number of each crop among the views of its clip, from 0."""
+        return tuple(self.window * len(self.corners) + crop for crop in range(len(self.corners)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """A stretch of the clip table that is one data set of a mixture."""
+
+    name: str
+    clips: int
+    weight: float
 
 
 class Sampler:
@@ -75,75 +65,177 @@ class Sampler:
 
     The tail: in training every rank reads equally many full batches, and the clips at the end of the order
     that do not fill one batch on every rank are left out of that epoch (another order leaves out others).
-    Otherwise every clip is read exactly once: a rank's last batch may be shorter, and a rank may have one
-    batch less than another.
+    Otherwise every clip is read exactly once, all its views one after the other on one rank: a rank's last
+    batch may be shorter, and ranks may differ by the batches of one clip.
 
     Args:
-        clips: all clips of a split.
+        clips: all clips of a split; those without frames could not be read and keep their positions.
         config: see `FeedConfig`.
+        shard: int [clips]: the shard of each; needed for `config.shuffle_shards`.
+        shares: the data sets of a mixture, in the order of `clips`; one of all clips if not given.
 
     Raises:
-        InvalidInput: the crop is larger than a clip's frame, or training has too few clips for one step.
+        InvalidInput: the crop is larger than a clip's frame, a clip is shorter than the window and that was not
+            wanted, a weight gives nothing, or training has too few clips for one step.
     """
 
-    def __init__(self, clips: ClipTable, config: FeedConfig) -> None:
+    def __init__(
+        self,
+        clips: ClipTable,
+        config: FeedConfig,
+        *,
+        shard: np.ndarray | None = None,
+        shares: Sequence[Share] = (),
+    ) -> None:
         self.clips = clips
         self.config = config
         # a window of both streams has to end where the last flow field starts
         self._length = clips.flow_count if "flow" in config.streams else clips.rgb_count
-        self._order: tuple[int, np.ndarray] = (-1, np.arange(len(clips)))
-        too_small = np.flatnonzero(np.minimum(clips.height, clips.width) < config.crop)
+        self._check_sizes()
+        self._order: TrainingOrder | None = None
+        self.positions = len(clips)
+        """Of an epoch, over all ranks."""
+        if config.training:
+            shares = shares or (Share(name="the data set", clips=len(clips), weight=1.0),)
+            groups = _groups(clips, shares, balanced=config.balanced)
+            self._order = TrainingOrder(groups, seed=config.seed, shard=shard, shuffle_shards=config.shuffle_shards)
+            self.positions = self._order.positions
+            self._check_step()
+        self._orders: OrderedDict[int, np.ndarray] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        """Batches of this rank in an epoch."""
+        return self._batches(self.config.shard_id)
+
+    @property
+    def most_batches(self) -> int:
+        """Batches of the rank that has most of them."""
+        return self._batches(0)
+
+    def batch(self, epoch: int, number: int) -> list[SamplePlan]:
+        """Plans of batch `number` of an epoch, both from 0; only a last batch has fewer rows than `batch_size`."""
+        config = self.config
+        first = number * self._windows_per_batch
+        last = first + self._windows_per_batch
+        plans = []
+        for mine in range(first, last if config.training else min(last, self._windows(config.shard_id))):
+            clip, window = divmod(mine, config.windows)
+            plans.append(self.sample(epoch, config.shard_id + clip * config.num_shards, window=window))
+        return plans
+
+    def sample(self, epoch: int, position: int, *, window: int = 0, attempt: int = 0) -> SamplePlan:
+        """The plan of one position of an epoch's global order.
+
+        Args:
+            epoch: from 0.
+            position: from 0.
+            window: of the clip, in evaluation.
+            attempt: in training, 0 is the plan; 1, 2 and so on are others to take its place, each a draw from the
+                epoch's order, where a clip cannot be read.
+        """
+        config = self.config
+        random = random_stream(config.seed, epoch, position, *([attempt] if attempt else []))
+        place = int(random.random() * self.positions) if attempt else position
+        clip = int(self.order(epoch)[place])
+        length = int(self._length[clip])
+        if length == 0:
+            return SamplePlan(position=position, clip=clip, window=window, frames=(), corners=(), flip=False)
+        frames = config.frames or length
+        height, width = int(self.clips.height[clip]), int(self.clips.width[clip])
+        if config.training:
+            free = (length - frames, height - config.crop, width - config.crop)
+            # four numbers whatever the clip is like, so that one draw never shifts another
+            *draws, coin = random.random(4).tolist()
+            start, top, left = (int(draw * (max(room, 0) + 1)) for draw, room in zip(draws, free, strict=True))
+            corners: tuple[tuple[int, int], ...] = ((top, left),)
+            flip = config.flip and coin < 0.5
+        else:
+            start = window_start(length - frames, number=window, count=config.windows)
+            corners = crop_corners(height, width, side=config.crop, count=config.crops)
+            flip = False
+        # a clip shorter than the window starts at its first frame and is looped
+        looped = tuple(((start + np.arange(frames)) % length).tolist())
+        return SamplePlan(position=position, clip=clip, window=window, frames=looped, corners=corners, flip=flip)
+
+    def order(self, epoch: int) -> np.ndarray:
+        """Clip rows in the order of an epoch, over all ranks; int [positions]."""
+        kept = 0 if self._order is None else epoch
+        with self._lock:
+            if kept not in self._orders:
+                rows = np.arange(self.positions, dtype=np.int32) if self._order is None else self._order(epoch)
+                self._orders[kept] = rows
+                while len(self._orders) > _ORDERS_KEPT:
+                    self._orders.popitem(last=False)
+            self._orders.move_to_end(kept)
+            return self._orders[kept]
+
+    @property
+    def longest(self) -> int:
+        """Most frames that a window holds."""
+        return self.config.frames or int(self._length.max())
+
+    @property
+    def _windows_per_batch(self) -> int:
+        return self.config.batch_size // self.config.crops
+
+    def _batches(self, rank: int) -> int:
+        if self.config.training:
+            return self.positions // self.config.clips_per_step
+        return (self._windows(rank) + self._windows_per_batch - 1) // self._windows_per_batch
+
+    def _windows(self, rank: int) -> int:
+        """Of a rank, in an epoch of evaluation."""
+        return len(range(rank, self.positions, self.config.num_shards)) * self.config.windows
+
+    def _check_sizes(self) -> None:
+        clips, config = self.clips, self.config
+        short_side = np.minimum(clips.height, clips.width)
+        too_small = np.flatnonzero((short_side < config.crop) & (self._length > 0))
         if len(too_small):
             row = too_small[0]
             raise InvalidInput(
                 f"crop {config.crop} does not fit clip {clips.key[row].decode()} with frames of "
                 f"{clips.height[row]}x{clips.width[row]} pixels ({len(too_small)} of {len(clips)} clips "
-                f"are too small); use crop={np.minimum(clips.height, clips.width).min()} or less"
+                f"are too small); use crop={short_side[too_small].min()} or less"
             )
-        if config.training and len(clips) < config.clips_per_step:
+        if config.short_clips == "error" and config.frames is not None:
+            too_short = np.flatnonzero((self._length < config.frames) & (self._length > 0))
+            if len(too_short):
+                row = too_short[np.argmin(self._length[too_short])]
+                raise InvalidInput(
+                    f"a window of {config.frames} frames is longer than {len(too_short)} of {len(clips)} clips, the "
+                    f"shortest {clips.key[row].decode()} with {self._length[row]}; use frames={self._length[row]} or "
+                    f"less, or short_clips='loop'"
+                )
+
+    def _check_step(self) -> None:
+        if self.positions < self.config.clips_per_step:
             raise InvalidInput(
-                f"{len(clips)} clips do not fill one training step of batch_size={config.batch_size} on "
-                f"num_shards={config.num_shards} ranks ({config.clips_per_step} clips); "
+                f"{self.positions} clips do not fill one training step of batch_size={self.config.batch_size} on "
+                f"num_shards={self.config.num_shards} ranks ({self.config.clips_per_step} clips); "
                 f"use a smaller batch_size or fewer ranks"
             )
 
-    def __len__(self) -> int:
-        """Batches of this rank in an epoch."""
-        if self.config.training:
-            return len(self.clips) // self.config.clips_per_step
-        mine = len(range(self.config.shard_id, len(self.clips), self.config.num_shards))
-        return (mine + self.config.batch_size - 1) // self.config.batch_size
 
-    def batch(self, epoch: int, number: int) -> list[SamplePlan]:
-        """Plans of batch `number` of an epoch, both from 0; only a last batch has fewer than `batch_size`."""
-        first = number * self.config.clips_per_step + self.config.shard_id
-        last = min((number + 1) * self.config.clips_per_step, len(self.clips))
-        return [self.sample(epoch, position) for position in range(first, last, self.config.num_shards)]
-
-    def sample(self, epoch: int, position: int) -> SamplePlan:
-        """The plan of one position of an epoch's global order."""
-        clip = int(self.order(epoch)[position])
-        length = int(self._length[clip])
-        frames, crop = self.config.frames, self.config.crop
-        free = (length - frames, int(self.clips.height[clip]) - crop, int(self.clips.width[clip]) - crop)
-        if self.config.training:
-            # four numbers whatever the clip is like, so that one draw never shifts another
-            *draws, coin = np.random.default_rng(self._seed(epoch, position)).random(4).tolist()
-            start, top, left = (int(draw * (max(room, 0) + 1)) for draw, room in zip(draws, free, strict=True))
-            flip = self.config.flip and coin < 0.5
-        else:
-            start, top, left = (max(room, 0) // 2 for room in free)
-            flip = False
-        # a clip shorter than the window starts at its first frame and is looped
-        window = tuple(((start + np.arange(frames)) % length).tolist())
-        return SamplePlan(clip=clip, frames=window, top=top, left=left, flip=flip)
-
-    def order(self, epoch: int) -> np.ndarray:
-        """Clip rows in the order of an epoch, over all ranks; int64 [clips]."""
-        if self.config.training and self._order[0] != epoch:
-            self._order = (epoch, np.random.default_rng(self._seed(epoch)).permutation(len(self.clips)))
-        return self._order[1]
-
-    def _seed(self, *key: int) -> np.random.SeedSequence:
-        # a spawn key, because as plain entropy (seed, epoch) and (seed, epoch, 0) give the same stream
-        return np.random.SeedSequence(self.config.seed, spawn_key=key)
+def _groups(clips: ClipTable, shares: Sequence[Share], *, balanced: bool) -> list[Group]:
+    groups, first = [], 0
+    for share in shares:
+        rows = np.arange(first, first + share.clips, dtype=np.int32)
+        first += share.clips
+        if not balanced:
+            groups.append(Group(name=share.name, rows=rows, weight=share.weight))
+            continue
+        label = clips.label[rows]
+        by_label = rows[np.argsort(label, kind="stable")]
+        classes, starts = np.unique(label[by_label - rows[0]], return_index=True)
+        parts = [
+            (number, part) for number, part in zip(classes, np.split(by_label, starts[1:]), strict=True) if number >= 0
+        ]
+        if not parts:
+            raise InvalidInput(f"no clip of {share.name} has a label to balance by; use balanced=False")
+        groups += [
+            Group(name=f"class {number} of {share.name}", rows=part, weight=share.weight / len(parts))
+            for number, part in parts
+        ]
+    return groups

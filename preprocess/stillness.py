@@ -1,7 +1,8 @@
 """Where a video's picture stands still, and where it is black: what a broken upload or a slide show looks like.
 
 The rules are those of FFmpeg's filters `freezedetect` and `blackdetect` with their default settings, so that their
-users know what the figures mean. A stretch of black stands still as well, and counts as both.
+users know what the figures mean. A stretch of black stands still as well, and counts as both. Where an encoder draws
+a still picture afresh at a key frame, it may differ by more than the noise; the stretch ends there and another begins.
 
 Shapes: H, W = pixels.
 """

@@ -20,13 +20,13 @@ MAY_IMPORT = {
     "preprocess.shards": {"preprocess.shards", "preprocess.errors", "preprocess.paths"},
 }
 ONLY_IN = {
-    "ray": {"preprocess.workers"},
+    "ray": {"preprocess.workers", "i3d_train.cluster"},
     "nvidia": {"pipelines.dali"},
     "urllib3": {"preprocess.sources.http"},
     "yt_dlp": {"preprocess.sources.ytdlp"},
     "av": {"preprocess.media", "preprocess.trim", "preprocess.sample"},
     "cupy": {"preprocess.gpus", "preprocess.flow"},
-    "h5py": {"preprocess.shards"},
+    "h5py": {"preprocess.shards", "i3d_train.feature_file"},
 }
 
 

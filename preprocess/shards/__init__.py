@@ -6,5 +6,6 @@ Imports numpy, h5py and the standard library only, so that reading a shard needs
 from preprocess.shards.index import Index, ShardInfo
 from preprocess.shards.layout import ClipTable, EncodedClip, ShardAttributes
 from preprocess.shards.read import Shard, ShardSet
+from preprocess.shards.store import ShardStore
 
-__all__ = ["ClipTable", "EncodedClip", "Index", "Shard", "ShardAttributes", "ShardInfo", "ShardSet"]
+__all__ = ["ClipTable", "EncodedClip", "Index", "Shard", "ShardAttributes", "ShardInfo", "ShardSet", "ShardStore"]

@@ -63,20 +63,37 @@ class Index:
                 f"{path} does not exist; `preprocess flow` writes it last, run it (again) with --out {folder}"
             )
         try:
-            document = json.loads(path.read_text(encoding="utf-8"))
+            text = path.read_bytes()
+        except OSError as error:
+            raise BadShard(f"{path} cannot be read: {error.strerror}") from error
+        return cls.parse(text, source=str(path))
+
+    @classmethod
+    def parse(cls, text: bytes, *, source: str) -> "Index":
+        """Take the content of an `index.json` apart.
+
+        Args:
+            text: UTF-8.
+            source: its name in messages.
+
+        Raises:
+            BadShard: not an index, a newer version, or a shard name that leaves the folder.
+        """
+        try:
+            document = json.loads(text.decode())
             if document["format"] != FORMAT:
-                raise BadShard(f"{path} is not an index of {FORMAT}")
+                raise BadShard(f"{source} is not an index of {FORMAT}")
             if document["version"] != VERSION:
                 raise BadShard(
-                    f"{path} has version {document['version']!r}, this reader knows {VERSION}; upgrade kineflow"
+                    f"{source} has version {document['version']!r}, this reader knows {VERSION}; upgrade kineflow"
                 )
             shards = tuple(ShardInfo(**entry) for entry in document["shards"])
             index = cls(config=document["config"], labels=tuple(document["labels"]), shards=shards)
         except (ValueError, KeyError, TypeError) as error:
-            raise BadShard(f"{path} is damaged ({error!r}); run `preprocess flow` again to rebuild it") from error
+            raise BadShard(f"{source} is damaged ({error!r}); run `preprocess flow` again to rebuild it") from error
         for shard in shards:
             if "/" in shard.name or shard.name.startswith(".") or shard.split not in SPLITS:
-                raise BadShard(f"{path} names a shard {shard.name!r}; expected SPLIT-NUMBER-of-COUNT.h5")
+                raise BadShard(f"{source} names a shard {shard.name!r}; expected SPLIT-NUMBER-of-COUNT.h5")
         return index
 
     def of_split(self, split: str) -> tuple[ShardInfo, ...]:

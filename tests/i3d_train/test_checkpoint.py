@@ -2,6 +2,7 @@
 
 import logging
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
@@ -21,8 +22,12 @@ def example(step: int = 7) -> Checkpoint:
         model={"w": torch.arange(1000.0)},
         optimizer={"state": {0: {"momentum_buffer": torch.ones(3)}}, "param_groups": [{"lr": 0.1}]},
         loader={"epoch": 1, "batch": 2},
-        rng={"cpu": torch.get_rng_state()},
+        rng=[{"cpu": torch.get_rng_state()}],
         config={"frames": 64, "lr": None},
+        scaler={"scale": 65536.0},
+        schedule={"drops": 1, "best": float("inf")},
+        validated_step=5,
+        best_top1=0.5,
     )
 
 
@@ -48,7 +53,13 @@ def test_tensors_survive(field, tmp_path):
     torch.testing.assert_close(getattr(loaded, field), getattr(example(), field), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("field", ["step", "model_name", "stream", "num_classes", "labels", "loader", "config"])
+@pytest.mark.parametrize(
+    "field",
+    [
+        *("step", "model_name", "stream", "num_classes", "labels", "loader", "config"),
+        *("ema", "scaler", "schedule", "validated_step", "best_top1"),
+    ],
+)
 def test_plain_values_survive(field, tmp_path):
     loaded = checkpoint.load(checkpoint.save(tmp_path, example(), keep=1))
     assert getattr(loaded, field) == getattr(example(), field)
@@ -99,9 +110,44 @@ def test_all_damaged_fails(tmp_path):
 def test_newer_version_is_not_passed_over_fails(tmp_path):
     checkpoint.save(tmp_path, example(5), keep=5)
     path = checkpoint.save(tmp_path, example(10), keep=5)
-    torch.save(saved_content(path) | {"version": 2}, path)
-    with pytest.raises(NewerVersion, match=r"checkpoint-10\.pt has version 2, this one knows 1; upgrade"):
+    torch.save(saved_content(path) | {"version": checkpoint.VERSION + 1}, path)
+    with pytest.raises(NewerVersion, match=r"checkpoint-10\.pt has version 3, this one knows 2; upgrade"):
         checkpoint.newest(tmp_path)
+
+
+def test_first_version_is_read(tmp_path):
+    path = checkpoint.save(tmp_path, example(5), keep=5)
+    content = saved_content(path) | {"version": 1, "rng": {"cpu": torch.get_rng_state()}}
+    for name in ("ema", "scaler", "schedule", "validated_step", "best_top1"):
+        del content[name]
+    torch.save(content, path)
+    loaded = checkpoint.load(path)
+    assert (loaded.ema, loaded.best_top1, loaded.validated_step) == (None, None, 5)
+    assert torch.equal(loaded.rng[0]["cpu"], torch.get_rng_state())
+
+
+@pytest.mark.parametrize("version", [None, "2"])
+def test_version_that_is_no_number_fails(version, tmp_path):
+    path = checkpoint.save(tmp_path, example(5), keep=5)
+    torch.save(saved_content(path) | {"version": version}, path)
+    with pytest.raises(InvalidInput, match=r"has version .*; it is damaged"):
+        checkpoint.load(path)
+
+
+def test_best_is_kept_beside_the_newest(tmp_path):
+    for step in (5, 10, 15):
+        checkpoint.save(tmp_path, example(step), keep=1)
+        if step == 5:
+            checkpoint.save_best(tmp_path, example(step))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.pt", "checkpoint-15.pt"]
+    assert checkpoint.load(tmp_path / "best.pt").step == 5
+
+
+def test_weights_to_use_are_the_running_average_where_there_is_one(tmp_path):
+    average = {"w": torch.zeros(3)}
+    path = checkpoint.save(tmp_path, replace(example(), ema=average), keep=1)
+    assert torch.equal(checkpoint.load(path).weights["w"], average["w"])
+    assert example().weights["w"].numel() == 1000
 
 
 def test_gadget_is_refused_without_running_fails(tmp_path):

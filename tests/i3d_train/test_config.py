@@ -18,7 +18,8 @@ DEFAULT = TrainConfig(shards=Path("shards"), out=Path("run"))
         ({"model": "i4d"}, r"model 'i4d' is unknown; use one of i3d"),
         ({"stream": "depth"}, r"stream 'depth' is unknown; use one of rgb, flow"),
         ({"device": "tpu"}, r"device 'tpu' is unknown; use one of auto, cpu, cuda"),
-        ({"precision": "fp16"}, r"precision 'fp16' is unknown; use one of auto, bf16, fp32"),
+        ({"precision": "fp8"}, r"precision 'fp8' is unknown; use one of auto, bf16, fp16, fp32"),
+        ({"schedule": "linear"}, r"schedule 'linear' is unknown; use one of step, plateau, cosine"),
         ({"loader": "decord"}, r"loader 'decord' is unknown; use one of auto, dali, torch"),
         ({"frames": 8}, r"frames must be at least 9, got 8"),
         ({"crop": 0}, r"crop must be at least 1, got 0"),
@@ -30,6 +31,28 @@ DEFAULT = TrainConfig(shards=Path("shards"), out=Path("run"))
         ({"lr": float("nan")}, r"lr must be positive, got nan"),
         ({"lr": float("inf")}, r"lr must be positive, got inf"),
         ({"momentum": 1.0}, r"momentum must be at least 0 and below 1, got 1\.0"),
+        ({"dropout": 1.0}, r"dropout must be at least 0 and below 1, got 1\.0"),
+        ({"label_smoothing": -0.1}, r"label_smoothing must be at least 0 and below 1, got -0\.1"),
+        ({"warmup": 1.0}, r"warmup must be at least 0 and below 1, got 1\.0"),
+        ({"ema": 1.0}, r"ema must be above 0 and below 1, got 1\.0"),
+        ({"clip_norm": 0.0}, r"clip_norm must be positive, got 0\.0"),
+        ({"width": 0.0}, r"width must be above 0 and at most 1, got 0\.0"),
+        ({"accumulate": 3}, r"batch_size 8 cannot be cut into accumulate 3 equal parts"),
+        ({"patience": 0}, r"patience must be at least 1, got 0"),
+        ({"workers": -1}, r"workers must be at least 0, got -1"),
+        ({"address": "host:6379"}, r"a Ray address \(host:6379\) needs workers; add --workers N"),
+        ({"lr_drop_steps": (5,), "schedule": "cosine"}, r"lr_drop_steps 5 belong to schedule step, not to cosine"),
+        ({"schedule": "plateau", "validate_every": 0}, r"schedule plateau follows the validations"),
+        ({"transfer": "partly"}, r"transfer 'partly' is unknown; use one of original, fixed, full"),
+        ({"transfer": "fixed"}, r"transfer fixed needs the weights to carry over, got weights None"),
+        ({"transfer": "original", "weights": Path("w.npz")}, r"transfer original needs no weights, got weights w\.npz"),
+        ({"inflate": Path("2d.pth"), "weights": Path("w.npz")}, r"weights w\.npz would replace those of inflate 2d"),
+        ({"freeze_bn": True, "precise_bn": 5}, r"freeze_bn leaves no averages to take: leave it or precise_bn 5 out"),
+        ({"freeze_bn": True, "sync_bn": True}, r"leave it or sync_bn out"),
+        (
+            {"transfer": "fixed", "weights": Path("w.npz"), "precise_bn": 5},
+            r"transfer fixed leaves no averages to take: leave it or precise_bn 5 out",
+        ),
         ({"weight_decay": -1e-7}, r"weight_decay must be at least 0, got -1e-07"),
         ({"bn_momentum": 0.0}, r"bn_momentum must be above 0 and at most 1, got 0\.0"),
         ({"lr_drop_steps": (20, 10)}, r"lr_drop_steps must be positive and rising, got 20, 10"),
@@ -51,36 +74,6 @@ def test_impossible_value_fails(changes, message):
 )
 def test_total_steps_of_ten_a_pass(changes, steps):
     assert replace(DEFAULT, **changes).total_steps(steps_per_epoch=10) == steps
-
-
-def test_default_rate_is_the_released_one_for_its_batch():
-    assert replace(DEFAULT, batch_size=384).learning_rate(1, total_steps=115_000) == pytest.approx(0.1)
-    assert replace(DEFAULT, batch_size=96).learning_rate(1, total_steps=115_000) == pytest.approx(0.025)
-
-
-@pytest.mark.parametrize(("step", "rate"), [(97_000, 0.1), (97_001, 0.01), (108_000, 0.01), (108_001, 0.001)])
-def test_default_rate_drops_where_the_released_one_did(step, rate):
-    config = replace(DEFAULT, batch_size=384)
-    assert config.learning_rate(step, total_steps=115_000) == pytest.approx(rate)
-
-
-def test_rate_drops_after_the_steps_given():
-    config = replace(DEFAULT, lr=1.0, lr_drop_steps=(2, 4))
-    rates = [config.learning_rate(step, total_steps=5) for step in (1, 2, 3, 4, 5)]
-    assert rates == pytest.approx([1, 1, 0.1, 0.1, 0.01])
-
-
-def test_no_drops_keeps_the_rate():
-    assert replace(DEFAULT, lr=1.0, lr_drop_steps=()).learning_rate(100, total_steps=100) == 1.0
-
-
-@pytest.mark.parametrize(("steps", "momentum"), [(50, 0.1), (1000, 0.01), (115_000, 0.001)])
-def test_batch_norm_looks_back_over_a_part_of_the_run(steps, momentum):
-    assert DEFAULT.batch_norm_momentum(total_steps=steps) == pytest.approx(momentum)
-
-
-def test_batch_norm_momentum_given_is_taken():
-    assert replace(DEFAULT, bn_momentum=0.5).batch_norm_momentum(total_steps=10) == 0.5
 
 
 def test_json_form_is_plain():

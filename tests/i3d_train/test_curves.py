@@ -36,3 +36,10 @@ def test_validation_is_drawn_when_there_is_one(metrics, tmp_path):
         metrics.append({"step": step, "val_loss": 0.5, "val_top1": 0.5, "val_top5": 1.0})
     assert without == 0
     assert pixels_like(draw_loss(metrics, tmp_path, title="run"), ORANGE) > 300
+
+
+def test_curve_of_many_steps_is_drawn_as_fast(tmp_path):
+    metrics = MetricsFile(tmp_path, step=0)
+    metrics._steps.extend(range(1, 300_001))
+    metrics._losses.extend(1 / step for step in range(1, 300_001))
+    assert pixels_like(draw_loss(metrics, tmp_path, title="run"), BLUE) > 300

@@ -15,6 +15,7 @@ from i3d_train.data import (
     open_batches,
     warn_of_unseen_classes,
 )
+from i3d_train.models.sampling import Sampling
 from preprocess.errors import InvalidInput
 from preprocess.shards import ShardSet
 from tests.i3d_train.small_shards import noisy_clips, write_set
@@ -57,8 +58,46 @@ def test_label_beyond_the_names_fails(data, tmp_path):
 
 
 def test_batch_larger_than_the_data_fails(data):
-    with pytest.raises(InvalidInput, match=r"batch_size 9 is larger than the 8 clips of the train split; use 8"):
+    with pytest.raises(
+        InvalidInput, match=r"batch_size 9 is larger than the 8 clips of the train split in .*shards.*; use 8 or"
+    ):
         check_training(replace(data, batch_size=9), model="i3d")
+
+
+def test_batches_of_all_processes_larger_than_the_data_fails(data):
+    with pytest.raises(InvalidInput, match=r"batch_size 4 on 3 processes is larger than the 8 clips .*; use 2 or less"):
+        check_training(data, model="i3d", processes=3)
+
+
+def test_shards_of_another_short_side_fails(data):
+    with pytest.raises(InvalidInput, match=r"short_side 64 was asked for, .* have 40; .*or give --short-side 40"):
+        check_training(data, model="i3d", short_side=64)
+
+
+def test_crop_below_what_a_network_needs_fails(data):
+    with pytest.raises(InvalidInput, match=r"c3d needs a crop of at least 194 pixels, got crop 32"):
+        check_training(replace(data, frames=16), model="c3d")
+
+
+def test_both_streams_are_of_the_same_clips(data):
+    batch = next(iter(open_batches(replace(data, stream="both"), split="train", training=True, device=CPU)))
+    x = network_input(batch, stream="both", device=CPU)
+    assert {name: tuple(clips.shape) for name, clips in x.items()} == {
+        "rgb": (4, 3, 9, 32, 32),
+        "flow": (4, 2, 9, 32, 32),
+    }
+
+
+def test_the_network_sees_what_it_samples(data):
+    batch = next(iter(open_batches(data, split="train", training=True, device=CPU)))
+    x = network_input(batch, stream="rgb", device=CPU, sampling=Sampling(rgb_stride=4, shrink=2))
+    assert x.shape == (4, 3, 3, 16, 16)
+
+
+def test_layout_in_memory_is_as_asked(data):
+    batch = next(iter(open_batches(data, split="train", training=True, device=CPU)))
+    x = network_input(batch, stream="rgb", device=CPU, layout=torch.channels_last_3d)
+    assert x.is_contiguous(memory_format=torch.channels_last_3d)
 
 
 def test_too_few_frames_fails(data):

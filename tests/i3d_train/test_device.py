@@ -25,7 +25,13 @@ def test_cuda_without_a_gpu_fails(monkeypatch):
 
 @pytest.mark.parametrize(
     ("name", "where", "expected"),
-    [("auto", CPU, "fp32"), ("auto", GPU, "bf16"), ("fp32", GPU, "fp32"), ("bf16", CPU, "bf16")],
+    [
+        ("auto", CPU, "fp32"),
+        ("auto", GPU, "bf16"),
+        ("fp32", GPU, "fp32"),
+        ("bf16", CPU, "bf16"),
+        ("fp16", GPU, "fp16"),
+    ],
 )
 def test_precision(name, where, expected, monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 91501)
@@ -34,7 +40,13 @@ def test_precision(name, where, expected, monkeypatch):
 
 @pytest.mark.parametrize(
     ("precision", "version", "warns"),
-    [("bf16", 91002, True), ("bf16", 91500, False), ("fp32", 91002, False), ("bf16", None, False)],
+    [
+        ("bf16", 91002, True),
+        ("fp16", 91002, True),
+        ("bf16", 91500, False),
+        ("fp32", 91002, False),
+        ("bf16", None, False),
+    ],
 )
 def test_old_cudnn_is_warned_of_when_it_would_compute_in_bf16(precision, version, warns, monkeypatch, caplog):
     monkeypatch.setattr(torch.backends.cudnn, "version", lambda: version)
@@ -43,11 +55,14 @@ def test_old_cudnn_is_warned_of_when_it_would_compute_in_bf16(precision, version
     assert ("cuDNN 9.10 is older than 9.15" in caplog.text) == warns
 
 
-def test_bf16_computes_in_bf16():
-    with device.autocast(CPU, "bf16"):
-        assert torch.nn.Linear(2, 2)(torch.ones(1, 2)).dtype == torch.bfloat16
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("bf16", torch.bfloat16), ("fp16", torch.float16), ("fp32", torch.float32)]
+)
+def test_precision_is_what_is_computed_in(precision, dtype):
+    with device.autocast(CPU, precision):
+        assert torch.nn.Linear(2, 2)(torch.ones(1, 2)).dtype == dtype
 
 
-def test_fp32_computes_in_fp32():
-    with device.autocast(CPU, "fp32"):
-        assert torch.nn.Linear(2, 2)(torch.ones(1, 2)).dtype == torch.float32
+def test_memory_is_counted_in_bytes():
+    # more than Python and PyTorch, less than a machine
+    assert 50 << 20 < device.memory_bytes(CPU) < 1 << 45

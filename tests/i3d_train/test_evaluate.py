@@ -5,14 +5,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
-from i3d_train import checkpoint
+from i3d_train import checkpoint, weights
+from i3d_train.clip_logits import ClipLogits
 from i3d_train.evaluate import EvaluateConfig, evaluate
 from i3d_train.events import Scored
+from i3d_train.results import Trial, read_results
 from i3d_train.train import train
 from i3d_train.trainer import Trainer
-from preprocess.errors import InvalidInput
-from tests.i3d_train.small_shards import noisy_clips, small_run, write_set
+from pipelines import open_loader
+from preprocess.errors import EnvironmentProblem, InvalidInput
+from tests.i3d_train.small_shards import FRAMES, LABELS, noisy_clips, small_run, write_set
+from tests.i3d_train.small_weights import small_network, write_small
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +71,82 @@ def test_predictions_are_written(evaluation, tmp_path):
     assert records[0]["top"][0][2] == pytest.approx(max(records[0]["logits"]), abs=1e-4)
 
 
+def test_results_and_logits_are_written(evaluation, tmp_path):
+    found = evaluate(replace(evaluation, out=tmp_path / "out"))
+    logits = ClipLogits.read(tmp_path / "out" / "logits.npz")
+    assert read_results(tmp_path / "out") == [found]
+    assert (logits.keys, logits.classes, logits.labels.tolist()) == (("val0", "val1", "val2"), LABELS, [0, 1, 0])
+    assert logits.scores().loss == pytest.approx(found.loss)
+
+
+def test_results_say_what_was_tested(evaluation, shards):
+    assert evaluate(evaluation).tested == Trial(
+        model="tiny",
+        stream="rgb",
+        weights=("checkpoint-40.pt",),
+        dataset=shards.name,
+        split="val",
+        frames=9,
+        crop=32,
+    )
+
+
+def test_answer_for_several_views_is_the_mean_of_their_probabilities(evaluation, shards, trained, tmp_path):
+    found = evaluate(replace(evaluation, windows=2, crops=3, batch_size=3, out=tmp_path / "out"))
+    network = weights.restore(trained).eval()
+    views = {"windows": 2, "crops": 3, "batch_size": 6, "frames": 9, "crop": 32}
+    loader = open_loader(shards, backend="torch", streams=("rgb",), device="cpu", training=False, threads=1, **views)
+    with torch.inference_mode():
+        wanted = [network(batch["rgb"]).softmax(1).mean(0) for batch in loader]
+    logits = ClipLogits.read(tmp_path / "out" / "logits.npz").logits
+    assert (found.clips, found.tested.views) == (3, 6)
+    assert torch.allclose(torch.from_numpy(logits).softmax(1), torch.stack(wanted), atol=1e-6)
+
+
+def test_whole_clips_are_seen_from_their_first_frame_to_their_last(evaluation, tmp_path):
+    evaluate(replace(evaluation, frames=None, batch_size=None, whole=True, out=tmp_path / "whole"))
+    evaluate(replace(evaluation, frames=FRAMES, out=tmp_path / "window"))
+    whole, window = (ClipLogits.read(tmp_path / name / "logits.npz").logits for name in ("whole", "window"))
+    assert whole == pytest.approx(window, abs=1e-5)
+
+
+def test_window_is_the_networks_own_where_none_is_given(evaluation):
+    assert evaluate(replace(evaluation, frames=None, batch_size=1)).tested.frames == 250
+
+
+def test_list_chooses_the_clips_and_tells_the_fold(evaluation, tmp_path):
+    rows = ["val0,dark,test", "train1,light,test", "train2,dark,train", "gone,dark,test"]
+    (tmp_path / "fold2.csv").write_text("\n".join(["key,label,split", *rows, ""]))
+    found = evaluate(replace(evaluation, clips=tmp_path / "fold2.csv", split="test", predictions=tmp_path / "a.jsonl"))
+    keys = {json.loads(line)["key"] for line in (tmp_path / "a.jsonl").read_text().splitlines()}
+    assert keys == {"val0", "train1"}
+    assert (found.clips, found.missing, found.tested.folds) == (2, 1, (2,))
+
+
+def test_clip_too_short_to_be_seen_whole_fails(evaluation, tmp_path):
+    network = small_network("two_stream", stream="flow")
+    path = write_small(tmp_path / "w.safetensors", network, model="two_stream")
+    short = [replace(clip, rgb=clip.rgb[:5], flow=clip.flow[:4]) for clip in noisy_clips("val", [0])]
+    folder = write_set(tmp_path / "short", {"val": short})
+    whole = replace(evaluation, shards=folder, weights=path, frames=None, batch_size=None, whole=True)
+    with pytest.raises(InvalidInput, match=r"clip val0 has 4 frames, two_stream needs 10; evaluate windows"):
+        evaluate(whole)
+
+
+def test_folder_that_cannot_be_made_fails_before_the_first_clip(evaluation, tmp_path):
+    (tmp_path / "file").write_text("")
+    seen = []
+    with pytest.raises(EnvironmentProblem, match=r"cannot make the folder .*file/out"):
+        evaluate(replace(evaluation, out=tmp_path / "file" / "out"), observe=seen.append)
+    assert seen == []
+
+
+def test_split_without_labels_fails(evaluation, tmp_path):
+    folder = write_set(tmp_path / "none", {"val": noisy_clips("val", [-1, -1])})
+    with pytest.raises(InvalidInput, match=r"none of the 2 clips in split 'val' has a label to score against"):
+        evaluate(replace(evaluation, shards=folder))
+
+
 def test_progress_is_told(evaluation):
     seen = []
     evaluate(evaluation, observe=seen.append)
@@ -94,6 +175,10 @@ def test_missing_split_fails(evaluation):
         ({"split": "dev"}, r"split 'dev' is unknown; use one of train, val, test"),
         ({"loader": "x"}, r"loader 'x' is unknown"),
         ({"frames": 0}, r"frames must be at least 1, got 0"),
+        ({"crops": 2}, r"crops must be 1 or 3, got 2"),
+        ({"crops": 3}, r"batch_size must be a multiple of crops 3, got 2"),
+        ({"fold": 4}, r"fold must be one of 1, 2, 3, got 4"),
+        ({"whole": True}, r"whole clips differ in length, so that frames, windows and batch_size are not free"),
     ],
 )
 def test_impossible_value_fails(changes, message, evaluation):

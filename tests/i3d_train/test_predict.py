@@ -15,6 +15,7 @@ from i3d_train.predict import PredictConfig, clip_input, predict
 from i3d_train.trainer import Trainer
 from preprocess.errors import InvalidInput
 from tests.i3d_train.small_videos import write_video
+from tests.i3d_train.small_weights import small_network, write_small
 
 REFERENCE_CLIPS = ["kinetics/ask_yoga.mp4", "action/iio_realshort.mp4"]
 
@@ -35,7 +36,7 @@ def test_prediction_is_the_networks_answer(settings, tmp_path):
     network = build("tiny", num_classes=2, stream="rgb").eval()
     weights.load(network, settings.weights)
     with torch.inference_mode():
-        logits = network(clip_input(video, stream="rgb", frames=250, crop=224))[0]
+        logits = network(clip_input(video, stream="rgb", frames=250, crop=224)["rgb"])[0]
     best = int(logits.argmax())
     assert prediction.guesses[0].label == ("dark", "light")[best]
     assert prediction.guesses[0].logit == pytest.approx(float(logits[best]), rel=1e-5)
@@ -44,21 +45,40 @@ def test_prediction_is_the_networks_answer(settings, tmp_path):
 
 
 def test_rgb_input_is_centred_scaled_and_cut_to_length(tmp_path):
-    x = clip_input(write_video(tmp_path / "a.mp4", frames=12, gray=255), stream="rgb", frames=10, crop=224)
+    x = clip_input(write_video(tmp_path / "a.mp4", frames=12, gray=255), stream="rgb", frames=10, crop=224)["rgb"]
     assert (x.shape, x.dtype) == ((1, 3, 10, 224, 224), torch.float32)
     assert 0.8 < float(x.mean()) <= 1
 
 
 def test_black_is_minus_one(tmp_path):
-    x = clip_input(write_video(tmp_path / "a.mp4", frames=9, gray=-100), stream="rgb", frames=9, crop=224)
+    x = clip_input(write_video(tmp_path / "a.mp4", frames=9, gray=-100), stream="rgb", frames=9, crop=224)["rgb"]
     assert float(x.min()) == -1
 
 
 def test_flow_input_is_a_quantised_field_between_frames(tmp_path, monkeypatch):
     monkeypatch.setattr("i3d_train.predict.tvl1", lambda gray: np.full((len(gray) - 1, 2, *gray.shape[1:]), 25.0))
-    x = clip_input(write_video(tmp_path / "a.mp4", frames=12), stream="flow", frames=10, crop=224)
+    x = clip_input(write_video(tmp_path / "a.mp4", frames=12), stream="flow", frames=10, crop=224)["flow"]
     assert x.shape == (1, 2, 10, 224, 224)
     assert x.unique().tolist() == [1.0]
+
+
+def test_both_streams_have_the_same_times(tmp_path, monkeypatch):
+    monkeypatch.setattr("i3d_train.predict.tvl1", lambda gray: np.zeros((len(gray) - 1, 2, *gray.shape[1:])))
+    video = write_video(tmp_path / "a.mp4", frames=12)
+    both = clip_input(video, stream="both", frames=250, crop=224)
+    assert [both[stream].shape[1:3] for stream in ("rgb", "flow")] == [(3, 11), (2, 11)]
+    assert torch.equal(both["rgb"], clip_input(video, stream="rgb", frames=11, crop=224)["rgb"])
+
+
+def test_network_sees_what_its_sampling_says(tmp_path):
+    network = small_network("convnet_lstm", stream="rgb")
+    path = write_small(tmp_path / "w.safetensors", network, model="convnet_lstm")
+    video = write_video(tmp_path / "a.mp4", frames=12)
+    (prediction,) = predict([video], PredictConfig(weights=path, device="cpu", crop=64))
+    x = clip_input(video, stream="rgb", frames=250, crop=64)["rgb"]
+    with torch.inference_mode():
+        wanted = network(x[:, :, ::5])
+    assert prediction.logits_norm == pytest.approx(float(wanted.norm()), rel=1e-4)
 
 
 def test_only_the_likeliest_are_named(settings, tmp_path):

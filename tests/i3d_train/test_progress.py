@@ -1,12 +1,13 @@
 """Tests of i3d_train.progress."""
 
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from i3d_train.events import Saved, Scored, Started, StepDone, Validated
+from i3d_train.events import RateDropped, Saved, Scored, Started, StepDone, Validated
 from i3d_train.progress import ShowProgress
 
 
@@ -48,3 +49,15 @@ def test_results_have_lines_of_their_own(terminal):
     assert "8 clips of 2 classes, 12,697,264 parameters, cuda bf16, steps 1 to 100" in shown
     assert "step 5: validation loss 0.5000, top-1 0.7500, top-5 1.0000 on 3 clips" in shown
     assert "step 5: wrote run/checkpoint-5.pt" in shown
+
+
+def test_processes_are_named_where_there_are_several():
+    started = Started(step=0, steps=9, clips=8, num_classes=2, parameters=5, device="cpu", precision="fp32")
+    several = replace(started, processes=4, clips_per_step=32)
+    assert "fp32, steps 1" in show(started, terminal=False)
+    assert "fp32, 4 processes, 32 clips a step, steps 1" in show(several, terminal=False)
+
+
+def test_drop_of_the_rate_is_told():
+    shown = show(RateDropped(step=7, lr=0.001), terminal=False)
+    assert "step 7: the validation loss no longer falls, lr 0.001 from here" in shown

@@ -1,6 +1,7 @@
 """Tests of i3d_train.trainer."""
 
-import logging
+import math
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
@@ -9,9 +10,10 @@ from torch import nn
 
 from i3d_train import checkpoint
 from i3d_train.errors import TrainingDiverged
-from i3d_train.trainer import Pace, Trainer
-from preprocess.errors import InvalidInput
-from tests.i3d_train.released_files import random_i3d, released_variables, same_tensors, write_released
+from i3d_train.events import Validated, ignore
+from i3d_train.trainer import Trainer
+from preprocess.errors import EnvironmentProblem, InvalidInput
+from tests.i3d_train.released_files import same_tensors
 from tests.i3d_train.small_shards import noisy_clips, write_set
 
 
@@ -74,66 +76,17 @@ def test_bf16_keeps_float32_weights_and_trains(config):
     assert not same_parameters(before, trainer.model)
 
 
-def test_batch_norm_momentum_follows_the_length_of_the_run(config):
-    trainer = Trainer(replace(config, steps=500, model="i3d"))
-    norms = [module for module in trainer.model.modules() if isinstance(module, nn.BatchNorm3d)]
-    assert {norm.momentum for norm in norms} == {0.02}
-
-
 def test_flow_is_trained_on_flow(config):
     trainer = Trainer(replace(config, stream="flow"))
     trainer.train_step()
     assert trainer.model.conv.weight.shape[1] == 2
 
 
-def test_no_val_split_means_no_validation(config, tmp_path, caplog):
+def test_no_val_split_means_no_validation(config, tmp_path):
     folder = write_set(tmp_path / "shards", {"train": noisy_clips("train", [0, 1, 0, 1])})
-    with caplog.at_level(logging.WARNING):
-        assert not Trainer(replace(config, shards=folder)).has_validation
-    assert "has no val split: no validation" in caplog.text
-
-
-def test_unlabelled_val_split_means_no_validation(config, tmp_path, caplog):
-    splits = {"train": noisy_clips("train", [0, 1, 0, 1]), "val": noisy_clips("val", [-1])}
-    with caplog.at_level(logging.WARNING):
-        assert not Trainer(replace(config, shards=write_set(tmp_path / "shards", splits))).has_validation
-    assert "no clip of the val split has a label" in caplog.text
-
-
-def test_weights_of_the_same_classes_are_all_taken(config, tmp_path):
-    first = Trainer(config)
-    first.train_step()
-    path = checkpoint.save(tmp_path, first.checkpoint(), keep=1)
-    assert same_tensors(Trainer(replace(config, weights=path)).model, first.model)
-
-
-def test_weights_of_other_classes_lend_all_but_the_classifier(config, tmp_path, caplog):
-    first = Trainer(config)
-    first.train_step()
-    other_names = replace(first.checkpoint(), labels=("cat", "dog"))
-    path = checkpoint.save(tmp_path, other_names, keep=1)
-    with caplog.at_level(logging.WARNING):
-        second = Trainer(replace(config, weights=path)).model
-    assert "the classifier starts anew" in caplog.text
-    assert torch.equal(second.conv.weight, first.model.conv.weight)
-    assert not torch.equal(second.classifier.weight, first.model.classifier.weight)
-
-
-def test_released_weights_start_a_run_on_other_classes(config, tmp_path):
-    released = random_i3d(num_classes=5, stream="rgb")
-    path = write_released(tmp_path / "w.npz", released_variables(released))
-    model = Trainer(replace(config, model="i3d", weights=path)).model
-    assert model.num_classes == 2
-    assert torch.equal(
-        model.get_submodule("Mixed_5c.Branch_0.Conv3d_0a_1x1").conv.weight,
-        released.get_submodule("Mixed_5c.Branch_0.Conv3d_0a_1x1").conv.weight,
-    )
-
-
-def test_weights_of_another_network_fails(config, tmp_path):
-    path = checkpoint.save(tmp_path, Trainer(config).checkpoint(), keep=1)
-    with pytest.raises(InvalidInput, match=r"holds weights of tiny, not of i3d"):
-        Trainer(replace(config, model="i3d", weights=path))
+    trainer = Trainer(replace(config, shards=folder, steps=1))
+    trainer.train_step()
+    assert not trainer.validation_is_due()
 
 
 @pytest.mark.parametrize(
@@ -142,6 +95,7 @@ def test_weights_of_another_network_fails(config, tmp_path):
         ({"stream": "flow"}, r"has stream flow, now they are rgb"),
         ({"model_name": "i3d"}, r"has model i3d, now they are tiny"),
         ({"labels": ("cat", "dog")}, r"has class names \('cat', 'dog'\), now they are \('dark', 'light'\)"),
+        ({"config": {"width": 0.5}}, r"has width 0\.5, now they are 1\.0"),
     ],
 )
 def test_checkpoint_of_another_run_fails(change, message, config):
@@ -150,17 +104,171 @@ def test_checkpoint_of_another_run_fails(change, message, config):
         trainer.restore(replace(trainer.checkpoint(), **change))
 
 
-def test_pace_leaves_out_the_first_step():
-    pace = Pace()
-    pace.add(clips=4, wait_s=50.0, step_s=100.0)
-    pace.add(clips=4, wait_s=1.0, step_s=2.0)
-    pace.add(clips=4, wait_s=0.0, step_s=2.0)
-    assert (pace.clips_per_s, pace.wait_share) == (2.0, 0.25)
-    assert pace.recent() == (2.0, 0.25)
+def frozen(config, **changes):
+    """Without what makes the parts of a step differ from the whole: BatchNorm over clips, and dropout."""
+    return replace(config, freeze_bn=True, dropout=0.0, **changes)
 
 
-def test_pace_of_a_single_step_is_that_step():
-    pace = Pace()
-    pace.add(clips=4, wait_s=1.0, step_s=2.0)
-    assert (pace.clips_per_s, pace.wait_share) == (2.0, 0.5)
-    assert pace.recent() == (2.0, 0.5)
+@pytest.mark.parametrize("parts", [2, 4])
+def test_parts_of_a_step_give_the_update_of_the_whole(config, parts):
+    whole, cut = Trainer(frozen(config)), Trainer(frozen(config, accumulate=parts))
+    for _ in range(3):
+        assert cut.train_step().loss == pytest.approx(whole.train_step().loss, rel=1e-6)
+    for left, right in zip(whole.model.parameters(), cut.model.parameters(), strict=True):
+        torch.testing.assert_close(left, right, rtol=1e-5, atol=1e-7)
+
+
+def test_frozen_batch_norm_stays_through_a_validation(config):
+    trainer = Trainer(frozen(config))
+    before = trainer.model.bn.running_mean.clone()
+    trainer.train_step()
+    trainer.validate(ignore)
+    trainer.train_step()
+    assert torch.equal(trainer.model.bn.running_mean, before)
+    assert trainer.model.dropout.training
+
+
+def test_gradient_is_cut_to_its_length(config):
+    cut = Trainer(replace(config, clip_norm=1e-3, momentum=0.0, weight_decay=0.0))
+    before = clone(cut)
+    done = cut.train_step()
+    moved = [b - a for a, b in zip(before.parameters(), cut.model.parameters(), strict=True)]
+    assert done.gradient_norm > 1e-3
+    assert torch.nn.utils.get_total_norm(moved).item() == pytest.approx(done.lr * 1e-3, rel=1e-3)
+
+
+def test_short_gradient_is_left_alone(config):
+    plain, cut = Trainer(frozen(config)), Trainer(frozen(config, clip_norm=1e6))
+    plain.train_step()
+    cut.train_step()
+    assert same_parameters(plain.model, cut.model)
+
+
+def test_label_smoothing_is_in_the_loss(config):
+    plain, smooth = Trainer(config).train_step(), Trainer(replace(config, label_smoothing=0.5)).train_step()
+    assert plain.loss != smooth.loss
+
+
+def test_running_average_is_what_is_validated(config):
+    trainer = Trainer(replace(config, ema=0.5))
+    trainer.train_step()
+    with torch.no_grad():
+        trainer.average.model.classifier.weight.zero_()
+        trainer.average.model.classifier.bias.copy_(torch.tensor([9.0, -9.0]))
+    validated, *_ = trainer.validate(ignore)
+    # two of the three clips are of the first class, which the average now always answers
+    assert validated.top1 == pytest.approx(2 / 3)
+    assert validated.loss == pytest.approx(6, rel=1e-3)
+
+
+def test_run_that_starts_an_average_on_resuming_starts_it_from_the_weights(config):
+    first = Trainer(config)
+    first.train_step()
+    second = Trainer(replace(config, ema=0.5))
+    second.restore(first.checkpoint())
+    assert same_tensors(second.average.model, first.model)
+
+
+def test_measured_batch_norm_is_the_same_after_resuming(config):
+    first, second = (Trainer(replace(config, precise_bn=3)) for _ in range(2))
+    first.train_step()
+    saved = deepcopy(first.checkpoint())
+    first.validate(ignore)
+    # measured once already, where the first has not
+    second.validate(ignore)
+    second.restore(saved)
+    second.validate(ignore)
+    assert same_tensors(first.model, second.model)
+
+
+def test_fp16_keeps_float32_weights_and_trains(config):
+    trainer = Trainer(replace(config, precision="fp16"))
+    before = clone(trainer)
+    # the scale starts high, and the first updates may be skipped for it
+    while trainer.train_step().gradient_norm is None:
+        assert trainer.step < 10
+    assert {p.dtype for p in trainer.model.parameters()} == {torch.float32}
+    assert not same_parameters(before, trainer.model)
+
+
+def test_overflow_in_fp16_skips_the_update_and_scales_less(config):
+    trainer = Trainer(replace(config, precision="fp16"))
+    trainer._scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40)
+    before = clone(trainer)
+    done = trainer.train_step()
+    assert done.gradient_norm is None
+    assert same_parameters(before, trainer.model)
+    assert trainer.checkpoint().scaler["scale"] == 2.0**39
+
+
+def test_overflow_in_fp16_that_no_scale_cures_fails(config, monkeypatch):
+    trainer = Trainer(replace(config, precision="fp16"))
+    trainer._scaler = torch.amp.GradScaler("cpu", init_scale=1.0)
+    monkeypatch.setattr(nn.utils, "get_total_norm", lambda gradients: torch.tensor(torch.inf))
+    with pytest.raises(TrainingDiverged, match=r"gradient norm inf"):
+        trainer.train_step()
+
+
+def test_channels_last_trains_alike(config):
+    plain, innermost = Trainer(frozen(config)), Trainer(frozen(config, channels_last=True))
+    assert innermost.model.conv.weight.is_contiguous(memory_format=torch.channels_last_3d)
+    for _ in range(2):
+        assert innermost.train_step().loss == pytest.approx(plain.train_step().loss, rel=1e-5)
+
+
+def test_best_is_the_highest_accuracy_so_far(config, monkeypatch):
+    trainer = Trainer(config)
+    found = iter([0.5, 0.5, 0.75, 0.25])
+
+    def run(model, *, step, observe, should_stop):
+        return Validated(step=step, loss=1.0, top1=next(found), top5=1.0, clips=3)
+
+    monkeypatch.setattr(trainer.validation, "run", run)
+    assert [trainer.validate(ignore)[1] for _ in range(4)] == [True, False, True, False]
+    assert trainer.best_top1 == 0.75
+
+
+def test_network_that_is_trained_on_its_steps_is_asked_for_them(config):
+    trainer = Trainer(frozen(config))
+    loss_of_clips = Trainer(frozen(config)).train_step().loss
+    trainer.model.loss_at_every_step = True
+
+    def forward(x, *, every_step):
+        assert every_step
+        logits_BK = trainer.model(x)
+        # a second step that knows nothing
+        return torch.stack([logits_BK, torch.zeros_like(logits_BK)], dim=2)
+
+    trainer._forward = forward
+    assert trainer.train_step().loss == pytest.approx((loss_of_clips + math.log(2)) / 2, rel=1e-6)
+
+
+def test_fixed_transfer_trains_the_last_layer_and_leaves_the_rest(config, tmp_path):
+    before = Trainer(config)
+    path = checkpoint.save(tmp_path, before.checkpoint(), keep=1)
+    trainer = Trainer(replace(config, weights=path, transfer="fixed", ema=0.5))
+    for _ in range(2):
+        trainer.train_step()
+    trainer.validate(ignore)
+    trainer.train_step()
+    now, then = trainer.model.state_dict(), before.model.state_dict()
+    changed = {name for name in now if not torch.equal(now[name], then[name])}
+    assert changed == {"classifier.weight", "classifier.bias"}
+
+
+def test_transfer_cannot_change_on_resuming_fails(config):
+    trainer = Trainer(config)
+    other = replace(trainer.checkpoint(), config=config.to_json() | {"transfer": "full"})
+    with pytest.raises(InvalidInput, match=r"has transfer full, now they are None; use another --out"):
+        trainer.restore(other)
+
+
+def test_memory_that_is_too_small_names_what_would_fit_fails(config):
+    trainer = Trainer(replace(config, accumulate=2))
+
+    def forward(x):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    trainer._forward = forward
+    with pytest.raises(EnvironmentProblem, match=r"too small for 2 clips at a time; use --accumulate 4 or more"):
+        trainer.train_step()

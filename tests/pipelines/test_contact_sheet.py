@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from pipelines.contact_sheet import CAPTION, HEADER, MARGIN, TILE_HEIGHT, contact_sheet, sheet_size
+from pipelines.contact_sheet import contact_sheet, sheet_size
+from pipelines.sheet import CAPTION, HEADER, MARGIN, TILE_HEIGHT
 from preprocess.errors import InvalidInput
 from preprocess.shards import ShardSet
 from tests.pipelines.tiny_shards import LEVELS

@@ -6,17 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines import LOADERS, open_loader
+from pipelines import LOADERS
 from preprocess.errors import BadShard, EnvironmentProblem, InvalidInput
+from preprocess.shards import ShardSet
+from tests.pipelines.small_loader import assert_equal, open_small
 from tests.pipelines.tiny_shards import LEVELS, flat_clip, ramp_clip, textured_clip, write_set
 
 pytestmark = pytest.mark.parametrize("backend", LOADERS)
-
-SMALL = {"frames": 8, "crop": 32, "batch_size": 2, "threads": 2, "device": "cpu"}
-
-
-def open_small(shards, backend, **options):
-    return open_loader(shards, backend=backend, **{**SMALL, **options})
 
 
 def frame_numbers(batch) -> list[list[int]]:
@@ -28,13 +24,6 @@ def frame_numbers(batch) -> list[list[int]]:
 def flow_numbers(batch) -> list[list[int]]:
     """Which flow fields of flat clips a batch shows, from v, which no flip changes."""
     return (batch["flow"][:, 1].mean(dim=(2, 3)) * -127 / 2).round().int().tolist()
-
-
-def assert_equal(left, right) -> None:
-    assert left.keys() == right.keys()
-    assert left["key"] == right["key"]
-    for name in left.keys() - {"key"}:
-        assert torch.equal(left[name], right[name]), name
 
 
 def test_batch_has_the_promised_types_and_shapes(shards, backend):
@@ -101,6 +90,50 @@ def test_long_evaluation_window_loops_short_clips(shards, backend):
         assert frame_numbers(batch) == flow_numbers(batch) == [[t % usable for t in range(45)]]
 
 
+def test_whole_clips_come_at_their_own_length(shards, backend):
+    loader = open_small(shards, backend, split="test", training=False, frames=None, batch_size=1)
+    for batch, usable in zip(loader, (19, 6, 39), strict=True):
+        assert frame_numbers(batch) == flow_numbers(batch) == [list(range(usable))]
+
+
+def test_views_of_a_clip_follow_one_another(shards, backend):
+    loader = open_small(shards, backend, split="test", training=False, windows=3, crops=3, batch_size=6)
+    batches = list(loader)
+    rows = [row for batch in batches for row in zip(batch["key"], batch["view"].tolist(), strict=True)]
+    assert rows == [(f"flat{clip}", view) for clip in range(3) for view in range(9)]
+    assert [len(batch["key"]) for batch in batches] == [6, 6, 6, 6, 3]
+    starts = [numbers[0] for batch in batches for numbers in frame_numbers(batch)]
+    assert starts == [0] * 3 + [5] * 3 + [11] * 3 + [0] * 9 + [0] * 3 + [15] * 3 + [31] * 3
+
+
+def test_three_crops_lie_along_the_longer_side(tmp_path, backend):
+    folder = write_set(tmp_path, {"val": [[ramp_clip("ramp")]]})
+    (batch,) = open_small(folder, backend, training=False, crops=3, batch_size=3)
+    for row, left in enumerate((0, 16, 32)):
+        codes = 64 + 2 * (left + np.arange(32))
+        assert np.abs(batch["rgb"][row].numpy() - (codes / 127.5 - 1)).max() <= 2 / 127
+        assert np.abs(batch["flow"][row].numpy() - (codes - 128) / 127).max() <= 2 / 127
+
+
+def test_only_the_needed_frames_are_read(shards, backend, monkeypatch):
+    read = []
+    original = ShardSet.jpegs
+
+    def jpegs(self, stream, clip, frames):
+        read.extend((stream, clip, frame) for frame in frames)
+        return original(self, stream, clip, frames)
+
+    monkeypatch.setattr(ShardSet, "jpegs", jpegs)
+    loader = open_small(shards, backend, split="test", training=False, crops=3, batch_size=9)
+    list(loader)
+    # three crops share their frames, and the looped clip of 7 frames has six flow fields
+    windows = {0: range(5, 13), 1: range(6), 2: range(15, 23)}
+    needed = {(stream, clip, t) for stream in ("rgb", "flow") for clip, window in windows.items() for t in window}
+    assert set(read) == needed
+    # each once in an epoch; DALI has begun the next one
+    assert len(read) == len(needed) * (2 if backend == "dali" else 1)
+
+
 def test_rgb_alone_uses_the_last_frame_too(shards, backend):
     loader = open_small(shards, backend, split="test", training=False, streams=("rgb",), frames=20, batch_size=1)
     assert frame_numbers(next(iter(loader))) == [list(range(20))]
@@ -114,7 +147,7 @@ def test_flip_mirrors_both_streams_and_negates_u(tmp_path, backend):
         (batch,) = loader
         (plan,) = loader.sampler.batch(epoch, 0)
         seen.add(plan.flip)
-        codes = 64 + 2 * (plan.left + np.arange(32))
+        codes = 64 + 2 * (plan.corners[0][1] + np.arange(32))
         if plan.flip:
             codes = codes[::-1]
         u, v = (codes - 128) / 127 * (-1 if plan.flip else 1), (codes - 128) / 127
@@ -150,94 +183,6 @@ def test_next_iteration_is_the_next_epoch_even_after_leaving_early(shards, backe
 def test_threads_do_not_change_a_batch(shards, backend):
     for one, four in zip(open_small(shards, backend, threads=1), open_small(shards, backend, threads=4), strict=True):
         assert_equal(one, four)
-
-
-@pytest.mark.parametrize("stop", [1, 4, 5])
-def test_resume_goes_on_bit_for_bit(shards, backend, stop):
-    loader, resumed = open_small(shards, backend), open_small(shards, backend)
-    list(loader)
-    iteration = iter(loader)
-    for _ in range(stop):
-        next(iteration)
-    state = loader.state_dict()
-    assert (state["epoch"], state["batch"]) == ((1, stop) if stop < 5 else (2, 0))
-    resumed.load_state_dict(state)
-    rest = list(iteration)
-    for expected, found in zip([*rest, *loader], [*(resumed if rest else []), *resumed], strict=True):
-        assert_equal(expected, found)
-
-
-def test_a_used_loader_can_be_sent_back(shards, backend):
-    loader = open_small(shards, backend)
-    state = loader.state_dict()
-    first = list(loader)
-    next(iter(loader))
-    loader.load_state_dict(state)
-    for expected, found in zip(first, loader, strict=True):
-        assert_equal(expected, found)
-
-
-def test_resume_with_another_number_of_ranks(shards, backend):
-    alone = open_small(shards, backend, batch_size=4)
-    iteration = iter(alone)
-    next(iteration)
-    state = alone.state_dict()
-    (expected,) = iteration
-    found = {}
-    for rank in range(2):
-        loader = open_small(shards, backend, num_shards=2, shard_id=rank)
-        loader.load_state_dict(state)
-        (batch,) = loader
-        found.update(zip(batch["key"], batch["rgb"], strict=True))
-    assert found.keys() == set(expected["key"])
-    for key, rgb in zip(expected["key"], expected["rgb"], strict=True):
-        assert torch.equal(found[key], rgb)
-
-
-def test_rank_that_was_through_with_an_evaluation_stays_so(shards, backend):
-    longer = open_small(shards, backend, training=False, batch_size=1, num_shards=2, shard_id=0)
-    shorter = open_small(shards, backend, training=False, batch_size=1, num_shards=2, shard_id=1)
-    iteration = iter(longer)
-    next(iteration)
-    next(iteration)
-    shorter.load_state_dict(longer.state_dict())
-    assert list(shorter) == []
-    assert len(list(shorter)) == 2
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"seed": 3}, "seed is 3 there and 0 here"),
-        ({"frames": 4}, "frames is 4 there and 8 here"),
-        ({"crop": 16}, "crop is 16 there and 32 here"),
-        ({"batch_size": 4}, "clips_per_step is 4 there and 2 here"),
-        ({"flip": False}, "flip is False there and True here"),
-        ({"streams": ("rgb",)}, r"streams is \['rgb'\] there"),
-        ({"training": False, "split": "train"}, "training is False there and True here"),
-        ({"split": "test"}, "clips is 3 there and 11 here; clips_crc32 is .* split is 'test' there"),
-    ],
-)
-def test_state_of_another_loader_fails(shards, backend, options, message):
-    state = open_small(shards, backend, **options).state_dict()
-    with pytest.raises(InvalidInput, match=message):
-        open_small(shards, backend).load_state_dict(state)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"version": 2}, "version 2, this loader knows 1"),
-        ({"epoch": -1}, "epoch -1"),
-        ({"batch": 6}, "batch 6 of 5"),
-        ({"batch": "1"}, "batch '1' of 5"),
-        ({"fingerprint": None}, "crop is None there and 32 here"),
-    ],
-)
-def test_damaged_state_fails(shards, backend, change, message):
-    loader = open_small(shards, backend)
-    with pytest.raises(InvalidInput, match=message):
-        loader.load_state_dict({**loader.state_dict(), **change})
 
 
 def test_two_iterations_at_once_fails(shards, backend):

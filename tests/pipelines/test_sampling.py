@@ -3,7 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipelines.sampling import FeedConfig, Sampler
+from pipelines.feed_config import FeedConfig
+from pipelines.order import random_stream
+from pipelines.sampling import Sampler, Share
 from preprocess.errors import InvalidInput
 from preprocess.shards import ClipTable, EncodedClip
 
@@ -106,13 +108,13 @@ def test_short_clips_are_looped_from_their_first_frame(training):
 def test_evaluation_takes_the_centre():
     (plan,) = sampler(table((29, 41, 50)), training=False).batch(0, 0)
     assert (plan.frames[0], plan.frames[-1]) == (10, 17)
-    assert (plan.top, plan.left) == (4, 9)
+    assert plan.corners == ((4, 9),)
 
 
 def test_training_crops_cover_the_frame_and_half_are_flipped():
     plans = epoch_of(sampler(table(*[(30, 34, 36)] * 2000)))
-    assert {plan.top for plan in plans} == {0, 1, 2}
-    assert {plan.left for plan in plans} == {0, 1, 2, 3, 4}
+    assert {plan.corners[0][0] for plan in plans} == {0, 1, 2}
+    assert {plan.corners[0][1] for plan in plans} == {0, 1, 2, 3, 4}
     assert 0.46 < np.mean([plan.flip for plan in plans]) < 0.54
 
 
@@ -123,9 +125,87 @@ def test_without_flip_all_else_stays_as_it_was():
 
 
 def test_the_first_draw_is_not_the_order_again():
-    one = sampler()
-    order = np.random.default_rng(one._seed(0)).random(4)
-    assert not np.allclose(order, np.random.default_rng(one._seed(0, 0)).random(4))
+    order = random_stream(0, 0).random(4)
+    assert not np.allclose(order, random_stream(0, 0, 0).random(4))
+
+
+def test_windows_of_a_clip_are_spread_and_follow_one_another():
+    one = sampler(table((30, 40, 50), (31, 40, 50)), training=False, windows=3, crops=3, batch_size=3)
+    plans = epoch_of(one)
+    assert [(plan.clip, plan.window, plan.frames[0]) for plan in plans] == [
+        *((0, window, start) for window, start in enumerate((0, 10, 21))),
+        *((1, window, start) for window, start in enumerate((0, 11, 22))),
+    ]
+    assert [view for plan in plans[:3] for view in plan.views] == list(range(9))
+    assert plans[0].corners == ((4, 0), (4, 9), (4, 18))
+    assert len(one) == 6
+
+
+def test_all_windows_of_a_clip_are_on_one_rank():
+    team = [sampler(training=False, windows=3, batch_size=4, num_shards=3, shard_id=rank) for rank in range(3)]
+    clips = [[plan.clip for plan in epoch_of(one)] for one in team]
+    assert [sorted(set(mine)) for mine in clips] == [list(range(rank, 20, 3)) for rank in range(3)]
+    assert all(mine.count(clip) == 3 for mine in clips for clip in mine)
+    assert [len(one) for one in team] == [6, 6, 5]
+    assert all(one.most_batches == 6 for one in team)
+
+
+def test_whole_clips_have_their_own_length():
+    one = sampler(table((30, 40, 50), (9, 40, 50)), training=False, frames=None, batch_size=1)
+    assert [len(plan.frames) for plan in epoch_of(one)] == [29, 8]
+    assert one.longest == 29
+
+
+def test_looped_frames_are_decoded_once():
+    (plan,) = sampler(table((4, 40, 40)), training=False).batch(0, 0)
+    assert plan.decoded == (0, 1, 2)
+    assert [plan.decoded[t % 3] for t in range(8)] == list(plan.frames)
+    (plan,) = sampler(table((30, 40, 40)), training=False).batch(0, 0)
+    assert plan.decoded == plan.frames
+
+
+def test_attempts_are_draws_of_the_same_position():
+    one, other = sampler(batch_size=2), sampler(batch_size=1, num_shards=4, shard_id=3)
+    draws = [one.sample(1, 5, attempt=attempt) for attempt in range(20)]
+    assert draws == [other.sample(1, 5, attempt=attempt) for attempt in range(20)]
+    assert len({plan.clip for plan in draws}) > 5
+    assert {plan.position for plan in draws} == {5}
+
+
+def test_clip_that_could_not_be_read_keeps_its_position():
+    clips = replace(TWENTY, **{name: getattr(TWENTY, name).copy() for name in ("rgb_count", "flow_count", "height")})
+    for name in ("rgb_count", "flow_count", "height"):
+        getattr(clips, name)[7] = 0
+    whole, holed = sampler(), sampler(clips)
+    for expected, found in zip(epoch_of(whole), epoch_of(holed), strict=True):
+        assert found == expected or (found.clip == expected.clip == 7 and found.decoded == ())
+
+
+def test_balanced_epoch_has_each_class_equally_often():
+    clips = replace(TWENTY, label=np.array([0] * 12 + [1] * 6 + [-1] * 2, np.int32))
+    plans = epoch_of(sampler(clips, balanced=True, batch_size=1))
+    assert len(plans) == 18
+    assert sorted(clips.label[[plan.clip for plan in plans]].tolist()) == [0] * 9 + [1] * 9
+
+
+def test_mixture_gives_each_part_its_share():
+    shares = [Share(name="a", clips=15, weight=1), Share(name="b", clips=5, weight=3)]
+    one = Sampler(TWENTY, FeedConfig(frames=8, crop=32, batch_size=2), shares=shares)
+    clips = np.array([plan.clip for plan in epoch_of(one)])
+    assert (clips < 15).sum() == 5
+    assert np.bincount(clips[clips >= 15]).tolist()[15:] == [3] * 5
+
+
+def test_balance_without_labels_fails():
+    clips = replace(TWENTY, label=np.full(20, -1, np.int32))
+    with pytest.raises(InvalidInput, match="no clip of the data set has a label to balance by"):
+        sampler(clips, balanced=True)
+
+
+def test_window_longer_than_a_clip_fails_if_asked():
+    clips = table((30, 40, 50), (8, 40, 50), (5, 40, 50))
+    with pytest.raises(InvalidInput, match=r"8 frames is longer than 2 of 3 clips, .*clip2 with 4; use frames=4 or"):
+        sampler(clips, short_clips="error", batch_size=1)
 
 
 def test_crop_larger_than_a_frame_fails():
@@ -151,6 +231,15 @@ def test_too_few_clips_for_a_step_fails():
         ({"seed": -1}, "seed is -1; it must be at least 0"),
         ({"num_shards": 0}, "num_shards is 0"),
         ({"shard_id": 2, "num_shards": 2}, "shard_id is 2; with num_shards=2 use 0 to 1"),
+        ({"windows": 0}, "windows is 0"),
+        ({"shuffle_shards": 0}, "shuffle_shards is 0"),
+        ({"short_clips": "pad"}, "short_clips is 'pad'; use one of loop, error"),
+        ({"training": False, "crops": 2}, "crops is 2; use 1, the centre, or 3"),
+        ({"windows": 10}, "windows=10 and crops=1 are for evaluation"),
+        ({"training": False, "crops": 3, "batch_size": 8}, "batch_size is 8; with crops=3.* a multiple of 3"),
+        ({"frames": None}, "use training=False, windows=1 and batch_size=1, got training=True"),
+        ({"frames": None, "training": False, "batch_size": 2}, "got training=False, windows=1 and batch_size=2"),
+        ({"balanced": True, "shuffle_shards": 4}, "leave out one of them"),
     ],
 )
 def test_config_out_of_range_fails(options, message):

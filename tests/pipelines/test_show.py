@@ -3,12 +3,50 @@ import pytest
 from click.testing import CliRunner
 
 from pipelines.contact_sheet import sheet_size
-from pipelines.show import main, show_clip
+from pipelines.show import main, show_clip, show_input
 from preprocess.errors import InvalidInput
 from preprocess.shards import ShardSet
+from tests.pipelines.small_loader import open_small
+
+SMALL = {"frames": 8, "crop": 32}
 
 
-def test_command_writes_a_png_of_the_expected_size(shards, tmp_path):
+def test_command_writes_what_the_network_is_given(shards, tmp_path):
+    out = tmp_path / "sheet.png"
+    arguments = ["--seed", "3", "--epoch", "2", "--position", "4", "--clips", "3", "--frames", "8", "--crop", "32"]
+    result = CliRunner().invoke(main, [str(shards), "--out", str(out), *arguments])
+    assert result.exit_code == 0, result.output
+    planned = open_small(shards, "torch", seed=3)
+    keys = [planned.shards.key(clip) for clip in planned.sampler.order(2)[4:7]]
+    assert result.output == f"{out}: {', '.join(keys)}\n"
+    assert cv2.imread(str(out)).shape[0] > 3 * 400
+
+
+def test_evaluation_shows_all_views_of_a_clip(shards, tmp_path):
+    out = tmp_path / "sheet.png"
+    arguments = ["--split", "val", "--evaluation", "--windows", "2", "--crops", "3", "--clips", "1", "--crop", "32"]
+    result = CliRunner().invoke(main, [str(shards), "--out", str(out), *arguments])
+    assert result.output == f"{out}: val0\n"
+    assert cv2.imread(str(out)).shape[0] > 6 * 400
+
+
+def test_fewer_clips_are_shown_at_the_end_of_the_epoch(shards, tmp_path):
+    assert len(show_input(shards, out=tmp_path / "clip.png", position=9, clips=5, **SMALL)) == 2
+
+
+@pytest.mark.parametrize("where", [{"position": 11}, {"position": -1}, {"epoch": -1}, {"clips": 0}], ids=str)
+def test_position_beyond_the_epoch_fails(shards, tmp_path, where):
+    with pytest.raises(InvalidInput, match="there are positions 0 to 10 in each epoch from 0"):
+        show_input(shards, out=tmp_path / "clip.png", **SMALL, **where)
+
+
+def test_crop_larger_than_the_frames_fails_with_the_crop_to_use(shards, tmp_path):
+    result = CliRunner().invoke(main, [str(shards), "--out", str(tmp_path / "clip.png")])
+    assert result.exit_code == InvalidInput.exit_status
+    assert "use crop=48 or less" in result.output
+
+
+def test_key_shows_the_clip_as_it_is_stored(shards, tmp_path):
     out = tmp_path / "sheet.png"
     result = CliRunner().invoke(
         main, [str(shards), "--split", "val", "--key", "val3", "--out", str(out), "--columns", "4"]

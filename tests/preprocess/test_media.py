@@ -176,6 +176,23 @@ def test_black_is_black_in_every_pixel_format(tmp_path, codec, pixels):
     assert as_floats(inspect(path).black) == as_floats(inspect(path).frozen) == [(1.2, pytest.approx(3.2))]
 
 
+def test_still_picture_ends_where_the_pixel_format_changes(tmp_path):
+    parts = []
+    for number, pixels in enumerate(("yuv420p", "yuv444p")):
+        parts.append(tmp_path / f"{number}.ts")
+        with av.open(parts[-1], "w", format="mpegts") as output:
+            stream = output.add_stream("libx264", rate=25, options={"bf": "0"})
+            stream.height, stream.width, stream.pix_fmt = 48, 64, pixels
+            for index, image in enumerate(textured_frames(1).repeat(60, axis=0)):
+                frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+                frame.pts = 60 * number + index
+                output.mux(stream.encode(frame))
+            output.mux(stream.encode(None))
+    whole = tmp_path / "whole.ts"
+    whole.write_bytes(b"".join(part.read_bytes() for part in parts))
+    assert as_floats(inspect(whole).frozen) == [(0.0, 2.4), (2.4, 4.8)]
+
+
 # --- real files ---------------------------------------------------------------------------------------------------
 
 

@@ -1,44 +1,209 @@
-"""Tests of i3d_train.models."""
+"""Tests of i3d_train.models: what holds for every network."""
 
 import subprocess
 import sys
 
 import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import nn
 
-from i3d_train.models import MODELS, build, network_class
+from i3d_train.models import MODELS, build, network_class, streams_of
 from preprocess.errors import InvalidInput
+from tests.i3d_train.models.small_networks import BUILDS, CLASSES, clips, on_meta, seen, small
+
+every_build = pytest.mark.parametrize(("name", "stream"), BUILDS)
+
+# Table 1 of the paper, millions; it drops the decimals of 79.6 and 39.8, and rounds 8.96 up
+TABLE_1 = {
+    ("convnet_lstm", "rgb"): (8_958_000, 9),
+    ("c3d", "rgb"): (79_645_520, 79),
+    ("two_stream", "both"): (12_073_120, 12),
+    ("fused", "both"): (39_770_896, 39),
+    ("i3d", "both"): (25_372_576, 25),
+}
+
+# frames of colour and of flow that Table 1 has for training and test, at the paper's crop
+TABLE_1_INPUT = [
+    ("i3d", "rgb", 64, 64, 224),
+    ("i3d", "both", 64, 64, 224),
+    ("i3d", "both", 250, 250, 224),
+    ("i3d", "flow", 250, 250, 256),
+    ("convnet_lstm", "rgb", 25, 25, 224),
+    ("convnet_lstm", "rgb", 50, 50, 256),
+    ("c3d", "rgb", 16, 16, 112),
+    ("c3d", "rgb", 240, 240, 112),
+    ("c3d", "rgb", 250, 250, 256),
+    ("two_stream", "both", 1, 10, 224),
+    ("two_stream", "both", 25, 250, 256),
+    ("fused", "both", 5, 50, 224),
+    ("fused", "both", 25, 250, 256),
+]
+
+
+@pytest.mark.parametrize("build_of", TABLE_1)
+def test_parameters_of_table_1(build_of):
+    count = sum(parameter.numel() for parameter in on_meta(*build_of).parameters())
+    exact, millions = TABLE_1[build_of]
+    assert count == exact
+    assert abs(count / 1e6 - millions) < 1
+
+
+@pytest.mark.parametrize(("name", "stream", "rgb", "flow", "side"), TABLE_1_INPUT)
+def test_input_of_table_1_gives_logits(name, stream, rgb, flow, side):
+    assert on_meta(name, stream).eval()(seen(stream, rgb=rgb, flow=flow, side=side)).shape == (1, 400)
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_every_model_tells_what_a_run_must_know(name):
-    network = network_class(name)
-    assert network.streams
-    assert network.min_frames >= 1
-    assert network.head
+def test_sampling_takes_the_input_of_table_1(name):
+    train = {"i3d": (64, 64), "convnet_lstm": (25, 25), "c3d": (16, 16), "two_stream": (1, 10), "fused": (5, 50)}
+    test = {"i3d": (250, 250), "convnet_lstm": (50, 50), "c3d": (240, 240), "two_stream": (25, 250), "fused": (25, 250)}
+    sampling = network_class(name).sampling
+    for window, expected in ((sampling.window, train[name]), (sampling.test_window, test[name])):
+        frames = torch.empty(1, 3, window, sampling.crop, sampling.crop, device="meta")
+        taken = [sampling.take(frames, stream=stream) for stream in ("rgb", "flow")]
+        assert tuple(part.shape[2] for part in taken) == expected
+        assert {part.shape[3] for part in taken} == {112 if name == "c3d" else 224}
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_head_holds_all_that_depends_on_the_classes(name):
-    stream = network_class(name).streams[0]
-    few, many = (build(name, num_classes=n, stream=stream).state_dict() for n in (3, 7))
-    changed = {key for key in few if few[key].shape != many[key].shape}
+@every_build
+def test_every_parameter_gets_a_gradient(name, stream):
+    network = build(name, num_classes=CLASSES, stream=stream, width=1 / 8).train()
+    logits = network(clips(name, stream, batch=3, side=97 if name == "c3d" else 64), every_step=True)
+    F.cross_entropy(logits, torch.tensor([0, 1, 2])[:, None].expand(-1, logits.shape[2])).backward()
+    idle = [key for key, p in network.named_parameters() if p.grad is None or not p.grad.any()]
+    assert idle == []
+
+
+@every_build
+def test_modes_differ_by_dropout_and_batch_statistics_only(name, stream):
+    network, x = small(name, stream), clips(name, stream)
+    with torch.inference_mode():
+        expected = network(x)
+        network.train()
+        for module in network.modules():
+            if isinstance(module, nn.Dropout | nn.modules.batchnorm._BatchNorm):
+                module.eval()
+        assert torch.equal(network(x), expected)
+
+
+@every_build
+def test_training_drops_features_and_uses_batch_statistics(name, stream):
+    network, x = small(name, stream).train(), clips(name, stream)
+    before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
+    with torch.inference_mode():
+        assert not torch.equal(network(x), network(x))
+    # those of later time steps of the LSTM than there were frames stay
+    moved = [key for key, tensor in network.state_dict().items() if not torch.equal(tensor, before[key])]
+    assert {key for key in moved if not key.endswith("num_batches_tracked")} == {
+        key
+        for key in before
+        if key.endswith(("running_mean", "running_var")) and not (".norms." in key and int(key.split(".")[-2]) > 2)
+    }
+
+
+@every_build
+def test_evaluation_changes_nothing_and_looks_at_each_clip_alone(name, stream):
+    network, x = small(name, stream), clips(name, stream, batch=2)
+    before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
+    first = {key: part[:1] for key, part in x.items()} if isinstance(x, dict) else x[:1]
+    with torch.inference_mode():
+        torch.testing.assert_close(network(x)[:1], network(first))
+    assert all(torch.equal(tensor, before[key]) for key, tensor in network.state_dict().items())
+
+
+@every_build
+def test_channels_last_gives_the_same_answers(name, stream):
+    network, x = small(name, stream), clips(name, stream)
+    with torch.inference_mode():
+        expected = network(x)
+        network.to(memory_format=torch.channels_last_3d)
+        parts = x if isinstance(x, dict) else {stream: x}
+        last = {key: part.contiguous(memory_format=torch.channels_last_3d) for key, part in parts.items()}
+        torch.testing.assert_close(network(last if isinstance(x, dict) else last[stream]), expected)
+
+
+@every_build
+def test_batch_norm_constants(name, stream):
+    norms = [m for m in on_meta(name, stream).modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    assert {(norm.eps, norm.momentum) for norm in norms} == {(1e-3, 0.001)}
+
+
+@every_build
+def test_head_holds_all_that_depends_on_the_classes(name, stream):
+    few, many = (build(name, num_classes=n, stream=stream, width=1 / 16) for n in (3, 7))
+    there = many.state_dict()
+    changed = {key for key, tensor in few.state_dict().items() if tensor.shape != there[key].shape}
+    assert changed == {key for key in there if many.is_head(key)}
     assert changed
-    assert all(key.startswith(f"{network_class(name).head}.") for key in changed)
+
+
+@every_build
+def test_features_are_what_the_classifier_sees(name, stream):
+    network, x = small(name, stream), clips(name, stream)
+    with torch.inference_mode():
+        features_BFS = network.step_features(x)
+        if stream != "both" or stream in network_class(name).streams:
+            torch.testing.assert_close(network.classify(features_BFS), network(x, every_step=True))
+        assert features_BFS.shape[2] == network(x, every_step=True).shape[2]
+
+
+@pytest.mark.parametrize(("name", "stream"), [build_of for build_of in BUILDS if build_of[1] == "both"])
+def test_one_stream_for_two_fails(name, stream):
+    with pytest.raises(InvalidInput, match=r"for both takes a dict of rgb and flow, got one tensor"):
+        small(name, stream)(torch.zeros(1, 3, 9, 32, 32))
+    with pytest.raises(InvalidInput, match=r"for both takes a dict of rgb and flow, got a dict of rgb$"):
+        small(name, stream)({"rgb": torch.zeros(1, 3, 9, 32, 32)})
+
+
+@pytest.mark.parametrize(("name", "stream"), [build_of for build_of in BUILDS if build_of[1] != "both"])
+def test_two_streams_for_one_fails(name, stream):
+    with pytest.raises(InvalidInput, match=rf"for {stream} takes one tensor of {stream}, got a dict of rgb, flow"):
+        small(name, stream)(clips(name, "both"))
+
+
+@every_build
+def test_wrong_channels_fails(name, stream):
+    x = clips(name, stream)
+    wrong = {key: part[:, :1] for key, part in x.items()} if isinstance(x, dict) else x[:, :1]
+    with pytest.raises(InvalidInput, match=r"for (rgb|flow) takes \[B, [23], T, H, W\], got \(2, 1, "):
+        small(name, stream)(wrong)
 
 
 def test_unknown_model_fails():
-    with pytest.raises(InvalidInput, match=r"model 'i4d' is unknown; use one of i3d"):
+    with pytest.raises(InvalidInput, match=r"model 'i4d' is unknown; use one of i3d, convnet_lstm, c3d, two_stream, f"):
         build("i4d", num_classes=2, stream="rgb")
 
 
 def test_unknown_stream_fails():
-    with pytest.raises(InvalidInput, match=r"'i3d' has no stream 'depth'; use one of rgb, flow"):
+    with pytest.raises(InvalidInput, match=r"'i3d' has no stream 'depth'; use one of rgb, flow, both"):
         build("i3d", num_classes=2, stream="depth")
+
+
+def test_fused_has_no_single_stream_fails():
+    with pytest.raises(InvalidInput, match=r"'fused' has no stream 'rgb'; use one of both"):
+        build("fused", num_classes=2, stream="rgb")
 
 
 def test_no_classes_fails():
     with pytest.raises(InvalidInput, match=r"num_classes must be at least 1, got 0"):
         build("i3d", num_classes=0, stream="rgb")
+
+
+@pytest.mark.parametrize("width", [0, -1, 1.5, float("nan")])
+def test_impossible_width_fails(width):
+    with pytest.raises(InvalidInput, match=rf"width must be above 0 and at most 1, got {width}"):
+        build("i3d", num_classes=2, stream="rgb", width=width)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_width_scales_the_channels(name):
+    stream = streams_of(name)[-1]
+    with torch.device("meta"):
+        half = build(name, num_classes=2, stream=stream, width=0.5)
+    full = on_meta(name, stream, classes=2)
+    count = [sum(parameter.numel() for parameter in network.parameters()) for network in (half, full)]
+    assert 0.24 < count[0] / count[1] < 0.27
 
 
 def test_names_need_no_torch():

@@ -1,0 +1,317 @@
+"""The feed on a GPU: is it right, how many clips a second, and how long does training of I3D wait for it.
+
+One command, under 8 minutes. It makes shards of its own (340x256, JPEG quality 90 and 95) in a temporary folder, which
+has to be a fast one: everything is read from the page cache. First DALI's batches on the GPU are compared with OpenCV's
+on the CPU; a wrong one ends it. Then it measures clips/s of RGB, flow and both, with none, DALI's default part and all
+of the JPEGs offered to the hardware JPEG engine (of A100 and H100; where there is none, the three are alike), in
+alternating rounds, medians. Last, I3D's training steps in bf16 on clips that already lie on the GPU, and on clips that
+are fed: how much longer a step takes, and how long the loop stood in `next(loader)`.
+
+`--dry` runs all of it on the CPU at toy size, to see that the script works; its figures mean nothing.
+
+Example:
+    python benchmarks/feed_gpu.py --seconds 420
+"""
+
+import argparse
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from i3d_train.models import build
+from pipelines import ClipLoader, TorchClipLoader
+from pipelines.bench import endless
+from preprocess.shards import EncodedClip, Index, ShardAttributes
+from preprocess.shards.layout import shard_name
+from preprocess.shards.write import write_shard
+
+QUALITIES = (90, 95)
+STREAMS = {"RGB": ("rgb",), "flow": ("flow",), "both": ("rgb", "flow")}
+HARDWARE = {"no engine": 0.0, "engine, default part": 0.65, "engine, all": 1.0}
+CODES = 2
+"""Largest difference between nvJPEG and libjpeg-turbo that is taken for rounding, in codes of 255."""
+ROUNDS = 3
+Row = tuple[str, str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """How large everything is."""
+
+    device: str = "cuda"
+    height: int = 256
+    width: int = 340
+    crop: int = 224
+    frames: int = 64
+    stored: int = 100
+    """Frames of a clip."""
+    clips: int = 32
+    batch: int = 16
+    batches: int = 24
+    """In a round."""
+    train_batch: int = 8
+    steps: int = 20
+    model_width: float = 1.0
+    precision: torch.dtype = torch.bfloat16
+
+
+DRY = Size(
+    device="cpu",
+    height=48,
+    width=64,
+    crop=32,
+    frames=16,
+    stored=20,
+    clips=4,
+    batch=2,
+    batches=2,
+    train_batch=2,
+    steps=2,
+    model_width=0.125,
+)
+
+
+def made_up_clip(number: int, size: Size, *, quality: int) -> EncodedClip:
+    """A textured scene that pans and turns under noise, and its exact flow; JPEGs about as large as those of videos."""
+    rng = np.random.default_rng(number)
+    height, width = size.height, size.width
+    noise = rng.uniform(0, 255, (2 * height, 2 * width, 3)).astype(np.float32)
+    texture = sum(cv2.GaussianBlur(noise, (0, 0), sigma) * sigma for sigma in (1.5, 4, 12))
+    texture = cv2.normalize(texture, None, 20, 235, cv2.NORM_MINMAX)
+    pan, turn = rng.uniform(-2, 2, 2), np.deg2rad(rng.uniform(-0.4, 0.4))
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    flow = np.stack([-pan[0] - turn * (y - height / 2), -pan[1] + turn * (x - width / 2)])
+    codes = np.clip(np.rint(flow * 127 / 20) + 128, 1, 255)
+    frames, flows = [], []
+    for t in range(size.stored):
+        move = cv2.getRotationMatrix2D((width, height), float(np.rad2deg(turn) * t), 1)
+        move[:, 2] += pan * t - (width / 2, height / 2)
+        frame = cv2.warpAffine(texture, move, (width, height)) + rng.normal(0, 3, (height, width, 3))
+        frames.append(jpeg(frame.clip(0, 255).astype(np.uint8), quality))
+        if t:
+            # TV-L1 is not exact: patches of it differ by a code or two
+            patches = cv2.resize(rng.normal(0, 1.5, (2, 8, 8)).astype(np.float32).transpose(1, 2, 0), (width, height))
+            field = (codes + patches.transpose(2, 0, 1)).clip(1, 255).astype(np.uint8)
+            flows.append(jpeg(field.reshape(2 * height, width), quality))
+    return EncodedClip(
+        key=f"clip{number:03d}",
+        label=number % 4,
+        rgb=frames,
+        flow=flows,
+        height=height,
+        width=width,
+        time_start=0.0,
+        time_end=size.stored / 25,
+    )
+
+
+def jpeg(image: np.ndarray, quality: int) -> bytes:
+    """As `preprocess flow` writes them."""
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality]
+    options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420] if image.ndim == 3 else []
+    return cv2.imencode(".jpg", image, options)[1].tobytes()
+
+
+def make_shards(folder: Path, size: Size) -> dict[int, Path]:
+    """Shards of each quality."""
+    labels = tuple(f"class {number}" for number in range(4))
+    made = {}
+    for quality in QUALITIES:
+        made[quality] = folder / str(quality)
+        made[quality].mkdir()
+        attributes = ShardAttributes(rgb_quality=quality, flow_quality=quality, labels=labels)
+        clips = [made_up_clip(number, size, quality=quality) for number in range(size.clips)]
+        half = size.clips // 2
+        infos = [
+            write_shard(made[quality] / shard_name("train", number, 2), part, attributes)
+            for number, part in enumerate((clips[:half], clips[half:]))
+        ]
+        Index(config={}, labels=labels, shards=tuple(infos)).write(made[quality])
+    return made
+
+
+def loader_of(shards: Path, size: Size, threads: int, **options: Any) -> ClipLoader:
+    """DALI on the device of `size`."""
+    given = {"frames": size.frames, "crop": size.crop, "batch_size": size.batch, "threads": threads}
+    return ClipLoader(shards, device=size.device, **{**given, **options})
+
+
+def wait(size: Size) -> None:
+    """Until the device has done everything."""
+    if size.device == "cuda":
+        torch.cuda.synchronize()
+
+
+def check(shards: dict[int, Path], size: Size, threads: int) -> list[Row]:
+    """DALI here beside OpenCV on the CPU; exits where they differ by more than rounding."""
+    rows = []
+    for quality, folder in shards.items():
+        for name, load in HARDWARE.items():
+            found = next(iter(loader_of(folder, size, threads, hw_decoder_load=load, seed=1)))
+            expected = next(
+                iter(
+                    TorchClipLoader(
+                        folder, frames=size.frames, crop=size.crop, batch_size=size.batch, device="cpu", seed=1
+                    )
+                )
+            )
+            if found["key"] != expected["key"]:
+                raise SystemExit(f"WRONG: quality {quality}, {name}: {found['key']} instead of {expected['key']}")
+            worst = {
+                stream: float((found[stream].cpu() - expected[stream]).abs().max() * 127) for stream in ("rgb", "flow")
+            }
+            if max(worst.values()) > CODES:
+                raise SystemExit(f"WRONG: quality {quality}, {name}: differs from the CPU by {worst} codes")
+            remark = f"rgb {worst['rgb']:.2f}, flow {worst['flow']:.2f}"
+            rows.append((f"quality {quality}, {name}: largest difference", f"{max(worst.values()):.2f} codes", remark))
+    return rows
+
+
+def rates(shards: dict[int, Path], size: Size, threads: int, deadline: float) -> Iterator[Row]:
+    """Clips a second of each quality and stream, the parts of the hardware engine in turns."""
+    for quality, folder in shards.items():
+        for streams, names in STREAMS.items():
+            if time.monotonic() > deadline:
+                yield f"quality {quality}, {streams}", "not measured", "out of time"
+                continue
+            feeds = {
+                name: endless(loader_of(folder, size, threads, streams=names, hw_decoder_load=load))
+                for name, load in HARDWARE.items()
+            }
+            found: dict[str, list[float]] = {name: [] for name in feeds}
+            for turn in range(ROUNDS + 1):
+                if turn > 1 and time.monotonic() > deadline:
+                    break
+                for name, feed in feeds.items():
+                    wait(size)
+                    began = time.perf_counter()
+                    for _ in range(size.batches):
+                        next(feed)
+                    wait(size)
+                    if turn:
+                        found[name].append(size.batches * size.batch / (time.perf_counter() - began))
+            for name, measured in found.items():
+                remark = f"{min(measured):.0f} to {max(measured):.0f}, batch {size.batch}"
+                yield f"quality {quality}, {streams}, {name}", f"{statistics.median(measured):.1f} clips/s", remark
+
+
+def training(shards: Path, size: Size, threads: int, deadline: float) -> Iterator[Row]:
+    """I3D's steps on clips that are there already, and on clips that are fed, in turns."""
+    for stream in ("rgb", "flow"):
+        if time.monotonic() > deadline:
+            yield f"I3D {stream}", "not measured", "out of time"
+            continue
+        step = train_step(stream, size)
+        loader = loader_of(shards, size, threads, streams=(stream,), batch_size=size.train_batch)
+        feed = endless(loader)
+        here = next(feed)
+        bare, fed, waited = [], [], []
+        for turn in range(ROUNDS + 1):
+            alone, _ = seconds_a_step(lambda here=here: here, step, stream, size)
+            together, stood = seconds_a_step(lambda feed=feed: next(feed), step, stream, size)
+            if turn:
+                bare.append(alone)
+                fed.append(together)
+                waited.append(stood)
+        alone, together, stood = (statistics.median(each) for each in (bare, fed, waited))
+        batch = f"batch {size.train_batch}, {size.frames} frames"
+        yield f"I3D {stream}, clips on the device", f"{size.train_batch / alone:.1f} clips/s", batch
+        yield f"I3D {stream}, fed", f"{size.train_batch / together:.1f} clips/s", batch
+        yield f"I3D {stream}, step longer by", f"{(together - alone) / alone:.1%}", f"of {1000 * alone:.1f} ms"
+        yield f"I3D {stream}, step spent in next(loader)", f"{stood / together:.1%}", f"of {1000 * together:.1f} ms"
+
+
+def seconds_a_step(
+    clips: Callable[[], Any], step: Callable[[torch.Tensor, torch.Tensor], None], stream: str, size: Size
+) -> tuple[float, float]:
+    """Of a step, and of waiting for its clips."""
+    wait(size)
+    began, stood = time.perf_counter(), 0.0
+    for _ in range(size.steps):
+        asked = time.perf_counter()
+        batch = clips()
+        stood += time.perf_counter() - asked
+        step(batch[stream], batch["label"])
+    wait(size)
+    return (time.perf_counter() - began) / size.steps, stood / size.steps
+
+
+def train_step(stream: str, size: Size) -> Callable[[torch.Tensor, torch.Tensor], None]:
+    """Forward, backward and update of I3D with 400 classes, as `i3d_train run` does in bf16."""
+    model = build("i3d", num_classes=400, stream=stream, width=size.model_width).to(size.device).train()
+    model = model.to(memory_format=torch.channels_last_3d)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+
+    def step(clips_BCTHW: torch.Tensor, label_B: torch.Tensor) -> None:
+        optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(size.device, size.precision):
+            logits_BK = model(clips_BCTHW.contiguous(memory_format=torch.channels_last_3d))
+            loss = torch.nn.functional.cross_entropy(logits_BK.float(), label_B)
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def main() -> None:
+    """Make, check, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=int, default=420, help="start no further measurement after this many")
+    parser.add_argument("--threads", type=int, default=min(16, os.cpu_count() or 1), help="of DALI")
+    parser.add_argument("--batch-size", type=int, help="of the rates")
+    parser.add_argument("--train-batch-size", type=int, help="of I3D's steps")
+    parser.add_argument("--dry", action="store_true", help="toy size on the CPU; the figures mean nothing")
+    options = parser.parse_args()
+    size = DRY if options.dry else Size()
+    size = replace(
+        size, batch=options.batch_size or size.batch, train_batch=options.train_batch_size or size.train_batch
+    )
+    if size.device == "cuda" and not torch.cuda.is_available():
+        raise SystemExit("no GPU that this build of torch can use; --dry runs on the CPU")
+    started = time.monotonic()
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as folder:
+        shards = make_shards(Path(folder), size)
+        for quality, made in shards.items():
+            info = Index.read(made).shards[0]
+            each = info.bytes / info.clips / size.stored / 1000
+            rows.append((f"quality {quality}: frame and its flow", f"{each:.1f} kB", "as JPEGs"))
+        print(f"shards after {time.monotonic() - started:.0f} s", flush=True)
+        rows += check(shards, size, options.threads)
+        print(f"correct after {time.monotonic() - started:.0f} s", flush=True)
+        for section in (
+            training(shards[95], size, options.threads, started + 0.3 * options.seconds),
+            rates(shards, size, options.threads, started + options.seconds),
+        ):
+            for row in section:
+                rows.append(row)
+                print("...", *row, sep="  ", flush=True)
+    if size.device == "cuda":
+        where = torch.cuda.get_device_name()
+    else:
+        where = f"{platform.machine()}, DRY RUN: figures mean nothing"
+    from nvidia import dali
+
+    versions = f"DALI {dali.__version__}, torch {torch.__version__}"
+    print(f"\n{where}; {os.cpu_count()} cores, {options.threads} threads; {versions}")
+    print(f"{size.width}x{size.height}, {size.frames} frames of {size.crop}x{size.crop}")
+    for name, value, remark in rows:
+        print(f"{name:52s} {value:>18s}  {remark}")
+    print(f"{time.monotonic() - started:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""What the training loop adds on the CPU to a bare forward, backward and update, on the same batches.
+
+The bare loop is what a tutorial has: loss, `backward`, `step`, and a look at the loss. Ours is a step of `i3d_train
+run`: the same, with gradient norm, check for infinity, schedule, pace, the line in metrics.jsonl and the progress.
+Both get the same clips from memory, since decoding is `feed_cpu.py`'s matter. They alternate step by step, each first
+every other time, and so meet the same other work on the machine; CPU time is that of all threads of this process.
+
+Example:
+    python benchmarks/train_cpu.py
+"""
+
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from io import StringIO
+from pathlib import Path
+
+import click
+import torch
+import torch.nn.functional as F  # noqa: N812
+from rich.console import Console
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.train_clips import MemoryFeed, write_clips
+from i3d_train.config import TrainConfig
+from i3d_train.progress import ShowProgress
+from i3d_train.run_folder import RunFolder
+from i3d_train.trainer import Trainer
+
+GOAL = 0.03
+CLIPS = 8
+WARM_UP = 3
+
+
+def bare_step(model: torch.nn.Module, optimizer: torch.optim.Optimizer, feed: MemoryFeed) -> float:
+    """The least that trains."""
+    (batch,) = feed.next_step()
+    optimizer.zero_grad()
+    loss = F.cross_entropy(model(batch["rgb"]), batch["label"])
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def timed(step: Callable[[], object]) -> tuple[float, float]:
+    """Wall and CPU seconds of one step."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    step()
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+
+@click.command()
+@click.option("--frames", default=16, show_default=True)
+@click.option("--crop", default=112, show_default=True)
+@click.option("--batch-size", default=2, show_default=True)
+@click.option("--width", default=1.0, show_default=True)
+@click.option("--steps", default=40, show_default=True, help="Of each loop; some more warm it up.")
+@click.option("--threads", default=1, show_default=True)
+def main(frames, crop, batch_size, width, steps, threads):
+    """Measure both loops and print a table; exit status 1 where ours adds more than the goal."""
+    torch.set_num_threads(threads)
+    with tempfile.TemporaryDirectory() as temporary:
+        shards = write_clips(Path(temporary) / "shards", clips=CLIPS, frames=frames + 1, side=crop)
+        config = TrainConfig(
+            shards=shards,
+            out=Path(temporary) / "run",
+            width=width,
+            frames=frames,
+            crop=crop,
+            batch_size=batch_size,
+            steps=WARM_UP + steps,
+            lr=1e-3,
+            device="cpu",
+            loader="torch",
+        )
+        trainer = Trainer(config)
+        batches = [batch for _ in range(CLIPS // batch_size) for batch in trainer.feed.next_step()]
+        model = Trainer(config).model
+        optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9, weight_decay=1e-7)
+        feed = MemoryFeed(batches)
+        trainer.feed = MemoryFeed(batches)
+        with (
+            RunFolder.opened(config, step=0, validated=0) as folder,
+            ShowProgress(Console(file=StringIO(), force_terminal=True)) as observe,
+        ):
+
+            def our_step() -> None:
+                done = trainer.train_step()
+                folder.note(done)
+                observe(done)
+
+            loops = {"bare": lambda: bare_step(model, optimizer, feed), "ours": our_step}
+            times: dict[str, list[tuple[float, float]]] = {name: [] for name in loops}
+            for number in range(WARM_UP + steps):
+                for name in sorted(loops, reverse=bool(number % 2)):
+                    found = timed(loops[name])
+                    if number >= WARM_UP:
+                        times[name].append(found)
+
+    print(
+        f"{datetime.now(UTC):%Y-%m-%d}  {platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
+        f"torch {torch.__version__}, load {os.getloadavg()[0]:.1f}"
+    )
+    print(
+        f"i3d width {width:g}, {frames} frames of {crop}x{crop}, batch {batch_size}, {threads} threads, {steps} steps"
+    )
+    print(f"{'loop':6}{'wall ms/step':>14}{'[min-max]':>18}{'CPU ms/step':>14}{'[min-max]':>18}")
+    for name, found in times.items():
+        columns = [sorted(1000 * value for value in column) for column in zip(*found, strict=True)]
+        cells = [f"{statistics.median(c):14.1f}{f'[{c[0]:.1f}-{c[-1]:.1f}]':>18}" for c in columns]
+        print(f"{name:6}{''.join(cells)}")
+    added = [
+        statistics.median(ours[clock] / bare[clock] for ours, bare in zip(times["ours"], times["bare"], strict=True))
+        - 1
+        for clock in (0, 1)
+    ]
+    print(f"the loop adds {added[0]:+.1%} wall and {added[1]:+.1%} CPU, medians of the pairs; the goal is {GOAL:.0%}")
+    raise SystemExit(added[1] > GOAL)
+
+
+if __name__ == "__main__":
+    main()

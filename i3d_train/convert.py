@@ -1,0 +1,129 @@
+"""Weights from one kind of file into another: anything that `i3d_train.weights` reads, as safetensors or `.npz`."""
+
+import hashlib
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from i3d_train import weights
+from i3d_train.labels import class_names
+from i3d_train.models.network import Network
+from i3d_train.weight_info import WeightsInfo, header_of
+from i3d_train.weight_names import HEAD, deepmind
+from preprocess.errors import InvalidInput
+from preprocess.paths import publish
+
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Converted:
+    """What was written."""
+
+    info: WeightsInfo
+    """Of the new file."""
+    tensors: int
+    numbers: int
+    """In all tensors."""
+    source_sha256: str
+    """Of the old file."""
+    notes: tuple[str, ...] = ()
+    """What is not in the new file, or not read by all."""
+
+
+def convert(source: Path, target: Path, *, labels: Path | None = None) -> Converted:
+    """Write the weights of `source` as the kind of file that the ending of `target` names.
+
+    The same weights give the same bytes in `.safetensors`; `.npz` has the time in it.
+
+    Args:
+        source: see `weights.load`.
+        target: `.safetensors`, with model, stream, classes, width, class names and the hash of `source` in its
+            metadata; or `.npz`, DeepMind's variables of an I3D. A file of that name is replaced.
+        labels: class names, one a line, where `source` carries none.
+
+    Raises:
+        InvalidInput: an unknown ending, `source` is not whole or not known, the class names are not as many as the
+            classes, or DeepMind's names do not exist for the network.
+        EnvironmentProblem: the disk is full, or a TensorFlow checkpoint and no TensorFlow.
+    """
+    if target.suffix not in _WRITERS:
+        raise InvalidInput(f"{target} should end in {' or '.join(_WRITERS)}, which says what to write")
+    if target.exists() and source.exists() and target.samefile(source):
+        raise InvalidInput(f"{target} is the file to read; write to another one")
+    info = weights.describe(source)
+    if labels is not None:
+        info = replace(info, labels=class_names(info.num_classes, file=labels))
+    model = weights.restore(source)
+    digest = _sha256(info.path)
+    content, notes = _WRITERS[target.suffix](model, info, digest)
+    publish(target, content)
+    state = model.state_dict().values()
+    return Converted(
+        info=replace(info, path=target),
+        tensors=len(state),
+        numbers=sum(tensor.numel() for tensor in state),
+        source_sha256=digest,
+        notes=notes,
+    )
+
+
+def write_safetensors(model: Network, info: WeightsInfo, *, source: Mapping[str, str]) -> bytes:
+    """A network as the content of a safetensors file that `weights` reads.
+
+    Args:
+        model: with the numbers to write.
+        info: of this network; its `path` is not written.
+        source: where the numbers come from, such as a file's `name` and `sha256`.
+    """
+    from safetensors.torch import save
+
+    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    content: bytes = save(tensors, metadata=header_of(info, source=source))
+    return content
+
+
+def _safetensors(model: Network, info: WeightsInfo, digest: str) -> tuple[bytes, tuple[str, ...]]:
+    return write_safetensors(model, info, source={"name": info.path.name, "sha256": digest}), ()
+
+
+def _npz(model: Network, info: WeightsInfo, _: str) -> tuple[memoryview, tuple[str, ...]]:
+    if info.model != "i3d":
+        raise InvalidInput(f"{info.path} holds weights of {info.model}; .npz is for i3d only, write .safetensors")
+    names = deepmind(info.stream).names
+    state = {name: tensor for name, tensor in model.state_dict().items() if not name.endswith("num_batches_tracked")}
+    # the released networks have no scale, and one of ones says no more than that
+    idle = [name for name, tensor in state.items() if name.endswith("bn.weight") and bool((tensor == 1).all())]
+    variables = {names[name]: _as_variable(name, tensor) for name, tensor in state.items() if name not in idle}
+    notes = []
+    if info.labels:
+        notes.append("the class names are not in it: .npz has no place for them")
+    if any(name.endswith("gamma") for name in variables):
+        notes.append("BatchNorm's scale is in it as batch_norm/gamma, which DeepMind's own code does not read")
+    buffer = io.BytesIO()
+    np.savez(buffer, **variables)  # type: ignore[arg-type]
+    return buffer.getbuffer(), tuple(notes)
+
+
+def _as_variable(name: str, tensor: torch.Tensor) -> np.ndarray:
+    if tensor.ndim == 5:
+        return tensor.permute(2, 3, 4, 1, 0).contiguous().numpy()
+    return tensor.numpy() if name.endswith(f"{HEAD}.bias") else tensor.reshape(1, 1, 1, 1, -1).numpy()
+
+
+_WRITERS: dict[str, Callable[[Network, WeightsInfo, str], tuple[bytes | memoryview, tuple[str, ...]]]] = {
+    ".safetensors": _safetensors,
+    ".npz": _npz,
+}
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,261 @@
+"""Features of clips: what a network's last layer sees, of a shard set or of plain videos.
+
+The width of the features is 1024 for i3d and two_stream (2048 for two streams together), 512 for convnet_lstm and
+fused, 4096 for c3d, and of late fusion that of both networks, colour first.
+
+Shapes: C = channels, T = frames, F = features, S = steps.
+"""
+
+import logging
+import math
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+from i3d_train import weights
+from i3d_train.config import DEVICES, LOADERS, PRECISIONS, check_at_least, check_choice
+from i3d_train.data import STREAMS_READ, UNLABELLED
+from i3d_train.device import autocast, choose_device, choose_precision
+from i3d_train.events import Observer, Scored, ignore
+from i3d_train.feature_file import ClipFeatures, check_name, writing
+from i3d_train.models import network_class
+from i3d_train.models.network import Network
+from i3d_train.predict import FPS, SHORT_SIDE, as_network_input, clip_input
+from i3d_train.step_times import step_frames
+from pipelines import Loader, open_loader
+from preprocess.errors import BadMedia, InvalidInput
+from preprocess.shards.layout import SPLITS
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeaturesConfig:
+    """Of which clips to take features, with which network."""
+
+    weights: Path
+    """What `i3d_train.weights.load` takes: a checkpoint of a run, safetensors, or a released network."""
+    out: Path
+    """File to write, `.h5` or `.npz`, see `i3d_train.feature_file`."""
+    videos: tuple[Path, ...] = ()
+    """Video files; or give `shards`."""
+    shards: Path | None = None
+    """Folder of `index.json`."""
+    split: str = "val"
+    """One of `SPLITS`."""
+    clips: Path | None = None
+    """List with the columns key, label and split, such as `fold1.csv` of `preprocess index`: its clips of that split,
+    from the shards of all splits."""
+    frames: int | None = None
+    """Consecutive frames that the network sees at once; longer clips are seen in parts. None is the network's own
+    test window, 250 for I3D."""
+    longest: int = 3000
+    """Frames of the longest video that is taken, at 25 a second: all of it is decoded into memory."""
+    crop: int | None = None
+    """Pixels of the square centre crop; None is the network's own, 224 for I3D."""
+    device: str = "auto"
+    """`cuda`, `cpu`, or `auto`: a GPU where there is one."""
+    precision: str = "auto"
+    """`bf16`, `fp16`, `fp32`, or `auto`: bf16 on a GPU."""
+    loader: str = "auto"
+    """`dali`, `torch`, or `auto`: DALI where it is installed."""
+    threads: int = 4
+    """CPU threads that decode."""
+
+    def __post_init__(self) -> None:
+        choices = {"device": DEVICES, "precision": PRECISIONS, "loader": LOADERS, "split": SPLITS}
+        for name, allowed in choices.items():
+            check_choice(name, getattr(self, name), allowed)
+        for name in ("frames", "longest", "crop", "threads"):
+            check_at_least(name, getattr(self, name), 1)
+        check_name(self.out)
+        if self.clips is not None and self.shards is None:
+            raise InvalidInput(f"the list {self.clips} is of clips in shards; give --shards with it")
+        if bool(self.videos) == (self.shards is not None):
+            given = "both" if self.videos else "neither"
+            raise InvalidInput(f"features are of videos or of shards, got {given}; give one of them")
+        if twice := [path for path, count in Counter(self.videos).items() if count > 1]:
+            raise InvalidInput(f"video {twice[0]} is given {self.videos.count(twice[0])} times; give it once")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeaturesReport:
+    """What was written."""
+
+    clips: int
+    steps: int
+    """Of all clips."""
+    size: int
+    """Of a feature; 0 when no clip has one."""
+    failed: dict[str, str]
+    """Key or path of clips that have none, and why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Clip:
+    key: str
+    label: int
+    streams: dict[str, torch.Tensor]
+    """[1, C, T, H, W] by stream, of one T."""
+
+    @property
+    def frames(self) -> int:
+        """Or flow fields."""
+        return next(iter(self.streams.values())).shape[2]
+
+
+def extract(config: FeaturesConfig, *, observe: Observer = ignore) -> FeaturesReport:
+    """Write the features of clips.
+
+    A clip is seen whole. Its own feature is made of its steps as the network makes its answer of theirs: their mean,
+    or of the LSTM the last.
+
+    Args:
+        config: see `FeaturesConfig`.
+        observe: called with `Scored` after each clip.
+
+    Returns:
+        How many there are, and of which clips there are none. Where there are none at all no file is written.
+
+    Raises:
+        InvalidInput: the weights do not fit, or frames or crop are too small for the network.
+        BadShard: the shards break their contract.
+        EnvironmentProblem: no such device, or the disk is full.
+    """
+    info = weights.describe(config.weights)
+    network = network_class(info.model)
+    frames = config.frames or network.sampling.test_window
+    crop = config.crop or network.sampling.crop
+    _check_window(info.model, frames=frames, crop=crop)
+    # the one thing about a network that is not known for each of them
+    step_frames(info.model, frames)
+    device = choose_device(config.device)
+    precision = choose_precision(config.precision, device)
+    model = weights.restore(config.weights).to(device).eval()
+    failed: dict[str, str] = {}
+    attributes: dict[str, Any] = {
+        "model": info.model,
+        "stream": info.stream,
+        "weights": config.weights.name,
+        "fps": float(FPS),
+        "crop": crop,
+        "window": frames,
+        "labels": [],
+        "failed": failed,
+    }
+    with writing(config.out, attributes) as file:
+        if config.shards is None:
+            clips, total = _of_videos(config, model, crop=crop, failed=failed), len(config.videos)
+        else:
+            loader = _open(config, stream=info.stream, crop=crop, device=device)
+            attributes["labels"] = list(loader.labels)
+            clips, total = _of_shards(loader, info.stream), len(loader.shards)
+            failed |= dict.fromkeys(loader.missing, f"in no shard of {config.shards}")
+        missing = len(failed)
+        for clip in clips:
+            if clip.frames < model.min_frames:
+                _fail(failed, clip.key, f"{clip.frames} frames, {info.model} needs at least {model.min_frames}")
+            else:
+                file.add(_features(model, clip, name=info.model, window=frames, precision=precision))
+            observe(Scored(done=len(file.keys) + len(failed), total=total + missing))
+        return FeaturesReport(clips=len(file.keys), steps=file.steps, size=file.size or 0, failed=failed)
+
+
+def windows(length: int, *, window: int, least: int) -> list[slice]:
+    """A clip in parts of `window` frames; what is left over and too short to stand alone goes with the last of them.
+
+    Args:
+        length: of the clip, at least `least`.
+        window: frames of a part.
+        least: frames of the shortest part.
+
+    Example:
+        >>> windows(25, window=10, least=9), windows(30, window=10, least=9)[-1]
+        ([slice(0, 10, None), slice(10, 25, None)], slice(20, 30, None))
+    """
+    starts = range(0, max(length - least, 0) + 1, window)
+    return [slice(start, end) for start, end in zip(starts, [*starts[1:], length], strict=True)]
+
+
+def _check_window(model: str, *, frames: int, crop: int) -> None:
+    network = network_class(model)
+    if frames < network.min_frames:
+        raise InvalidInput(f"{model} needs at least {network.min_frames} frames, got frames {frames}")
+    sampling = network.sampling
+    every = math.lcm(sampling.rgb_stride, sampling.flow_stride, sampling.flow_stack)
+    if frames % every:
+        raise InvalidInput(f"{model} sees every {every}th frame, so frames must be a multiple of it, got {frames}")
+    least_crop = network.min_side * sampling.shrink
+    if not least_crop <= crop <= SHORT_SIDE:
+        raise InvalidInput(f"{model} needs a crop of {least_crop} to {SHORT_SIDE} pixels, got crop {crop}")
+
+
+def _open(config: FeaturesConfig, *, stream: str, crop: int, device: torch.device) -> Loader:
+    assert config.shards is not None
+    return open_loader(
+        config.shards,
+        backend=config.loader,
+        split=config.split,
+        clips=config.clips,
+        streams=STREAMS_READ[stream],
+        frames=None,
+        crop=crop,
+        batch_size=1,
+        device=device.type,
+        training=False,
+        threads=config.threads,
+    )
+
+
+def _of_shards(loader: Loader, stream: str) -> Iterator[_Clip]:
+    for batch in loader:
+        found = cast("dict[str, torch.Tensor]", batch)
+        (key,), label = batch["key"], int(batch["label"][0])
+        yield _Clip(key=key, label=label, streams={name: found[name] for name in STREAMS_READ[stream]})
+
+
+def _of_videos(config: FeaturesConfig, model: Network, *, crop: int, failed: dict[str, str]) -> Iterator[_Clip]:
+    for path in config.videos:
+        try:
+            # one more than allowed: whether a video is longer is known without decoding all of it
+            streams = clip_input(path, stream=model.stream, frames=config.longest + 1, crop=crop)
+        except BadMedia as error:
+            _fail(failed, str(path), str(error))
+            continue
+        clip = _Clip(key=str(path), label=UNLABELLED, streams=streams)
+        if clip.frames > config.longest:
+            reason = f"longer than {config.longest} frames at {FPS} a second; cut it, or allow more (--longest)"
+            _fail(failed, clip.key, reason)
+        else:
+            yield clip
+
+
+def _fail(failed: dict[str, str], key: str, reason: str) -> None:
+    failed[key] = reason
+    logger.info("%s: %s", key, reason)
+
+
+@torch.inference_mode()
+def _features(model: Network, clip: _Clip, *, name: str, window: int, precision: str) -> ClipFeatures:
+    device = next(model.parameters()).device
+    steps_FS, frames_S = [], []
+    for part in windows(clip.frames, window=window, least=model.min_frames):
+        streams = {stream: x_BCTHW[:, :, part] for stream, x_BCTHW in clip.streams.items()}
+        x = as_network_input(streams, stream=model.stream, sampling=model.sampling, device=device)
+        with autocast(device, precision):
+            steps_FS.append(model.step_features(x)[0].float().cpu())
+        frames_S.append(part.start + step_frames(name, part.stop - part.start))
+    all_FS = torch.cat(steps_FS, dim=1)
+    return ClipFeatures(
+        key=clip.key,
+        label=clip.label,
+        frames=clip.frames,
+        clip=model.clip_logits(all_FS[None])[0].numpy(),
+        steps=all_FS.T.contiguous().numpy(),
+        times=np.concatenate(frames_S) / float(FPS),
+    )

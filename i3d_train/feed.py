@@ -1,0 +1,68 @@
+"""The clips of each step: as many batches of a loader as the step is cut into."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from i3d_train.data import DataConfig, open_batches
+from i3d_train.process_group import ProcessGroup
+from pipelines import Batch
+
+
+class Feed:
+    """Steps of a training split, epoch after epoch.
+
+    A step never takes clips of two epochs, so that a step cut into parts has the same clips as a whole one.
+
+    Args:
+        data: which clips; `batch_size` is that of a step of this process.
+        parts: equal batches that a step is cut into.
+        device: where the batches are wanted.
+        group: processes that read the split together.
+
+    Attributes:
+        steps_per_epoch: whole steps of an epoch; clips that do not fill one are left out of it.
+    """
+
+    def __init__(self, data: DataConfig, *, parts: int, device: torch.device, group: ProcessGroup) -> None:
+        self._parts = parts
+        self._loader = open_batches(
+            replace(data, batch_size=data.batch_size // parts),
+            split="train",
+            training=True,
+            device=device,
+            rank=group.rank,
+            ranks=group.size,
+        )
+        self.steps_per_epoch = len(self._loader) // parts
+        # counted here too, because asking the loader for its state goes through all clips
+        self._next_batch = 0
+        self._epoch: Iterator[Batch] | None = None
+
+    def next_step(self) -> list[Batch]:
+        """The batches of the next step."""
+        if self._next_batch + self._parts > len(self._loader):
+            self._epoch, self._next_batch = None, 0
+        if self._epoch is None:
+            self._epoch = iter(self._loader)
+        self._next_batch += self._parts
+        return [next(self._epoch) for _ in range(self._parts)]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the next step stands, see `pipelines.loader.Loader.state_dict`."""
+        state = self._loader.state_dict()
+        # the loader itself is through with an epoch only when all its batches were taken
+        if state["batch"] > 0 and state["batch"] + self._parts > len(self._loader):
+            state |= {"epoch": state["epoch"] + 1, "batch": 0}
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where the feed that saved `state` stood.
+
+        Raises:
+            InvalidInput: it was fed other clips, or cut them otherwise.
+        """
+        self._loader.load_state_dict(state)
+        self._epoch, self._next_batch = None, state["batch"]

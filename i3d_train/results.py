@@ -1,0 +1,190 @@
+"""What an evaluation found, as a record that is written down, read back, fused and averaged over folds."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from i3d_train.clip_logits import ClipLogits
+from i3d_train.data import UNLABELLED
+from i3d_train.scoring import ClassScore
+from preprocess.errors import InvalidInput
+from preprocess.paths import publish
+
+RESULTS_NAME = "results.json"
+FORMAT = "kineflow-results"
+VERSION = 1
+
+FUSIONS = {"sum": "sum of logits", "mean": "averaged probabilities"}
+"""Ways of late fusion, and what each is called in print."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrongClip:
+    """A clip that the network got wrong."""
+
+    key: str
+    label: str
+    answer: str
+    """The class with the largest logit."""
+    loss: float
+    """Cross-entropy, in nats."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """What was tested, on what, and how."""
+
+    model: str
+    """A key of `i3d_train.models.MODELS`."""
+    stream: str
+    """`rgb`, `flow` or `both`."""
+    fusion: str | None = None
+    """How two networks were fused, a key of `FUSIONS`; None for one network."""
+    weights: tuple[str, ...]
+    """Names of the files."""
+    dataset: str
+    split: str
+    folds: tuple[int, ...] = ()
+    """Official split of UCF-101 or HMDB-51, from 1; several where this is their mean; empty for other data sets."""
+    frames: int | None
+    """Consecutive frames of a view; None is all that a clip has."""
+    crop: int
+    """Pixels of the square crop."""
+    views: int = 1
+    """Of each clip, whose probabilities were averaged."""
+
+    @property
+    def where(self) -> str:
+        """Data set, split and folds, as one phrase."""
+        folds = ", ".join(map(str, self.folds))
+        return f"{self.dataset} {self.split}" + {0: "", 1: f", fold {folds}"}.get(
+            len(self.folds), f", mean of folds {folds}"
+        )
+
+    @property
+    def name(self) -> str:
+        """Model, stream and fusion, as one phrase."""
+        fusion = "" if self.fusion is None else f", {FUSIONS[self.fusion]}"
+        return f"{self.model} {self.stream}{fusion}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """How one network, or two fused late, did on one split."""
+
+    tested: Trial
+    clips: int
+    """Scored clips; of several folds all together."""
+    unlabelled: int
+    """Clips without a label, not scored."""
+    missing: int = 0
+    """Clips of the list that no shard has, not scored."""
+    loss: float
+    """Mean cross-entropy, in nats; of several folds their mean, like the accuracies."""
+    top1: float
+    """Share of clips, 0 to 1, whose label got the largest logit."""
+    top5: float
+    mean_class: float
+    """Mean over classes of each class's top-1, 0 to 1."""
+    classes: dict[str, ClassScore]
+    """By class name, in the order of the logits; only classes that have a clip."""
+    most_wrong: tuple[WrongClip, ...] = ()
+    """Wrong answers with the highest loss, the highest first."""
+
+    @classmethod
+    def of(cls, tested: Trial, answers: ClipLogits, *, most_wrong: int, missing: int = 0) -> "Results":
+        """The numbers of these answers.
+
+        Args:
+            tested: what gave them.
+            answers: of the clips, at least one of them with a label.
+            most_wrong: how many clips to name at most.
+            missing: clips that should have been tested and are not in the shards.
+        """
+        scores = answers.scores()
+        return cls(
+            tested=tested,
+            clips=scores.clips,
+            unlabelled=scores.unlabelled,
+            missing=missing,
+            loss=scores.loss,
+            top1=scores.top1,
+            top5=scores.top5,
+            mean_class=scores.mean_class,
+            classes={answers.classes[label]: scores.classes[label] for label in sorted(scores.classes)},
+            most_wrong=_most_wrong(answers, most_wrong),
+        )
+
+
+def write_results(folder: Path, results: Sequence[Results]) -> Path:
+    """Publish `results.json` of a folder; returns its path.
+
+    Raises:
+        EnvironmentProblem: the disk is full or read-only.
+    """
+    record = {"format": FORMAT, "version": VERSION, "results": [asdict(one) for one in results]}
+    path = folder / RESULTS_NAME
+    publish(path, (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode())
+    return path
+
+
+def read_results(path: Path) -> list[Results]:
+    """Read what `write_results` wrote.
+
+    Args:
+        path: the file, or its folder.
+
+    Raises:
+        InvalidInput: no such file, damaged, of another form or of a later version.
+    """
+    file = path / RESULTS_NAME if path.is_dir() else path
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InvalidInput(
+            f"results {file} cannot be read ({error}); give a folder that `i3d_train evaluate --out` wrote"
+        ) from error
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        raise InvalidInput(f"{file} are no results of `i3d_train evaluate --out`; give a folder that it wrote")
+    if record.get("version") != VERSION:
+        raise InvalidInput(f"{file} has version {record.get('version')!r}, this one knows {VERSION}; upgrade kineflow")
+    try:
+        return [_from_json(entry) for entry in record["results"]]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InvalidInput(f"{file} is damaged ({error!r}); evaluate again") from error
+
+
+def _most_wrong(answers: ClipLogits, count: int) -> tuple[WrongClip, ...]:
+    losses = answers.losses()
+    answer_of = answers.logits.argmax(axis=1)
+    wrong = [row for row in range(len(answers)) if answers.labels[row] not in (UNLABELLED, answer_of[row])]
+    # keys decide between equal losses, so that the list does not depend on the order of the clips
+    wrong.sort(key=lambda row: (-losses[row], answers.keys[row]))
+    return tuple(
+        WrongClip(
+            key=answers.keys[row],
+            label=answers.classes[answers.labels[row]],
+            answer=answers.classes[answer_of[row]],
+            loss=float(losses[row]),
+        )
+        for row in wrong[:count]
+    )
+
+
+def _from_json(entry: dict[str, Any]) -> Results:
+    tested = {field.name: entry["tested"][field.name] for field in fields(Trial)}
+    values = {field.name: entry[field.name] for field in fields(Results)}
+    if tested["fusion"] is not None and tested["fusion"] not in FUSIONS:
+        raise ValueError(f"fusion is {tested['fusion']!r}")
+    return Results(
+        **values
+        | {
+            "tested": Trial(**tested | {name: tuple(tested[name]) for name in ("weights", "folds")}),
+            "classes": {name: ClassScore(**score) for name, score in values["classes"].items()},
+            "most_wrong": tuple(WrongClip(**clip) for clip in values["most_wrong"]),
+        }
+        # a text in place of a number is found here and not when it is printed
+        | {name: float(values[name]) for name in ("loss", "top1", "top5", "mean_class")}
+    )

@@ -1,0 +1,151 @@
+"""Results as a Markdown page: the accuracies as the I3D paper's Table 2 has them, then all numbers.
+
+Rows are architectures, columns the streams of each test.
+"""
+
+from collections.abc import Sequence
+
+from i3d_train.confusion import CSV_NAME, PICTURE_NAME, Confusion
+from i3d_train.results import FUSIONS, Results
+from preprocess.console import printable
+from preprocess.errors import InvalidInput
+
+PAGE_NAME = "results.md"
+
+ARCHITECTURES = {
+    "convnet_lstm": "(a) LSTM",
+    "c3d": "(b) 3D-ConvNet",
+    "two_stream": "(c) Two-Stream",
+    "fused": "(d) 3D-Fused",
+    "i3d": "(e) Two-Stream I3D",
+}
+"""Model to its row in the paper's Table 2, in that order; other models come after them."""
+_STREAMS = {"rgb": "RGB", "flow": "Flow", "both": "RGB + Flow"}
+_PAIRS = 20
+"""Confusions that are named."""
+
+
+def results_page(results: Sequence[Results], *, confusion: Confusion | None = None) -> str:
+    """The page.
+
+    Args:
+        results: any, of any tests; at least one.
+        confusion: of the last of them, whose table and picture lie beside the page.
+
+    Raises:
+        InvalidInput: two results are of the same network, stream and test.
+    """
+    parts = ["# Results", _table_2(results), "## All numbers", _numbers(results)]
+    parts += [_note(results)]
+    if confusion is not None:
+        parts += [f"## Confusion: {printable(results[-1].tested.name)}", f"![confusion matrix]({PICTURE_NAME})"]
+        parts += [f"The counts are in [{CSV_NAME}]({CSV_NAME}).", _pairs(confusion)]
+    for one in results:
+        if one.most_wrong:
+            parts += [f"## Most wrong: {printable(one.tested.name)}, {printable(one.tested.where)}", _most_wrong(one)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table_2(results: Sequence[Results]) -> str:
+    cells: dict[tuple[str, str, str], Results] = {}
+    for one in results:
+        tested = one.tested
+        place = (tested.model, tested.where, tested.stream)
+        # the sum of logits is the released code's fusion, and this table has room for one
+        if place not in cells or (tested.fusion == "sum" and cells[place].tested.fusion == "mean"):
+            cells[place] = one
+        elif {tested.fusion, cells[place].tested.fusion} != set(FUSIONS):
+            raise InvalidInput(
+                f"two results are of {tested.name} on {tested.where}: {_weights(cells[place])} and {_weights(one)}; "
+                f"leave one of them out"
+            )
+    tests = list(dict.fromkeys(where for _, where, _ in cells))
+    # a model that the paper does not have comes after those that it has
+    models = sorted({model for model, _, _ in cells}, key=lambda name: ([*ARCHITECTURES, name].index(name), name))
+    head = ["Architecture", *(f"{where}: {column}" for where in tests for column in _STREAMS.values())]
+    rows = [
+        [
+            ARCHITECTURES.get(model, model),
+            *(_percent(cells.get((model, where, stream))) for where in tests for stream in _STREAMS),
+        ]
+        for model in models
+    ]
+    return f"Top-1 accuracy in percent.\n\n{_table(head, rows)}"
+
+
+def _numbers(results: Sequence[Results]) -> str:
+    head = [
+        "Network",
+        "Test",
+        "Clips",
+        "Top-1",
+        "Top-5",
+        "Mean per class",
+        "Loss",
+        "Frames",
+        "Crop",
+        "Views",
+        "Weights",
+    ]
+    rows = [
+        [
+            *(one.tested.name, one.tested.where, str(one.clips)),
+            *(f"{100 * share:.2f}" for share in (one.top1, one.top5, one.mean_class)),
+            *(
+                f"{one.loss:.4f}",
+                str(one.tested.frames or "all"),
+                str(one.tested.crop),
+                str(one.tested.views),
+                _weights(one),
+            ),
+        ]
+        for one in results
+    ]
+    return _table(head, rows)
+
+
+def _note(results: Sequence[Results]) -> str:
+    lines = ["Accuracies in percent, loss as cross-entropy in nats."]
+    if unlabelled := sum(one.unlabelled for one in results):
+        lines.append(f"{unlabelled} answers were for clips without a label, and are in no number.")
+    lines += [
+        f"{one.missing} clips of the list were in no shard, and are in no number of {one.tested.name}."
+        for one in results
+        if one.missing
+    ]
+    if any(one.tested.views == 1 for one in results):
+        lines.append("One view: the middle of a clip, looped where it is shorter than the window, centre crop.")
+    if any(one.tested.views > 1 for one in results):
+        lines.append("Several views: the mean of their probabilities.")
+    if any(one.tested.fusion for one in results):
+        lines.append("The first table has the sum of logits where there are both fusions.")
+    return " ".join(lines)
+
+
+def _pairs(confusion: Confusion) -> str:
+    pairs = confusion.worst_pairs(_PAIRS)
+    if not pairs:
+        return "No clip was taken for another class."
+    return _table(["Class", "Taken for", "Clips"], [[label, answer, str(clips)] for label, answer, clips in pairs])
+
+
+def _most_wrong(one: Results) -> str:
+    rows = [[f"{clip.loss:.3f}", clip.key, clip.label, clip.answer] for clip in one.most_wrong]
+    return _table(["Loss", "Clip", "Class", "Answer"], rows)
+
+
+def _percent(one: Results | None) -> str:
+    return "-" if one is None else f"{100 * one.top1:.1f}"
+
+
+def _weights(one: Results) -> str:
+    return " + ".join(one.tested.weights)
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return printable(text).replace("\n", " ").replace("\\", "\\\\").replace("|", "\\|")

@@ -1,0 +1,73 @@
+"""Carrying over what a network learnt to another data set, in the three ways of the I3D paper (section 5, Table 4).
+
+original    nothing is carried over: trained on the new data set alone
+fixed       the network gives features, and only its last layer is trained
+full        all of it is trained on
+"""
+
+from pathlib import Path
+
+from torch import nn
+
+from i3d_train import weights
+from i3d_train.models.network import Network
+from preprocess.errors import InvalidInput
+
+WAYS = ("original", "fixed", "full")
+
+
+def prepare(network: Network, path: Path | None, *, way: str) -> None:
+    """Give a network the weights that it starts from, and say which of its parameters are trained.
+
+    Args:
+        network: newly built for the classes of the new data set; its last layer stays as it is.
+        path: weights of the same architecture, stream and width, for any classes, see `weights.load`; None for
+            `original`, for which the network has its first weights already, random ones or inflated from images.
+        way: one of `WAYS`.
+
+    Raises:
+        InvalidInput: an unknown way, weights for `original` or none for the others, or weights that do not fit. The
+            network is as it was.
+    """
+    if way not in WAYS:
+        raise InvalidInput(f"transfer {way!r} is unknown; use one of {', '.join(WAYS)}")
+    if way == "original" and path is not None:
+        raise InvalidInput(f"transfer original starts without what was learnt before, so leave the weights {path} out")
+    if way != "original":
+        if path is None:
+            raise InvalidInput(f"transfer {way} carries weights over; give those of a network that was trained before")
+        weights.load(network, path, head=False)
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(way != "fixed" or network.is_head(name))
+
+
+def training_mode(network: Network) -> None:
+    """`network.train()`, except for parts that `prepare` has fixed; to be called again after each `network.eval()`.
+
+    Fixed parts give the same features as in the test: BatchNorm normalises by its averages and leaves them, and
+    nothing is dropped. What the last layer gets is dropped as ever.
+    """
+    network.train()
+    if not is_fixed(network):
+        return
+    for name, module in network.named_modules():
+        if not _trains(network, name):
+            # not train(False), which would reach the parts below that do train
+            module.training = False
+
+
+def is_fixed(network: Network) -> bool:
+    """Whether only the last layer trains."""
+    return not any(
+        parameter.requires_grad for name, parameter in network.named_parameters() if not network.is_head(name)
+    )
+
+
+def trained_parameters(network: Network) -> list[nn.Parameter]:
+    """What an optimiser should get."""
+    return [parameter for parameter in network.parameters() if parameter.requires_grad]
+
+
+def _trains(network: Network, name: str) -> bool:
+    # the dropout before the last layer has this name in all networks, see `Network`
+    return name == "" or network.is_head(name) or name.rpartition(".")[2] == "dropout"

@@ -1,0 +1,187 @@
+"""The `val` split of a run, scored now and then."""
+
+import itertools
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+
+import torch
+
+from i3d_train import batch_norm
+from i3d_train.config import TrainConfig
+from i3d_train.data import UNLABELLED, DataConfig, check_scoring, network_input, open_batches, warn_of_unseen_classes
+from i3d_train.device import autocast
+from i3d_train.events import Observer, Scored, Validated
+from i3d_train.models.network import Network
+from i3d_train.process_group import ProcessGroup
+from i3d_train.scoring import ClassScore, Scores, score
+from pipelines import Batch, Loader
+from preprocess.errors import InvalidInput
+from preprocess.shards import Index, ShardSet
+
+logger = logging.getLogger(__name__)
+
+
+class _Stopped(Exception):
+    """A validation was asked to stop."""
+
+
+class Validation:
+    """Scores a network on the `val` split; each process takes a part of the clips.
+
+    Args:
+        data: which clips, how many at a time.
+        device: of the network.
+        precision: that it computes in.
+        group: processes that validate together.
+        precise_bn: batches of each process from which BatchNorm's averages are measured first; 0 leaves them.
+    """
+
+    def __init__(
+        self, data: DataConfig, *, device: torch.device, precision: str, group: ProcessGroup, precise_bn: int = 0
+    ) -> None:
+        self._data = data
+        self._device, self._precision, self._group = device, precision, group
+        self._precise_bn = precise_bn
+        self._loader: Loader | None = None
+        self._bn_loader: Loader | None = None
+
+    def run(
+        self, model: Network, *, step: int, observe: Observer, should_stop: Callable[[], bool] = lambda: False
+    ) -> Validated | None:
+        """Score `model`; with `precise_bn` its BatchNorm averages are new after it.
+
+        Args:
+            model: as it is after `step` steps.
+            step: to be told.
+            observe: told how far it is.
+            should_stop: asked after each batch.
+
+        Returns:
+            The scores of all processes; None where one of them was asked to stop.
+        """
+        if self._precise_bn:
+            self._measure_batch_norm(model)
+        if self._loader is None:
+            self._loader = self._open(self._data, split="val", training=False)
+        total = len(self._loader.shards)
+
+        def scored(done: int) -> None:
+            observe(Scored(done=min(done * self._group.size, total), total=total))
+            if should_stop():
+                raise _Stopped
+
+        mine = None
+        with suppress(_Stopped):
+            mine = score(model, self._loader, device=self._device, precision=self._precision, scored=scored)
+        found = self._group.gather(mine)
+        parts = [part for part in found if part is not None]
+        if len(parts) < len(found):
+            return None
+        scores = merged(parts)
+        return Validated(step=step, loss=scores.loss, top1=scores.top1, top5=scores.top5, clips=scores.clips)
+
+    def _measure_batch_norm(self, model: Network) -> None:
+        if self._bn_loader is None:
+            # another seed than the training's own loader: these are not the clips of its first steps
+            self._bn_loader = self._open(replace(self._data, seed=self._data.seed + 1), split="train", training=True)
+            self._bn_start = self._bn_loader.state_dict()
+        # always the same batches, so that a resumed run measures what an uninterrupted one does
+        self._bn_loader.load_state_dict(self._bn_start)
+        batches = itertools.islice(_endless(self._bn_loader), self._precise_bn)
+        was_training = model.training
+        model.eval()
+        with autocast(self._device, self._precision):
+            inputs = (
+                network_input(batch, stream=model.stream, device=self._device, sampling=model.sampling)
+                for batch in batches
+            )
+            batch_norm.measure(model, inputs, group=self._group)
+        model.train(was_training)
+
+    def _open(self, data: DataConfig, *, split: str, training: bool) -> Loader:
+        return open_batches(
+            data,
+            split=split,
+            training=training,
+            device=self._device,
+            rank=self._group.rank,
+            ranks=self._group.size,
+        )
+
+
+def merged(parts: list[Scores]) -> Scores:
+    """The scores of all processes together."""
+    scores = Scores()
+    for part in parts:
+        scores.clips += part.clips
+        scores.unlabelled += part.unlabelled
+        scores.loss_sum += part.loss_sum
+        for label, found in part.classes.items():
+            before = scores.classes.get(label, ClassScore())
+            scores.classes[label] = ClassScore(
+                clips=before.clips + found.clips,
+                top1=before.top1 + found.top1,
+                top5=before.top5 + found.top5,
+            )
+    return scores
+
+
+def open_validation(
+    config: TrainConfig,
+    data: DataConfig,
+    *,
+    train: ShardSet,
+    device: torch.device,
+    precision: str,
+    group: ProcessGroup,
+) -> Validation | None:
+    """The validation of a run; None, and a warning, where its shards have nothing to score on.
+
+    Args:
+        config: of the run.
+        data: which clips, `batch_size` being that of a step.
+        train: the clips that are trained on; classes that are only validated are told.
+        device: of the network.
+        precision: that it computes in.
+        group: processes that validate together.
+
+    Raises:
+        InvalidInput: the `val` split has too few frames or pixels or labels without a name, or the schedule follows
+            a validation that there is not.
+        BadShard: the shards break their contract.
+    """
+    lacks = _nothing_to_score(data, model=config.model, train=train)
+    if lacks is None:
+        return Validation(
+            replace(data, batch_size=config.batch_size // config.accumulate),
+            device=device,
+            precision=precision,
+            group=group,
+            precise_bn=config.precise_bn,
+        )
+    if config.schedule == "plateau":
+        raise InvalidInput(
+            f"schedule plateau follows the validation loss and {lacks}; use --schedule step, or make shards with a "
+            f"labelled val split"
+        )
+    logger.warning("%s: no validation", lacks)
+    return None
+
+
+def _nothing_to_score(data: DataConfig, *, model: str, train: ShardSet) -> str | None:
+    """Why nothing can be validated; None where it can."""
+    if "val" not in Index.read(data.shards).splits():
+        return f"{data.shards} has no val split"
+    clips = ShardSet(data.shards, "val")
+    if (clips.clips.label == UNLABELLED).all():
+        return f"no clip of the val split in {data.shards} has a label"
+    check_scoring(data, split="val", model=model)
+    warn_of_unseen_classes(train, clips)
+    return None
+
+
+def _endless(loader: Loader) -> Iterator[Batch]:
+    while True:
+        yield from loader

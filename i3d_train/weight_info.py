@@ -1,0 +1,81 @@
+"""What weights are for: which network, of what streams, classes and width."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from i3d_train.models import MODELS
+from preprocess.errors import InvalidInput
+
+HEADER = "kineflow"
+"""Name of the one entry that our safetensors files have in their metadata."""
+VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsInfo:
+    """What a file of weights is for, known before a network is built."""
+
+    path: Path
+    model: str
+    """A key of `i3d_train.models.MODELS`."""
+    stream: str
+    num_classes: int
+    labels: tuple[str, ...] = ()
+    """Class names in the order of the logits; empty when the file carries none."""
+    width: float = 1.0
+    """Share of the published channels."""
+
+
+def header_of(info: WeightsInfo, *, source: Mapping[str, str]) -> dict[str, str]:
+    """What a safetensors file says of itself, as its metadata.
+
+    Args:
+        info: of what was written.
+        source: where it came from: the file's `name` and `sha256`.
+
+    Returns:
+        One entry of JSON, since the order of several entries in the file is another each time.
+    """
+    record = {
+        "version": VERSION,
+        "model": info.model,
+        "stream": info.stream,
+        "num_classes": info.num_classes,
+        "width": info.width,
+        "labels": list(info.labels),
+        "source": dict(source),
+    }
+    return {HEADER: json.dumps(record, ensure_ascii=False, sort_keys=True)}
+
+
+def read_header(metadata: Mapping[str, str], path: Path) -> WeightsInfo | None:
+    """What `header_of` wrote; None where the file is not one of ours.
+
+    Raises:
+        InvalidInput: written by a later kineflow, or damaged.
+    """
+    if HEADER not in metadata:
+        return None
+    try:
+        record = json.loads(metadata[HEADER])
+        version, labels = int(record["version"]), tuple(map(str, record["labels"]))
+        info = WeightsInfo(
+            path=path,
+            model=str(record["model"]),
+            stream=str(record["stream"]),
+            num_classes=int(record["num_classes"]),
+            labels=labels,
+            width=float(record["width"]),
+        )
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InvalidInput(f"{path} has a damaged header ({error!r}); convert it again") from error
+    if version > VERSION or info.model not in MODELS:
+        raise InvalidInput(
+            f"{path} holds {info.model!r} in version {version}, this one knows version {VERSION} of "
+            f"{', '.join(MODELS)}; upgrade kineflow"
+        )
+    if labels and len(labels) != info.num_classes:
+        raise InvalidInput(f"{path} names {len(labels)} of {info.num_classes} classes; convert it again")
+    return info

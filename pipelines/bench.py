@@ -1,0 +1,200 @@
+"""How fast these shards are fed on this machine, beside the bare decode: `python -m pipelines.bench SHARDS`.
+
+The bare decode is a loop over the same JPEGs with libjpeg-turbo (OpenCV's) on one core and nothing else: no crop, no
+normalisation, no batch. Rounds of the two alternate, so that other work on the machine hits both alike, and medians are
+printed. A round ends when prefetching has come to rest, so that it holds all work for as many batches as it counts. CPU
+time is that of all threads of this process, and the figure to trust on a shared machine.
+"""
+
+import os
+import platform
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from preprocess.console import printable
+from preprocess.errors import KineflowError
+
+if TYPE_CHECKING:
+    from pipelines.loader import Batch, Loader
+
+_QUIET_S, _QUIET_CPU_S = 0.03, 0.003
+"""No thread works when so much time takes less than so much CPU."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Round:
+    """What some batches cost."""
+
+    clips: int
+    """Rows of the batches."""
+    bytes: int
+    """Of their JPEGs."""
+    cpu_s: float
+    """Of all threads."""
+    wall_s: float
+
+    @property
+    def cpu_ms_a_clip(self) -> float:
+        """Milliseconds of CPU."""
+        return 1000 * self.cpu_s / self.clips
+
+    @property
+    def clips_s(self) -> float:
+        """Clips a second of wall time."""
+        return self.clips / self.wall_s
+
+    @property
+    def mb_s(self) -> float:
+        """MB of JPEGs a second of wall time."""
+        return self.bytes / self.wall_s / 1e6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Rounds of the feed and of the bare decode, in turns."""
+
+    feed: tuple[Round, ...]
+    bare: tuple[Round, ...]
+
+    @property
+    def share_of_bare(self) -> float:
+        """How many clips the feed does in the CPU time in which the bare decode does one; 1 is as fast as it."""
+        return median(self.bare, "cpu_ms_a_clip") / median(self.feed, "cpu_ms_a_clip")
+
+
+def compare(loader: "Loader", *, rounds: int = 5, batches: int = 4) -> Comparison:
+    """Measure a loader beside the bare decode of what it decodes; one round more warms both up.
+
+    Args:
+        loader: not used otherwise meanwhile.
+        rounds: of each.
+        batches: in a round.
+    """
+    feed = endless(loader)
+    pairs = []
+    for _ in range(rounds + 1):
+        fed, places = _feed_round(loader, feed, batches)
+        pairs.append((fed, _bare_round(loader, places)))
+    return Comparison(feed=tuple(fed for fed, _ in pairs[1:]), bare=tuple(bare for _, bare in pairs[1:]))
+
+
+def endless(loader: "Loader") -> Iterator["Batch"]:
+    """Batches, one epoch after the other."""
+    while True:
+        yield from loader
+
+
+def settled() -> float:
+    """Wait until no thread of this process works; the time when that began."""
+    while True:
+        since, cpu = time.perf_counter(), time.process_time()
+        time.sleep(_QUIET_S)
+        if time.process_time() - cpu < _QUIET_CPU_S:
+            return since
+
+
+def median(rounds: Sequence[Round], name: str) -> float:
+    """Of a property of `Round`."""
+    return float(statistics.median(getattr(one, name) for one in rounds))
+
+
+def _feed_round(loader: "Loader", feed: Iterator["Batch"], batches: int) -> tuple[Round, list[tuple[int, int]]]:
+    wall, cpu = time.perf_counter(), time.process_time()
+    clips, places = 0, []
+    for _ in range(batches):
+        clips += len(next(feed)["key"])
+        places.append(loader.delivered)
+    if loader.device.type == "cuda":
+        import torch
+
+        torch.cuda.synchronize(loader.device)
+    wall, cpu = settled() - wall, time.process_time() - cpu
+    jpegs = sum(jpeg.nbytes for _, jpeg in _jpegs(loader, places))
+    return Round(clips=clips, bytes=jpegs, cpu_s=cpu, wall_s=wall), places
+
+
+def _bare_round(loader: "Loader", places: list[tuple[int, int]]) -> Round:
+    import cv2
+
+    modes = {"rgb": cv2.IMREAD_COLOR_RGB, "flow": cv2.IMREAD_GRAYSCALE}
+    jpegs = list(_jpegs(loader, places))
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    wall, cpu = time.perf_counter(), time.process_time()
+    for stream, jpeg in jpegs:
+        cv2.imdecode(jpeg, modes[stream])
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    cv2.setNumThreads(before)
+    clips = sum(len(plan.corners) for place in places for plan in loader.sampler.batch(*place))
+    return Round(clips=clips, bytes=sum(jpeg.nbytes for _, jpeg in jpegs), cpu_s=cpu, wall_s=wall)
+
+
+def _jpegs(loader: "Loader", places: list[tuple[int, int]]) -> Iterator[tuple[str, Any]]:
+    """Stream and bytes of every JPEG of some batches."""
+    for place in places:
+        for plan in loader.sampler.batch(*place):
+            for stream in loader.config.streams:
+                for jpeg in loader.shards.jpegs(stream, plan.clip, plan.decoded):
+                    yield stream, jpeg
+
+
+def table(comparison: Comparison) -> str:
+    """What was measured, to print."""
+    lines = [f"{'':12}{'CPU ms/clip':>14}{'[min-max]':>18}{'clips/s':>10}{'[min-max]':>18}{'MB/s':>8}"]
+    for name, rounds in (("feed", comparison.feed), ("bare decode", comparison.bare)):
+        cells = ""
+        for column, width in (("cpu_ms_a_clip", 14), ("clips_s", 10)):
+            found = sorted(getattr(one, column) for one in rounds)
+            cells += f"{statistics.median(found):{width}.1f}{f'[{found[0]:.1f}-{found[-1]:.1f}]':>18}"
+        lines.append(f"{name:12}{cells}{median(rounds, 'mb_s'):8.1f}")
+    lines.append(f"the feed works at {comparison.share_of_bare:.0%} of the bare decode's rate, by CPU time")
+    return "\n".join(lines)
+
+
+@click.command()
+@click.argument("shards")
+@click.option("--backend", default="auto", show_default=True, help="auto, dali or torch.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--split", default="train", show_default=True)
+@click.option("--streams", default="rgb,flow", show_default=True, help="Comma-separated.")
+@click.option("--frames", default=64, show_default=True)
+@click.option("--crop", default=224, show_default=True)
+@click.option("--batch-size", default=4, show_default=True)
+@click.option("--threads", default=2, show_default=True)
+@click.option("--cache", help="Local folder for copies, where SHARDS is an address such as s3://bucket/shards.")
+@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="One more warms up.")
+@click.option("--batches", type=click.IntRange(1), default=4, show_default=True, help="In a round.")
+def main(shards: str, backend: str, streams: str, rounds: int, batches: int, **options: Any) -> None:
+    """Measure how fast SHARDS are fed: clips/s, CPU time a clip, bytes/s, and the distance to the bare decode.
+
+    \b
+    Example:
+        python -m pipelines.bench shards --streams rgb --threads 2
+    """
+    from pipelines import open_loader
+
+    try:
+        loader = open_loader(shards, backend=backend, streams=tuple(streams.split(",")), **options)
+        comparison = compare(loader, rounds=rounds, batches=batches)
+    except KineflowError as error:
+        click.echo(f"Error: {printable(str(error))}", err=True)
+        raise SystemExit(error.exit_status) from error
+    click.echo(
+        f"{datetime.now(UTC):%Y-%m-%d}  {platform.processor() or platform.machine()}, {os.cpu_count()} cores; "
+        f"{type(loader).__name__} on {loader.device}"
+    )
+    click.echo(
+        f"{streams}, {options['frames']} frames of {options['crop']}x{options['crop']}, batch {options['batch_size']}, "
+        f"{options['threads']} threads, medians of {rounds} alternating rounds of {batches} batches"
+    )
+    click.echo(table(comparison))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""Tests of i3d_train.batch_norm."""
+
+import pytest
+import torch
+from torch import nn
+
+from i3d_train import batch_norm
+from i3d_train.process_group import ALONE, ProcessGroup
+from preprocess.errors import EnvironmentProblem
+from tests.i3d_train.small_shards import TinyNetwork
+
+
+@pytest.mark.parametrize(("steps", "momentum"), [(50, 0.1), (1000, 0.01), (115_000, 0.001)])
+def test_momentum_looks_back_over_a_part_of_the_run(steps, momentum):
+    assert batch_norm.momentum_for(steps) == pytest.approx(momentum)
+
+
+@pytest.mark.parametrize("layer", [nn.BatchNorm1d(3), nn.BatchNorm2d(3), nn.BatchNorm3d(3)])
+def test_layers_of_all_dimensions_are_found(layer):
+    assert batch_norm.batch_norms(nn.Sequential(nn.ReLU(), layer)) == [layer]
+
+
+def test_layers_without_averages_are_left_out():
+    assert batch_norm.batch_norms(nn.BatchNorm1d(3, track_running_stats=False)) == []
+
+
+def test_frozen_averages_stay_in_training():
+    model = nn.Sequential(nn.BatchNorm1d(3)).train()
+    batch_norm.freeze(model)
+    before = model[0].running_mean.clone()
+    x = torch.randn(8, 3) + 5
+    torch.testing.assert_close(model(x), x, atol=1e-4, rtol=1e-4)
+    assert torch.equal(model[0].running_mean, before)
+
+
+def test_measured_averages_are_those_of_all_batches_together():
+    batches = list(torch.randn(4, 200, 3, generator=torch.Generator().manual_seed(0)).unbind())
+    batches[0] += 10
+    model = nn.BatchNorm1d(3).eval()
+    batch_norm.measure(model, batches, group=ALONE)
+    together = torch.cat(batches)
+    torch.testing.assert_close(model.running_mean, together.mean(0))
+    torch.testing.assert_close(model.running_var, together.var(0), rtol=5e-3, atol=0)
+
+
+def test_measuring_leaves_mode_and_momentum_and_draws_no_random_numbers():
+    model = TinyNetwork(num_classes=2, stream="rgb").eval()
+    state = torch.get_rng_state()
+    batch_norm.measure(model, [torch.zeros(2, 3, 9, 32, 32)], group=ALONE)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not model.bn.training
+    assert model.bn.momentum == 0.1
+
+
+def test_one_process_needs_no_synchronised_layers():
+    model = TinyNetwork(num_classes=2, stream="rgb")
+    assert batch_norm.synchronised(model, group=ALONE, device=torch.device("cpu")) is model
+
+
+def test_synchronised_layers_on_the_cpu_fails():
+    model = TinyNetwork(num_classes=2, stream="rgb")
+    with pytest.raises(EnvironmentProblem, match=r"--sync-bn needs GPUs, this run has 2 processes on the cpu"):
+        batch_norm.synchronised(model, group=ProcessGroup(rank=0, size=2), device=torch.device("cpu"))
+
+
+def test_on_gpus_all_layers_become_synchronised():
+    model = TinyNetwork(num_classes=2, stream="rgb")
+    group = ProcessGroup(rank=0, size=2)
+    converted = batch_norm.synchronised(model, group=group, device=torch.device("cuda"))
+    assert [type(norm) for norm in batch_norm.batch_norms(converted)] == [nn.SyncBatchNorm]

@@ -1,0 +1,98 @@
+"""Tests of i3d_train.clip_logits."""
+
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from i3d_train.clip_logits import ClipLogits, ViewAverage
+from preprocess.errors import InvalidInput
+from tests.i3d_train.small_results import CLASSES, answers, random_answers
+
+
+def test_what_is_written_is_read_back(tmp_path):
+    found = random_answers(0)
+    found.write(tmp_path / "logits.npz")
+    read = ClipLogits.read(tmp_path / "logits.npz")
+    assert (read.classes, read.keys) == (found.classes, found.keys)
+    assert np.array_equal(read.labels, found.labels)
+    assert np.array_equal(read.logits, found.logits)
+
+
+def test_one_view_keeps_the_logits_as_they_are():
+    average = ViewAverage(1)
+    average.add(["a", "b"], [0, -1], torch.tensor([[1.0, 5.0], [7.0, 2.0]]))
+    assert average.result(("x", "y")).logits.tolist() == [[1.0, 5.0], [7.0, 2.0]]
+
+
+def test_probabilities_of_views_are_averaged_not_logits():
+    views = torch.tensor([[4.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+    average = ViewAverage(3)
+    # the views of a clip may lie in different batches
+    average.add(["a", "a"], [1, 1], views[:2])
+    average.add(["a"], [1], views[2:])
+    logits = torch.from_numpy(average.result(("x", "y")).logits)
+    assert torch.allclose(logits.softmax(1)[0], views.softmax(1).mean(0))
+    assert logits.exp().sum() == pytest.approx(1)
+
+
+def test_clips_count_once_all_their_views_are_seen():
+    average = ViewAverage(2)
+    average.add(["a", "a", "b"], [0, 0, 0], torch.zeros(3, 2))
+    assert len(average) == 1
+
+
+def test_loss_of_a_clip_without_a_label_is_nan():
+    losses = answers([[0, 0, 0], [1, 2, 3]], [1, -1]).losses()
+    assert losses[0] == pytest.approx(np.log(3))
+    assert np.isnan(losses[1])
+
+
+def test_key_that_two_clips_share_fails():
+    average = ViewAverage(1)
+    average.add(["a", "b", "a"], [0, 0, 1], torch.zeros(3, 2))
+    with pytest.raises(InvalidInput, match=r"clip 'a' came 2 times instead of 1 \(1 such clips\)"):
+        average.result(("x", "y"))
+
+
+def test_logit_that_is_not_finite_fails():
+    with pytest.raises(InvalidInput, match=r"logits for clip b are not finite; use --precision fp32"):
+        ViewAverage(1).add(["a", "b"], [0, 0], torch.tensor([[1.0, 2.0], [torch.inf, 0.0]]))
+
+
+def npy(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("content", [b"", b"not an archive", b"PK\x03\x04 cut short", npy(np.zeros(3))])
+def test_damaged_file_fails(content, tmp_path):
+    (tmp_path / "logits.npz").write_bytes(content)
+    with pytest.raises(InvalidInput, match=r"logits .*logits.npz cannot be read"):
+        ClipLogits.read(tmp_path / "logits.npz")
+
+
+def test_objects_are_not_unpickled_fails(tmp_path):
+    np.savez(tmp_path / "logits.npz", classes=np.array([{}], dtype=object))
+    with pytest.raises(InvalidInput, match=r"cannot be read \(Object arrays cannot be loaded"):
+        ClipLogits.read(tmp_path / "logits.npz")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"keys": ("a", "a")}, r"has clip 'a' more than once"),
+        ({"keys": ("a", "b", "c")}, r"has 3 keys, 3 classes, 2 labels"),
+        ({"labels": np.array([0, 3])}, r"has labels 0 to 3 for 3 classes"),
+        ({"labels": np.array([0.5, 1.0])}, r"labels is float64 \[2\]"),
+        ({"logits": np.full((2, 3), np.nan)}, r"holds logits that are not finite"),
+        ({"classes": CLASSES[:2]}, r"2 classes, 2 labels and logits \[2, 3\], which do not belong together"),
+    ],
+)
+def test_parts_that_do_not_fit_fails(changes, message, tmp_path):
+    replace(answers([[0, 0, 0], [1, 2, 3]], [1, 2]), **changes).write(tmp_path / "logits.npz")
+    with pytest.raises(InvalidInput, match=message):
+        ClipLogits.read(tmp_path / "logits.npz")

@@ -1,0 +1,221 @@
+"""Tests of i3d_train.features."""
+
+import json
+from dataclasses import replace
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from i3d_train.features import FeaturesConfig, extract, windows
+from i3d_train.predict import clip_input
+from pipelines import open_loader
+from preprocess.errors import InvalidInput
+from tests.i3d_train.small_shards import noisy_clips, write_set
+from tests.i3d_train.small_videos import write_video
+from tests.i3d_train.small_weights import small_network, write_small
+
+SIZE = 64
+"""Features of a sixteenth of I3D."""
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    return small_network("i3d", stream="rgb")
+
+
+@pytest.fixture
+def of_videos(network, tmp_path) -> FeaturesConfig:
+    return FeaturesConfig(
+        weights=write_small(tmp_path / "w.safetensors", network, model="i3d"),
+        out=tmp_path / "features.h5",
+        videos=(write_video(tmp_path / "a.mp4", frames=20), write_video(tmp_path / "b.mp4", frames=28)),
+        crop=64,
+        device="cpu",
+        loader="torch",
+        threads=1,
+    )
+
+
+@pytest.fixture
+def of_shards(of_videos, shards) -> FeaturesConfig:
+    return replace(of_videos, videos=(), shards=shards, crop=32)
+
+
+def test_features_are_the_networks(network, of_videos):
+    report = extract(of_videos)
+    with torch.inference_mode():
+        wanted = [
+            network.step_features(clip_input(path, stream="rgb", frames=250, crop=64)["rgb"])[0].T
+            for path in of_videos.videos
+        ]
+    with h5py.File(of_videos.out) as file:
+        first = file["step/first"][:]
+        steps, clips = file["step/feature"][:], file["clip/feature"][:]
+    assert (report.clips, report.steps, report.size) == (2, sum(map(len, wanted)), SIZE)
+    for number, steps_SF in enumerate(wanted):
+        assert steps[first[number] : first[number + 1]] == pytest.approx(steps_SF.numpy(), abs=1e-6)
+        assert clips[number] == pytest.approx(steps_SF.mean(0).numpy(), abs=1e-6)
+
+
+def test_steps_have_their_times(of_videos):
+    extract(of_videos)
+    with h5py.File(of_videos.out) as file:
+        first, times = file["step/first"][:], file["step/time"][:]
+    # 28 frames: steps of eight, the first around frame 9
+    assert times[first[1] :] == pytest.approx(np.array([9, 17, 25]) / 25)
+
+
+def test_shards_are_read_whole_with_key_and_label(of_shards, network, shards):
+    extract(of_shards)
+    loader = open_loader(
+        shards, backend="torch", streams=("rgb",), frames=None, crop=32, batch_size=1, device="cpu", training=False
+    )
+    with torch.inference_mode():
+        wanted = torch.cat([network.step_features(batch["rgb"]).mean(2) for batch in loader]).numpy()
+    with h5py.File(of_shards.out) as file:
+        assert [key.decode() for key in file["clip/key"]] == ["val0", "val1", "val2"]
+        assert file["clip/label"][:].tolist() == [0, 1, 0]
+        assert file["clip/frames"][:].tolist() == [12, 12, 12]
+        assert file["clip/feature"][:] == pytest.approx(wanted, abs=1e-6)
+        attributes = json.loads(file["attributes"][()])
+    assert (attributes["model"], attributes["stream"], attributes["labels"]) == ("i3d", "rgb", ["dark", "light"])
+
+
+def test_npz_holds_the_same(of_videos, tmp_path):
+    extract(of_videos)
+    extract(replace(of_videos, out=tmp_path / "features.npz"))
+    with h5py.File(of_videos.out) as file, np.load(tmp_path / "features.npz", allow_pickle=False) as archive:
+        names = [f"{group}/{name}" for group in ("clip", "step") for name in file[group]]
+        assert set(names) == set(archive.files) - {"attributes"}
+        for name in set(names) - {"clip/key"}:
+            assert np.array_equal(file[name][:], archive[name])
+        assert [key.decode() for key in file["clip/key"]] == archive["clip/key"].tolist()
+        assert file["attributes"][()].decode() == str(archive["attributes"])
+
+
+def test_long_clips_are_seen_in_parts(of_videos, network):
+    extract(replace(of_videos, frames=10))
+    x = clip_input(of_videos.videos[1], stream="rgb", frames=250, crop=64)["rgb"]
+    with torch.inference_mode():
+        wanted = torch.cat([network.step_features(x[:, :, part])[0].T for part in (slice(10), slice(10, 28))])
+    with h5py.File(of_videos.out) as file:
+        first = file["step/first"][1]
+        assert file["step/feature"][first:] == pytest.approx(wanted.numpy(), abs=1e-6)
+        assert (np.diff(file["step/time"][first:]) > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("length", "ends"), [(9, [9]), (10, [10]), (18, [18]), (19, [10, 19]), (20, [10, 20]), (28, [10, 28])]
+)
+def test_parts_cover_a_clip_and_none_is_too_short(length, ends):
+    parts = windows(length, window=10, least=9)
+    assert [part.stop for part in parts] == ends
+    assert [part.start for part in parts] == [0, *ends[:-1]]
+
+
+def test_feature_of_an_lstm_clip_is_that_of_its_last_step(of_shards, tmp_path):
+    lstm = write_small(tmp_path / "l.safetensors", small_network("convnet_lstm", stream="rgb"), model="convnet_lstm")
+    extract(replace(of_shards, weights=lstm))
+    with h5py.File(of_shards.out) as file:
+        assert np.array_equal(file["clip/feature"][0], file["step/feature"][file["step/first"][1] - 1])
+
+
+def test_both_streams_of_shards_are_seen(of_shards, tmp_path):
+    both = write_small(tmp_path / "b.safetensors", small_network("i3d", stream="both"), model="i3d")
+    assert extract(replace(of_shards, weights=both)).size == 2 * SIZE
+
+
+def test_bad_video_costs_only_itself_fails(of_videos, tmp_path):
+    (tmp_path / "bad.mp4").write_bytes(b"not a video")
+    videos = (tmp_path / "bad.mp4", write_video(tmp_path / "short.mp4", frames=8), *of_videos.videos)
+    report = extract(replace(of_videos, videos=videos))
+    assert report.clips == 2
+    assert report.failed.keys() == {str(tmp_path / "bad.mp4"), str(tmp_path / "short.mp4")}
+    assert report.failed[str(tmp_path / "short.mp4")] == "8 frames, i3d needs at least 9"
+
+
+def test_video_longer_than_allowed_fails(of_videos):
+    report = extract(replace(of_videos, longest=20))
+    assert report.failed == {
+        str(of_videos.videos[1]): "longer than 20 frames at 25 a second; cut it, or allow more (--longest)"
+    }
+
+
+def test_without_any_feature_there_is_no_file(of_videos, tmp_path):
+    (tmp_path / "bad.mp4").write_bytes(b"")
+    before = set(tmp_path.iterdir())
+    assert extract(replace(of_videos, videos=(tmp_path / "bad.mp4",))).clips == 0
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_interrupted_the_old_file_stays_and_nothing_else(of_videos, tmp_path, monkeypatch):
+    extract(of_videos)
+    before, content = set(tmp_path.iterdir()), of_videos.out.read_bytes()
+
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        extract(of_videos, observe=interrupt)
+    assert set(tmp_path.iterdir()) == before
+    assert of_videos.out.read_bytes() == content
+
+
+def test_clips_of_a_list_that_no_shard_has_are_named(of_shards, tmp_path):
+    # more of them than an attribute of HDF5 has room for
+    gone = [f"gone{number:05d}" for number in range(3000)]
+    rows = "".join(f"{key},dark,val\n" for key in gone)
+    (tmp_path / "fold1.csv").write_text(f"key,label,split\nval1,light,val\n{rows}")
+    report = extract(replace(of_shards, clips=tmp_path / "fold1.csv"))
+    with h5py.File(of_shards.out) as file:
+        attributes = json.loads(file["attributes"][()])
+    assert report.clips == 1
+    assert list(report.failed) == list(attributes["failed"]) == gone
+
+
+def test_clip_too_short_is_named_and_the_others_go_on(of_shards, tmp_path):
+    whole, cut = noisy_clips("val", [0, 1])
+    folder = write_set(tmp_path / "s", {"val": [replace(cut, rgb=cut.rgb[:5], flow=cut.flow[:4]), whole]})
+    report = extract(replace(of_shards, shards=folder))
+    assert (report.clips, report.failed) == (1, {"val1": "5 frames, i3d needs at least 9"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"videos": ()}, r"features are of videos or of shards, got neither"),
+        ({"out": "f.csv"}, r"f.csv should end in .h5, .hdf5, .npz"),
+        ({"longest": 0}, r"longest must be at least 1, got 0"),
+        ({"clips": "fold1.csv"}, r"the list fold1.csv is of clips in shards; give --shards with it"),
+    ],
+)
+def test_impossible_value_fails(changes, message, of_videos, tmp_path):
+    changes = {name: type(tmp_path)(value) if isinstance(value, str) else value for name, value in changes.items()}
+    with pytest.raises(InvalidInput, match=message):
+        replace(of_videos, **changes)
+
+
+def test_video_given_twice_fails(of_videos):
+    with pytest.raises(InvalidInput, match=r"a.mp4 is given 2 times"):
+        replace(of_videos, videos=of_videos.videos[:1] * 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"frames": 8}, r"i3d needs at least 9 frames, got frames 8"),
+        ({"crop": 300}, r"i3d needs a crop of 1 to 256 pixels, got crop 300"),
+    ],
+)
+def test_what_the_network_cannot_see_fails(changes, message, of_videos):
+    with pytest.raises(InvalidInput, match=message):
+        extract(replace(of_videos, **changes))
+
+
+def test_parts_that_break_a_flow_stack_fails(of_shards, tmp_path):
+    path = write_small(tmp_path / "t.safetensors", small_network("two_stream", stream="flow"), model="two_stream")
+    with pytest.raises(InvalidInput, match=r"two_stream sees every 10th frame, so frames must be a multiple of it"):
+        extract(replace(of_shards, weights=path, frames=25))

@@ -1,0 +1,87 @@
+"""Tests of i3d_train.fold_mean."""
+
+import pytest
+
+from i3d_train.evaluation_folder import write_evaluation
+from i3d_train.fold_mean import mean_over_folds
+from i3d_train.fuse import fuse
+from i3d_train.results import read_results
+from i3d_train.scoring import ClassScore
+from preprocess.errors import InvalidInput
+from tests.i3d_train.small_results import answers, random_answers, written
+
+
+@pytest.fixture
+def folds(tmp_path):
+    """Three folds with one, two and four of four clips right."""
+    right = {1: 1, 2: 2, 3: 4}
+    logits = {fold: [[2, 1, 0]] * count + [[1, 2, 0]] * (4 - count) for fold, count in right.items()}
+    return [written(tmp_path / f"fold{fold}", answers(logits[fold], [0] * 4), folds=(fold,)) for fold in right]
+
+
+def test_mean_is_that_of_the_folds(folds):
+    (mean,) = mean_over_folds(folds)
+    assert mean.top1 == pytest.approx((1 / 4 + 2 / 4 + 4 / 4) / 3)
+    assert mean.tested.folds == (1, 2, 3)
+    assert mean.clips == 12
+
+
+def test_folds_count_alike_whatever_their_size(tmp_path):
+    large = written(tmp_path / "1", answers([[1, 0, 0]] * 9, [0] * 9), folds=(1,))
+    small = written(tmp_path / "2", answers([[0, 1, 0]], [0]), folds=(2,))
+    (mean,) = mean_over_folds([large, small])
+    assert (mean.top1, mean.mean_class, mean.top5) == (0.5, 0.5, 1.0)
+
+
+def test_classes_are_added_up(folds):
+    (mean,) = mean_over_folds(folds)
+    assert mean.classes == {"archery": ClassScore(clips=12, top1=7, top5=12)}
+
+
+def test_order_of_the_folds_does_not_matter(folds):
+    assert mean_over_folds(folds[::-1]) == mean_over_folds(folds)
+
+
+def test_each_stream_and_fusion_has_its_mean(tmp_path):
+    fused = []
+    for fold in (1, 2, 3):
+        rgb = written(tmp_path / f"rgb{fold}", random_answers(fold), folds=(fold,))
+        flow = written(tmp_path / f"flow{fold}", random_answers(10 + fold), folds=(fold,), stream="flow")
+        fused.append(tmp_path / f"both{fold}")
+        write_evaluation(fused[-1], *fuse(rgb, flow))
+    means = mean_over_folds(fused)
+    assert [one.tested.name for one in means] == [one.tested.name for one in read_results(fused[0])]
+    assert means[-1].top1 == pytest.approx(sum(read_results(folder)[-1].top1 for folder in fused) / 3)
+
+
+def test_same_fold_twice_fails(folds):
+    with pytest.raises(InvalidInput, match=r"fold 2 of i3d rgb comes twice, in .*fold2 and .*fold2"):
+        mean_over_folds([*folds, folds[1]])
+
+
+def test_single_fold_fails(folds):
+    with pytest.raises(InvalidInput, match=r"i3d rgb on ucf101 test has results of fold 1 only"):
+        mean_over_folds(folds[:1])
+
+
+def test_network_that_lacks_a_fold_fails(folds, tmp_path):
+    others = [written(tmp_path / f"c3d{n}", random_answers(n), folds=(n,), model="c3d") for n in (1, 2)]
+    with pytest.raises(InvalidInput, match=r"c3d rgb has no results of fold 3, which others have"):
+        mean_over_folds([*folds, *others])
+
+
+def test_results_without_a_fold_fails(folds, tmp_path):
+    with pytest.raises(InvalidInput, match=r"kinetics is of no fold; give results of `i3d_train evaluate --fold N"):
+        mean_over_folds([*folds, written(tmp_path / "kinetics", random_answers(0), folds=())])
+
+
+def test_mean_of_means_fails(folds, tmp_path):
+    write_evaluation(tmp_path / "mean", mean_over_folds(folds))
+    with pytest.raises(InvalidInput, match=r"is of the mean of folds 1, 2, 3"):
+        mean_over_folds([tmp_path / "mean"])
+
+
+def test_folds_tested_otherwise_fails(folds, tmp_path):
+    other = written(tmp_path / "other", random_answers(0), folds=(3,), views=30)
+    with pytest.raises(InvalidInput, match=r"fold1 was tested with views 1, .*other with 30; use the same"):
+        mean_over_folds([*folds[:2], other])

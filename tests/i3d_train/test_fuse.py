@@ -1,0 +1,110 @@
+"""Tests of i3d_train.fuse."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from i3d_train.fuse import fuse
+from preprocess.errors import InvalidInput
+from tests.i3d_train.small_results import CLASSES, random_answers, written
+
+
+@pytest.fixture
+def rgb(tmp_path):
+    return written(tmp_path / "rgb", random_answers(0))
+
+
+def flow_folder(tmp_path, found=None, **changes):
+    found = random_answers(1) if found is None else found
+    return written(tmp_path / "flow", found, **{"stream": "flow", "weights": ("flow.pt",)} | changes)
+
+
+def test_sum_adds_the_logits(rgb, tmp_path):
+    results, answers = fuse(rgb, flow_folder(tmp_path))
+    assert np.allclose(answers.logits, random_answers(0).logits + random_answers(1).logits)
+    assert results[-1].tested.fusion == "sum"
+    assert results[-1].loss == pytest.approx(answers.scores().loss)
+
+
+def test_mean_averages_the_probabilities(rgb, tmp_path):
+    colour, motion = (torch.from_numpy(random_answers(seed).logits).softmax(1) for seed in (0, 1))
+    results, answers = fuse(rgb, flow_folder(tmp_path))
+    (mean,) = (one for one in results if one.tested.fusion == "mean")
+    label = torch.from_numpy(answers.labels[:-1])
+    wanted = torch.nn.functional.nll_loss(((colour + motion) / 2).log()[:-1], label)
+    assert mean.loss == pytest.approx(float(wanted), rel=1e-5)
+
+
+def test_streams_alone_are_in_the_results_too(rgb, tmp_path):
+    results, _ = fuse(rgb, flow_folder(tmp_path))
+    assert [one.tested.name for one in results] == [
+        "i3d rgb",
+        "i3d flow",
+        "i3d both, averaged probabilities",
+        "i3d both, sum of logits",
+    ]
+    assert results[-1].tested.weights == ("rgb.pt", "flow.pt")
+
+
+def test_order_of_clips_and_classes_does_not_matter(rgb, tmp_path):
+    found = random_answers(1)
+    classes, clips = [2, 0, 1], [3, 6, 0, 1, 5, 4, 2]
+    labels = np.array([classes.index(label) if label >= 0 else -1 for label in found.labels])
+    shuffled = replace(
+        found,
+        classes=tuple(CLASSES[k] for k in classes),
+        keys=tuple(found.keys[row] for row in clips),
+        labels=labels[clips],
+        logits=found.logits[np.ix_(clips, classes)],
+    )
+    _, plain = fuse(rgb, flow_folder(tmp_path / "plain"))
+    _, other = fuse(rgb, flow_folder(tmp_path / "other", shuffled))
+    assert other.keys == plain.keys
+    assert np.array_equal(other.logits, plain.logits)
+
+
+def test_results_files_are_taken_for_their_folders(rgb, tmp_path):
+    flow = flow_folder(tmp_path)
+    results, answers = fuse(rgb / "results.json", flow / "results.json")
+    assert results == fuse(rgb, flow)[0]
+    assert len(answers) == 7
+
+
+def test_clip_that_one_lacks_fails(rgb, tmp_path):
+    with pytest.raises(InvalidInput, match=r"rgb has no clip 'k7' \(1 in all\), which .*flow has"):
+        fuse(rgb, flow_folder(tmp_path, random_answers(1, clips=8)))
+
+
+def test_class_that_one_lacks_fails(rgb, tmp_path):
+    other = replace(random_answers(1), classes=("archery", "biking", "diving"))
+    with pytest.raises(InvalidInput, match=r"flow has no class 'cliff diving' \(1 in all\)"):
+        fuse(rgb, flow_folder(tmp_path, other))
+
+
+def test_other_label_fails(rgb, tmp_path):
+    found = random_answers(1)
+    other = replace(found, labels=np.where(np.arange(7) == 2, 0, found.labels))
+    with pytest.raises(InvalidInput, match=r"clip 'k2' has another label in .*flow than in .*rgb \(1 such clips\)"):
+        fuse(rgb, flow_folder(tmp_path, other))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"stream": "rgb"}, r"holds results of i3d rgb, expected those of one network for flow"),
+        ({"model": "c3d"}, r"is of model i3d, .*flow of c3d; fuse two evaluations of the same test"),
+        ({"folds": (2,)}, r"is of folds \(1,\), .*flow of \(2,\)"),
+        ({"split": "val"}, r"is of split test, .*flow of val"),
+        ({"views": 30}, r"is of views 1, .*flow of 30"),
+    ],
+)
+def test_evaluation_of_something_else_fails(changes, message, rgb, tmp_path):
+    with pytest.raises(InvalidInput, match=message):
+        fuse(rgb, flow_folder(tmp_path, **changes))
+
+
+def test_folders_the_wrong_way_round_fails(rgb, tmp_path):
+    with pytest.raises(InvalidInput, match=r"expected those of one network for rgb; give the rgb folder first"):
+        fuse(flow_folder(tmp_path), rgb)

@@ -1,0 +1,113 @@
+"""Tests of i3d_train.process_group: several processes, started as torchrun does, against one."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from i3d_train import checkpoint
+from i3d_train.process_group import ALONE, is_first_process, joined
+
+ROOT = Path(__file__).parents[2]
+LAUNCHERS = {
+    1: [sys.executable],
+    2: [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"],
+}
+# Dropout draws numbers of its own in each process, and BatchNorm sees its own clips: without both the updates are equal
+STEPS = 300
+SAME_UPDATES = ("--freeze-bn", "--dropout", 0, "--ema", 0.9, "--no-flip", "--steps", STEPS, "--lr", 0.01)
+
+
+def command(processes: int, shards: Path, out: Path, *options) -> list[str]:
+    fixed = ("--model", "tiny", "--frames", 9, "--crop", 32, "--device", "cpu", "--loader", "torch", "--threads", 1)
+    arguments = ("run", "--shards", shards, "--out", out, *fixed, "--validate-every", 50, *options)
+    return [*LAUNCHERS[processes], "-m", "tests.i3d_train.tiny_command", *map(str, arguments)]
+
+
+def run(processes: int, shards: Path, out: Path, *options) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(processes, shards, out, *options), cwd=ROOT, capture_output=True, text=True, check=False, timeout=120
+    )
+
+
+def records(out: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def one_and_two(shards, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    logs = []
+    for processes, batch_size in ((1, 4), (2, 2)):
+        done = run(processes, shards, folder / str(processes), "--batch-size", batch_size, *SAME_UPDATES)
+        assert done.returncode == 0, done.stderr
+        logs.append(done)
+    return folder / "1", folder / "2", logs[1]
+
+
+@pytest.mark.parametrize("name", ["loss", "gradient_norm", "val_loss", "val_top1", "val_clips"])
+def test_two_processes_do_what_one_does_with_the_double_batch(name, one_and_two):
+    one, two = ([(r["step"], r[name]) for r in records(out) if name in r][:10] for out in one_and_two[:2])
+    assert one
+    assert [step for step, _ in one] == [step for step, _ in two]
+    assert [value for _, value in two] == pytest.approx([value for _, value in one], rel=1e-5)
+
+
+def test_two_processes_end_with_the_weights_of_one(one_and_two):
+    one, two = (checkpoint.load(checkpoint.checkpoint_path(out, STEPS)) for out in one_and_two[:2])
+    for name in one.weights:
+        torch.testing.assert_close(two.weights[name], one.weights[name], rtol=1e-3, atol=1e-5)
+
+
+def test_only_the_first_process_writes_and_speaks(one_and_two):
+    _, out, log = one_and_two
+    assert [record["step"] for record in records(out) if "loss" in record] == list(range(1, STEPS + 1))
+    assert log.stdout.count(f"at last, {STEPS} steps") == 1
+    assert log.stderr.count("2 processes, 4 clips a step") == 1
+
+
+def test_asked_to_end_all_processes_stop_at_one_step_and_go_on_to_the_same_end(one_and_two, shards, tmp_path):
+    out = tmp_path / "run"
+    options = ("--batch-size", 2, *SAME_UPDATES)
+    with subprocess.Popen(command(2, shards, out, *options), cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 60
+        while not (out / "best.pt").is_file() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        _, log = process.communicate(timeout=60)
+    assert "go on with --resume" in log
+    (step,) = checkpoint.saved_steps(out)
+    assert step == max(record["step"] for record in records(out))
+    assert run(2, shards, out, *options, "--resume").returncode == 0
+    losses, expected = ([r["loss"] for r in records(folder) if "loss" in r] for folder in (out, one_and_two[1]))
+    assert losses == expected
+
+
+def test_all_processes_stop_at_infinity_and_the_clips_are_named_fails(shards, tmp_path):
+    done = run(2, shards, tmp_path / "run", "--batch-size", 2, "--steps", 9, "--lr", 1e30)
+    assert done.returncode == 1
+    error = next(line for line in done.stderr.splitlines() if line.startswith("Error: step"))
+    assert error.count("train") >= 2
+    assert "the network was not updated" in error
+
+
+def test_one_process_is_alone():
+    with joined("cpu") as group:
+        assert group is ALONE
+    assert is_first_process()
+
+
+@pytest.mark.parametrize("call", ["gather", "from_first", "any", "sum"])
+def test_alone_everything_is_ones_own(call):
+    answers = {
+        "gather": ALONE.gather("x") == ["x"],
+        "from_first": ALONE.from_first("x") == "x",
+        "any": not ALONE.any(False, device=torch.device("cpu")),
+        "sum": ALONE.sum(torch.ones(2)).tolist() == [1, 1],
+    }
+    assert answers[call]

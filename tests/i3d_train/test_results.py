@@ -1,0 +1,66 @@
+"""Tests of i3d_train.results."""
+
+import json
+
+import numpy as np
+import pytest
+
+from i3d_train.results import Results, read_results, write_results
+from i3d_train.scoring import ClassScore
+from preprocess.errors import InvalidInput
+from tests.i3d_train.small_results import TRIAL, answers, random_answers
+
+
+def test_numbers_are_those_of_the_answers():
+    found = Results.of(TRIAL, answers([[2, 1, 0], [2, 1, 0], [0, 5, 1], [9, 0, 0]], [0, 1, 1, -1]), most_wrong=5)
+    assert (found.clips, found.unlabelled, found.top5) == (3, 1, 1.0)
+    assert found.top1 == pytest.approx(2 / 3)
+    assert found.mean_class == pytest.approx((1 + 1 / 2) / 2)
+    assert found.classes == {
+        "archery": ClassScore(clips=1, top1=1, top5=1),
+        "biking": ClassScore(clips=2, top1=1, top5=2),
+    }
+
+
+def test_most_wrong_are_wrong_answers_with_the_highest_loss_first():
+    logits = [[0, 3, 0], [0, 9, 0], [5, 0, 0], [0, 0, 9]]
+    found = Results.of(TRIAL, answers(logits, [0, 0, 0, -1]), most_wrong=5)
+    assert [(clip.key, clip.label, clip.answer) for clip in found.most_wrong] == [
+        ("k1", "archery", "biking"),
+        ("k0", "archery", "biking"),
+    ]
+    assert found.most_wrong[0].loss == pytest.approx(9 + np.log1p(2 * np.exp(-9)), rel=1e-5)
+
+
+def test_no_more_of_the_most_wrong_than_asked_for():
+    assert len(Results.of(TRIAL, answers([[0, 3, 0]] * 4, [0] * 4), most_wrong=3).most_wrong) == 3
+
+
+def test_what_is_written_is_read_back(tmp_path):
+    results = [Results.of(TRIAL, random_answers(seed), most_wrong=3) for seed in (0, 1)]
+    path = write_results(tmp_path, results)
+    assert read_results(path) == read_results(tmp_path) == results
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda record: record.update(version=9), r"has version 9, this one knows 1; upgrade kineflow"),
+        (lambda record: record.update(format="x"), r"are no results of `i3d_train evaluate --out`"),
+        (lambda record: record["results"][0].pop("top1"), r"is damaged \(KeyError\('top1'\)\)"),
+        (lambda record: record["results"][0].update(loss="much"), r"is damaged \(ValueError"),
+        (lambda record: record["results"][0]["tested"].update(fusion="product"), r"fusion is 'product'"),
+    ],
+)
+def test_other_content_fails(change, message, tmp_path):
+    path = write_results(tmp_path, [Results.of(TRIAL, random_answers(0), most_wrong=3)])
+    record = json.loads(path.read_text())
+    change(record)
+    path.write_text(json.dumps(record))
+    with pytest.raises(InvalidInput, match=message):
+        read_results(path)
+
+
+def test_folder_without_results_fails(tmp_path):
+    with pytest.raises(InvalidInput, match=r"results .*results.json cannot be read"):
+        read_results(tmp_path)

@@ -1,0 +1,68 @@
+"""Tests of i3d_train.results_page."""
+
+from dataclasses import replace
+
+import pytest
+
+from i3d_train.confusion import Confusion
+from i3d_train.results import Results
+from i3d_train.results_page import results_page
+from preprocess.errors import InvalidInput
+from tests.i3d_train.small_results import TRIAL, answers, random_answers
+
+
+def result(found=None, **changes) -> Results:
+    found = answers([[1, 0, 0], [0, 1, 0]], [0, 0]) if found is None else found
+    return Results.of(replace(TRIAL, **changes), found, most_wrong=20)
+
+
+def rows(page: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("|")]
+
+
+def test_rows_are_architectures_in_the_papers_order_and_columns_streams():
+    results = [result(), result(stream="flow"), result(model="c3d"), result(model="new"), result(model="two_stream")]
+    table = rows(results_page(results))
+    where = "ucf101 test, fold 1"
+    assert table[0] == ["Architecture", f"{where}: RGB", f"{where}: Flow", f"{where}: RGB + Flow"]
+    assert table[2:6] == [
+        ["(b) 3D-ConvNet", "50.0", "-", "-"],
+        ["(c) Two-Stream", "50.0", "-", "-"],
+        ["(e) Two-Stream I3D", "50.0", "50.0", "-"],
+        ["new", "50.0", "-", "-"],
+    ]
+
+
+def test_each_test_has_its_columns():
+    table = rows(results_page([result(), result(dataset="kinetics400", split="val", folds=())]))
+    assert table[0][1::3] == ["ucf101 test, fold 1: RGB", "kinetics400 val: RGB"]
+    assert table[2] == ["(e) Two-Stream I3D", "50.0", "-", "-", "50.0", "-", "-"]
+
+
+@pytest.mark.parametrize("order", [("sum", "mean"), ("mean", "sum")])
+def test_first_table_has_the_sum_of_logits_and_the_second_both(order):
+    found = {"sum": answers([[1, 0, 0]], [0]), "mean": answers([[0, 1, 0]], [0])}
+    page = results_page([result(found[way], stream="both", fusion=way) for way in order])
+    assert rows(page)[2] == ["(e) Two-Stream I3D", "-", "-", "100.0"]
+    assert "i3d both, averaged probabilities" in page
+
+
+def test_most_wrong_and_confusions_are_named():
+    found = answers([[0, 9, 0], [0, 1, 0]], [0, 0])
+    table = rows(results_page([result(found)], confusion=Confusion.of(found)))
+    assert ["archery", "biking", "2"] in table
+    assert ["9.000", "k0", "archery", "biking"] in table
+
+
+def test_names_cannot_break_the_table():
+    found = replace(random_answers(0), classes=("a|b", "c\nd", "\x1b[2J"), keys=tuple("|234567"))
+    page = results_page([result(found)], confusion=Confusion.of(found))
+    assert "\x1b" not in page
+    assert "c\nd" not in page
+    lines = [line for line in page.splitlines() if line.startswith("|")]
+    assert all(line.endswith("|") for line in lines)
+
+
+def test_same_network_and_test_twice_fails():
+    with pytest.raises(InvalidInput, match=r"two results are of i3d rgb on ucf101 test, fold 1: rgb.pt and b.pt"):
+        results_page([result(), result(weights=("b.pt",))])

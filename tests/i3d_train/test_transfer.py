@@ -1,0 +1,128 @@
+"""Tests of i3d_train.transfer."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from i3d_train import transfer
+from preprocess.errors import InvalidInput
+from tests.i3d_train.small_weights import small_network, write_small
+
+NETWORKS = [
+    ("i3d", "rgb"),
+    ("i3d", "both"),
+    ("convnet_lstm", "rgb"),
+    ("c3d", "flow"),
+    ("two_stream", "both"),
+    ("fused", "both"),
+]
+HEADS = {
+    ("i3d", "rgb"): {"Logits.Conv3d_0c_1x1.weight", "Logits.Conv3d_0c_1x1.bias"},
+    ("i3d", "both"): {
+        *("rgb.Logits.Conv3d_0c_1x1.weight", "rgb.Logits.Conv3d_0c_1x1.bias"),
+        *("flow.Logits.Conv3d_0c_1x1.weight", "flow.Logits.Conv3d_0c_1x1.bias"),
+    },
+    ("two_stream", "both"): {
+        *("classifier.rgb.weight", "classifier.rgb.bias"),
+        *("classifier.flow.weight", "classifier.flow.bias"),
+    },
+}
+"""Parameters of the last layer; of the other networks `classifier`."""
+
+
+def prepared(model, stream, way, tmp_path):
+    before = small_network(model, stream=stream, num_classes=3)
+    network = small_network(model, stream=stream)
+    path = None if way == "original" else write_small(tmp_path / "w.safetensors", before, model=model)
+    transfer.prepare(network, path, way=way)
+    return network, before
+
+
+@pytest.mark.parametrize(("model", "stream"), NETWORKS)
+def test_fixed_trains_the_last_layer_and_nothing_else(model, stream, tmp_path):
+    network, _ = prepared(model, stream, "fixed", tmp_path)
+    trained = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
+    assert trained == HEADS.get((model, stream), {"classifier.weight", "classifier.bias"})
+
+
+@pytest.mark.parametrize("way", ["original", "full"])
+def test_original_and_full_train_everything(way, tmp_path):
+    network, _ = prepared("i3d", "rgb", way, tmp_path)
+    assert len(transfer.trained_parameters(network)) == len(list(network.parameters()))
+    assert not transfer.is_fixed(network)
+
+
+@pytest.mark.parametrize("way", ["fixed", "full"])
+def test_all_but_the_last_layer_is_carried_over(way, tmp_path):
+    network, before = prepared("i3d", "rgb", way, tmp_path)
+    there = before.state_dict()
+    same = {name for name, tensor in network.state_dict().items() if torch.equal(tensor, there[name])}
+    assert set(there) - same == HEADS["i3d", "rgb"]
+
+
+def test_original_leaves_the_network_as_it_was(tmp_path):
+    network = small_network("i3d", stream="rgb")
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    transfer.prepare(network, None, way="original")
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+
+
+@pytest.mark.parametrize(("model", "stream"), NETWORKS)
+def test_batch_norm_of_fixed_parts_stays_in_evaluation(model, stream, tmp_path):
+    network, _ = prepared(model, stream, "fixed", tmp_path)
+    transfer.training_mode(network)
+    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    assert norms
+    assert not any(norm.training for norm in norms)
+
+
+def test_a_step_of_fixed_changes_the_last_layer_only(tmp_path):
+    network, _ = prepared("c3d", "rgb", "fixed", tmp_path)
+    transfer.training_mode(network)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    optimizer = torch.optim.SGD(transfer.trained_parameters(network), lr=0.1, weight_decay=0.1)
+    nn.functional.cross_entropy(network(torch.randn(2, 3, 16, 112, 112)), torch.tensor([0, 1])).backward()
+    optimizer.step()
+    changed = {name for name, tensor in network.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert changed == {"classifier.weight", "classifier.bias"}
+
+
+def test_fixed_features_are_those_of_the_test_and_dropped_before_the_last_layer(tmp_path):
+    # C3D also drops between its fully connected layers, which fixed features must not
+    network, _ = prepared("c3d", "rgb", "fixed", tmp_path)
+    x = torch.randn(1, 3, 16, 112, 112)
+    wanted = network.step_features(x)
+    transfer.training_mode(network)
+    assert torch.equal(network.step_features(x), wanted)
+    assert network.get_submodule("dropout").training
+
+
+def test_full_trains_as_ever(tmp_path):
+    network, _ = prepared("i3d", "rgb", "full", tmp_path)
+    transfer.training_mode(network)
+    assert all(module.training for module in network.modules())
+
+
+@pytest.mark.parametrize(
+    ("way", "given", "message"),
+    [
+        ("half", True, r"transfer 'half' is unknown; use one of original, fixed, full"),
+        ("original", True, r"transfer original starts without .* so leave the weights .*w.safetensors out"),
+        ("fixed", False, r"transfer fixed carries weights over; give those"),
+        ("full", False, r"transfer full carries weights over"),
+    ],
+)
+def test_way_and_weights_that_do_not_go_together_fails(way, given, message, tmp_path):
+    network = small_network("i3d", stream="rgb")
+    path = write_small(tmp_path / "w.safetensors", network, model="i3d")
+    with pytest.raises(InvalidInput, match=message):
+        transfer.prepare(network, path if given else None, way=way)
+
+
+def test_weights_of_the_other_stream_fails(tmp_path):
+    path = write_small(tmp_path / "w.safetensors", small_network("i3d", stream="flow"), model="i3d")
+    network = small_network("i3d", stream="rgb")
+    with pytest.raises(InvalidInput, match=r"holds weights for stream flow, the network was built for rgb"):
+        transfer.prepare(network, path, way="fixed")
+    assert not transfer.is_fixed(network)

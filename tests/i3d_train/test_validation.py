@@ -1,0 +1,123 @@
+"""Tests of i3d_train.validation."""
+
+import logging
+import re
+from dataclasses import replace
+
+import pytest
+import torch
+
+from i3d_train.data import DataConfig
+from i3d_train.events import ignore
+from i3d_train.process_group import ALONE, ProcessGroup
+from i3d_train.scoring import ClassScore, Scores
+from i3d_train.validation import Validation, merged, open_validation
+from preprocess.errors import InvalidInput
+from preprocess.shards import ShardSet
+from tests.i3d_train.small_shards import TinyNetwork, noisy_clips, write_set
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def data(shards) -> DataConfig:
+    return DataConfig(shards=shards, stream="rgb", frames=9, crop=32, batch_size=2, loader="torch", threads=1)
+
+
+def network() -> TinyNetwork:
+    torch.manual_seed(0)
+    return TinyNetwork(num_classes=2, stream="rgb")
+
+
+def test_processes_share_the_clips(data, monkeypatch):
+    whole = Validation(data, device=CPU, precision="fp32", group=ALONE).run(network(), step=1, observe=ignore)
+    parts: list[Scores] = []
+    monkeypatch.setattr(ProcessGroup, "gather", lambda self, value: parts.append(value) or [value])
+    for rank in (0, 1):
+        group = ProcessGroup(rank=rank, size=2)
+        Validation(data, device=CPU, precision="fp32", group=group).run(network(), step=1, observe=ignore)
+    together = merged(parts)
+    assert [part.clips for part in parts] == [2, 1]
+    assert (together.clips, together.top1) == (whole.clips, whole.top1)
+    assert together.loss == pytest.approx(whole.loss)
+
+
+def test_merged_scores_add_up():
+    left = Scores(clips=3, unlabelled=1, loss_sum=1.5, classes={0: ClassScore(clips=3, top1=1, top5=2)})
+    right = Scores(
+        clips=2, loss_sum=0.5, classes={0: ClassScore(clips=1, top1=1, top5=1), 1: ClassScore(clips=1, top5=1)}
+    )
+    scores = merged([left, right])
+    assert (scores.clips, scores.unlabelled, scores.loss_sum) == (5, 1, 2.0)
+    assert scores.classes == {0: ClassScore(clips=4, top1=2, top5=3), 1: ClassScore(clips=1, top5=1)}
+
+
+def test_progress_is_told_up_to_all_clips(data):
+    seen = []
+    Validation(data, device=CPU, precision="fp32", group=ALONE).run(network(), step=1, observe=seen.append)
+    assert [(event.done, event.total) for event in seen] == [(2, 3), (3, 3)]
+
+
+def test_asked_to_stop_it_ends_without_scores(data):
+    seen = []
+    validation = Validation(data, device=CPU, precision="fp32", group=ALONE)
+    model = network().train()
+    assert validation.run(model, step=1, observe=seen.append, should_stop=lambda: True) is None
+    assert len(seen) == 1
+    assert model.training
+
+
+def test_measured_batch_norm_is_always_of_the_same_batches(data):
+    validation = Validation(data, device=CPU, precision="fp32", group=ALONE, precise_bn=3)
+    first, second = network(), network()
+    validation.run(first, step=1, observe=ignore)
+    validation.run(second, step=2, observe=ignore)
+    assert torch.equal(first.bn.running_mean, second.bn.running_mean)
+    assert not torch.equal(first.bn.running_mean, network().bn.running_mean)
+
+
+def test_measuring_may_go_round_the_clips(data):
+    validation = Validation(data, device=CPU, precision="fp32", group=ALONE, precise_bn=9)
+    assert validation.run(network(), step=1, observe=ignore).clips == 3
+
+
+def test_mode_is_as_before(data):
+    model = network().train()
+    Validation(data, device=CPU, precision="fp32", group=ALONE, precise_bn=1).run(model, step=1, observe=ignore)
+    assert model.training
+    assert model.bn.training
+
+
+NOTHING_TO_SCORE = pytest.mark.parametrize(
+    ("splits", "lacks"),
+    [
+        ({"train": [0, 1]}, r"shards has no val split"),
+        ({"train": [0, 1], "val": [-1]}, r"no clip of the val split in .*shards has a label"),
+    ],
+)
+
+
+def opened(config, data, folder) -> Validation | None:
+    return open_validation(
+        replace(config, shards=folder),
+        replace(data, shards=folder),
+        train=ShardSet(folder, "train"),
+        device=CPU,
+        precision="fp32",
+        group=ALONE,
+    )
+
+
+@NOTHING_TO_SCORE
+def test_nothing_to_validate_on_is_told(splits, lacks, config, data, tmp_path, caplog):
+    clips = {split: noisy_clips(split, labels) for split, labels in splits.items()}
+    with caplog.at_level(logging.WARNING):
+        assert opened(config, data, write_set(tmp_path / "shards", clips)) is None
+    assert re.search(f"{lacks}: no validation", caplog.text)
+
+
+@NOTHING_TO_SCORE
+def test_schedule_that_follows_a_validation_needs_one_fails(splits, lacks, config, data, tmp_path):
+    clips = {split: noisy_clips(split, labels) for split, labels in splits.items()}
+    with pytest.raises(InvalidInput, match=rf"schedule plateau follows the validation loss and .*{lacks}; use"):
+        opened(replace(config, schedule="plateau"), data, write_set(tmp_path / "shards", clips))

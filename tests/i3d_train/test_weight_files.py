@@ -1,0 +1,172 @@
+"""Tests of i3d_train.weight_files."""
+
+import pickle
+import zipfile
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from i3d_train.weight_files import open_tensors
+from preprocess.errors import EnvironmentProblem, InvalidInput
+
+TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor(7)}
+LEVELDB_END = bytes.fromhex("57fb808b247547db")
+
+
+class Malicious:
+    """What runs code when it is unpickled: it makes a file."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self):
+        return (open, (str(self.mark), "w"))
+
+
+def write_npz(path):
+    np.savez(path.with_suffix(".npz"), **{name: tensor.numpy() for name, tensor in TENSORS.items()})
+    return path.with_suffix(".npz").rename(path)
+
+
+def write_torch(path):
+    torch.save(TENSORS, path)
+    return path
+
+
+def write_old_torch(path):
+    torch.save(TENSORS, path, _use_new_zipfile_serialization=False)
+    return path
+
+
+def write_wrapped(path):
+    inside = {f"module.{name}": tensor for name, tensor in TENSORS.items()}
+    torch.save({"epoch": 3, "optimizer": {}, "state_dict": inside}, path)
+    return path
+
+
+def write_safetensors(path):
+    save_file(TENSORS, path)
+    return path
+
+
+WRITERS = [write_npz, write_torch, write_old_torch, write_wrapped, write_safetensors]
+every_form = pytest.mark.parametrize("write", WRITERS)
+
+
+def read_all(path: Path) -> dict[str, torch.Tensor]:
+    file = open_tensors(path)
+    return file.read(file.shapes)
+
+
+@every_form
+def test_form_is_told_by_content_whatever_the_name(write, tmp_path):
+    path = write(tmp_path / "model.onnx")
+    assert open_tensors(path).shapes == {"a": (2, 3), "b": ()}
+    found = read_all(path)
+    assert all(torch.equal(found[name], tensor) for name, tensor in TENSORS.items())
+
+
+@every_form
+def test_truncated_file_fails(write, tmp_path):
+    path = write(tmp_path / "w")
+    content = path.read_bytes()
+    for length in (len(content) - 1, len(content) // 2, 12):
+        path.write_bytes(content[:length])
+        with pytest.raises(InvalidInput, match=r"fetch it again"):
+            read_all(path)
+
+
+@pytest.mark.parametrize("write", [write_npz, write_torch])
+def test_flipped_bit_fails(write, tmp_path):
+    path = write(tmp_path / "w")
+    content = bytearray(path.read_bytes())
+    # the last element of the tensor, 5.0
+    content[content.index(np.float32(5).tobytes()) + 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InvalidInput, match=r"fetch it again"):
+        read_all(path)
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_malicious_pickle_is_never_run_fails(old, tmp_path):
+    mark = tmp_path / "was-run"
+    torch.save({"a": Malicious(mark)}, tmp_path / "w.pt", _use_new_zipfile_serialization=not old)
+    with pytest.raises(
+        InvalidInput, match=r"holds more than plain data, such as \S*open, and was not loaded; do not tr"
+    ):
+        open_tensors(tmp_path / "w.pt")
+    assert not mark.exists()
+
+
+def test_malicious_bare_pickle_is_never_run_fails(tmp_path):
+    mark = tmp_path / "was-run"
+    (tmp_path / "w.npz").write_bytes(pickle.dumps(Malicious(mark), protocol=2))
+    with pytest.raises(InvalidInput, match=r"w\.npz (holds more than plain data|cannot be read)"):
+        open_tensors(tmp_path / "w.npz")
+    assert not mark.exists()
+
+
+def test_malicious_array_is_never_run_fails(tmp_path):
+    mark = tmp_path / "was-run"
+    np.savez(tmp_path / "w.npz", a=np.array([Malicious(mark)], dtype=object))
+    with pytest.raises(InvalidInput, match=r"holds object, not numbers"):
+        open_tensors(tmp_path / "w.npz")
+    assert not mark.exists()
+
+
+def test_declared_terabytes_are_told_and_not_read(tmp_path):
+    header = BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (10**12,)})
+    with zipfile.ZipFile(tmp_path / "w.npz", "w") as archive:
+        archive.writestr("a.npy", header.getvalue())
+    assert open_tensors(tmp_path / "w.npz").shapes == {"a": (10**12,)}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([torch.zeros(1)], r"holds a list, not tensors by name"),
+        ({"a": torch.zeros(1), "epoch": 3}, r"holds 1 entries that are no plain tensors, such as epoch; save a"),
+        ({"a": torch.zeros(2, 2).to_sparse()}, r"holds 1 entries that are no plain tensors, such as a; save a"),
+    ],
+)
+def test_anything_but_tensors_fails(content, message, tmp_path):
+    torch.save(content, tmp_path / "w.pt")
+    with pytest.raises(InvalidInput, match=message):
+        open_tensors(tmp_path / "w.pt")
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80", b"PK", b"nothing known", b"\x00" * 100])
+def test_unknown_content_fails(content, tmp_path):
+    (tmp_path / "w.npz").write_bytes(content)
+    with pytest.raises(InvalidInput, match=r"w\.npz (have an unknown format|is not|cannot be read)"):
+        open_tensors(tmp_path / "w.npz")
+
+
+@pytest.mark.parametrize("make", [lambda path: None, lambda path: path.mkdir()])
+def test_missing_file_fails(make, tmp_path):
+    make(tmp_path / "w.npz")
+    with pytest.raises(InvalidInput, match=r"w\.npz do not exist"):
+        open_tensors(tmp_path / "w.npz")
+
+
+@pytest.mark.parametrize("name", ["model.ckpt.index", "model.ckpt"])
+def test_tensorflow_checkpoint_without_tensorflow_tells_what_to_do_fails(name, tmp_path, monkeypatch):
+    (tmp_path / "model.ckpt.index").write_bytes(bytes(40) + LEVELDB_END)
+    # as where it is not installed
+    monkeypatch.setitem(__import__("sys").modules, "tensorflow", None)
+    with pytest.raises(EnvironmentProblem, match=r"no TensorFlow here; `pip install tensorflow`, or save .* as \.npz"):
+        open_tensors(tmp_path / name)
+
+
+def test_tensorflow_checkpoint_is_read(tmp_path):
+    tensorflow = pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
+    variables = {name: tensorflow.Variable(tensor.numpy(), name=name) for name, tensor in TENSORS.items()}
+    tensorflow.compat.v1.train.Saver(variables).save(None, str(tmp_path / "model.ckpt"), write_meta_graph=False)
+    file = open_tensors(tmp_path / "model.ckpt")
+    assert file.shapes == {"a": (2, 3), "b": ()}
+    assert torch.equal(file.read(["a"])["a"], TENSORS["a"])
