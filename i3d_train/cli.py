@@ -7,7 +7,10 @@ from importlib.metadata import version
 
 import click
 
+from i3d_train.commands.convert import convert
 from i3d_train.commands.evaluate import evaluate
+from i3d_train.commands.export import export
+from i3d_train.commands.features import features
 from i3d_train.commands.predict import predict
 from i3d_train.commands.run import run
 from preprocess.console import CommandGroup, show_log
@@ -21,5 +24,5 @@ def main(verbose: bool) -> None:
     show_log(verbose)
 
 
-for command in (run, evaluate, predict):
+for command in (run, evaluate, predict, features, convert, export):
     main.add_command(command)
