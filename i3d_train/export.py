@@ -135,7 +135,7 @@ def export(config: ExportConfig) -> Exported:
         "model": info.model,
         "stream": info.stream,
         "width": info.width,
-        "weights": config.weights.name,
+        "weights": info.name,
         "labels": list(names),
         "fps": float(FPS),
         "short_side": SHORT_SIDE,

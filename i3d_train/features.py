@@ -141,7 +141,7 @@ def extract(config: FeaturesConfig, *, observe: Observer = ignore) -> FeaturesRe
     attributes: dict[str, Any] = {
         "model": info.model,
         "stream": info.stream,
-        "weights": config.weights.name,
+        "weights": info.name,
         "fps": float(FPS),
         "crop": crop,
         "window": frames,

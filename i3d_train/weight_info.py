@@ -27,6 +27,11 @@ class WeightsInfo:
     width: float = 1.0
     """Share of the published channels."""
 
+    @property
+    def name(self) -> str:
+        """The file and its folder, since each run has a `best.pt`."""
+        return "/".join(self.path.absolute().parts[-2:])
+
 
 def header_of(info: WeightsInfo, *, source: Mapping[str, str]) -> dict[str, str]:
     """What a safetensors file says of itself, as its metadata.

@@ -115,7 +115,11 @@ def _put_together(way: str, paths: tuple[Path, ...], *, out: Path | None, most_w
     elif way == "mean":
         found = mean_over_folds(paths)
     else:
-        found = [one for path in paths for one in read_results(path)]
+        found = []
+        for one in (one for path in paths for one in read_results(path)):
+            # a fusion holds what it was made of, which may be named too
+            if one not in found:
+                found.append(one)
     if not found:
         raise InvalidInput(f"--{way} needs results; give folders that `i3d_train evaluate --out` wrote")
     if out is not None:

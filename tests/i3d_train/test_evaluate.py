@@ -79,11 +79,11 @@ def test_results_and_logits_are_written(evaluation, tmp_path):
     assert logits.scores().loss == pytest.approx(found.loss)
 
 
-def test_results_say_what_was_tested(evaluation, shards):
+def test_results_say_what_was_tested(evaluation, shards, trained):
     assert evaluate(evaluation).tested == Trial(
         model="tiny",
         stream="rgb",
-        weights=("checkpoint-40.pt",),
+        weights=(f"{trained.parent.name}/{trained.name}",),
         dataset=shards.name,
         split="val",
         frames=9,

@@ -58,6 +58,15 @@ def test_table_puts_networks_on_one_page(folds, tmp_path):
     assert page.index("(b) 3D-ConvNet") < page.index("(e) Two-Stream I3D")
 
 
+def test_table_takes_a_fusion_and_what_it_was_made_of(tmp_path):
+    rgb = written(tmp_path / "rgb", random_answers(0))
+    flow = written(tmp_path / "flow", random_answers(1), stream="flow")
+    invoke("--fuse", rgb, flow, "--out", tmp_path / "both")
+    status, shown, _ = invoke("--table", rgb, flow, tmp_path / "both")
+    assert status == 0
+    assert shown.count("i3d rgb on ") == shown.count("i3d flow on ") == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
