@@ -162,17 +162,26 @@ class ViewAverage:
             part_K = row_K.log_softmax(0) if self._views > 1 else row_K
             self._rows[key] = torch.logaddexp(self._rows[key], part_K) if key in self._rows else part_K.clone()
 
-    def result(self, classes: tuple[str, ...]) -> ClipLogits:
+    def result(self, classes: tuple[str, ...], *, partial: bool = False) -> ClipLogits:
         """The answers for all clips, in the order in which they first came.
 
+        Args:
+            classes: names, in the order of the logits.
+            partial: leave out a clip of which views are missing, because they could not be read.
+
         Raises:
-            InvalidInput: a clip came more or less often than it has views: two clips share a key.
+            InvalidInput: there is none, or one came more or less often than it has views: two clips share a key.
         """
+        if partial:
+            for key in [key for key, count in self._seen.items() if count < self._views]:
+                del self._rows[key], self._labels[key], self._seen[key]
         if wrong := [key for key, count in self._seen.items() if count != self._views]:
             raise InvalidInput(
                 f"clip {wrong[0]!r} came {self._seen[wrong[0]]} times instead of {self._views} ({len(wrong)} such "
                 f"clips): keys of a split must differ; make the shards again from a list without repeated keys"
             )
+        if not self._rows:
+            raise InvalidInput("no clip has an answer for all of its views; see the warnings for what was skipped")
         logits_NK = torch.stack(list(self._rows.values()))
         if self._views > 1:
             logits_NK -= np.log(self._views)

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from i3d_train.config import TrainConfig
@@ -204,8 +205,8 @@ def _log_here(record: logging.LogRecord) -> None:
 
 def _absolute(config: TrainConfig, *, on_gpus: bool) -> TrainConfig:
     # Ray Train changes the workers' folder
-    paths = {name: getattr(config, name) for name in ("shards", "out", "weights", "inflate")}
-    absolute = {name: path.absolute() for name, path in paths.items() if path is not None}
+    paths = {name: getattr(config, name) for name in ("shards", "out", "weights", "inflate", "clips", "cache")}
+    absolute: dict[str, Any] = {name: path.absolute() for name, path in paths.items() if isinstance(path, Path)}
     return replace(config, device="cuda" if on_gpus else "cpu", **absolute)
 
 

@@ -12,7 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from i3d_train.models import network_class, streams_of
+from pipelines.address import shown
+from pipelines.cache import CACHE_BYTES
+from pipelines.feed_config import ON_BAD_SHARD
 from preprocess.errors import InvalidInput
+from preprocess.shards.layout import SPLITS
 
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "bf16", "fp16", "fp32")
@@ -24,7 +28,7 @@ DEFAULT_EPOCHS = 100
 """Length of a run that names neither steps nor epochs."""
 
 _RULES: dict[str, tuple[tuple[str, ...], Callable[[float], bool]]] = {
-    "positive": (("lr", "clip_norm"), lambda value: 0 < value < math.inf),
+    "positive": (("lr", "clip_norm", "cache_gb"), lambda value: 0 < value < math.inf),
     "at least 0": (("weight_decay",), lambda value: 0 <= value < math.inf),
     "above 0 and at most 1": (("bn_momentum", "width"), lambda value: 0 < value <= 1),
     "above 0 and below 1": (("ema",), lambda value: 0 < value < 1),
@@ -40,8 +44,8 @@ _RULES: dict[str, tuple[tuple[str, ...], Callable[[float], bool]]] = {
 class TrainConfig:
     """One training run."""
 
-    shards: Path
-    """Folder of `index.json`."""
+    shards: Path | str
+    """Folder or address (`s3://`, `https://`, ...) of `index.json`."""
     out: Path
     """Folder of the run: config.json, metrics.jsonl, loss.png and the checkpoints."""
     preset: str | None = None
@@ -126,6 +130,21 @@ class TrainConfig:
     """How many checkpoints stay, beside the best one by validation; older ones are deleted."""
     tensorboard: bool = False
     """Write the curves for TensorBoard too, into `tensorboard` of the run."""
+    clips: Path | None = None
+    """List with the columns key, label and split, such as `fold1.csv` of `preprocess index`: its clips are trained and
+    validated on, from the shards of all splits."""
+    val_split: str = "val"
+    """Split that is validated on: UCF-101 and HMDB-51 have `test`."""
+    balanced: bool = False
+    """Draw every class equally often."""
+    shuffle_shards: int | None = None
+    """Shuffle clips within so many shards at a time, for shards that are far away; None shuffles all."""
+    on_bad_shard: str = "raise"
+    """What a shard or clip that cannot be read does: `raise`, or `skip` it, counted and named."""
+    cache: Path | None = None
+    """Local folder for copies of shards that are far away."""
+    cache_gb: float = CACHE_BYTES / 2**30
+    """Most that the folder may hold, in units of 2^30 bytes."""
     loader: str = "auto"
     """`dali`, `torch`, or `auto`: DALI where it is installed."""
     threads: int = 4
@@ -149,6 +168,8 @@ class TrainConfig:
             "precision": PRECISIONS,
             "loader": LOADERS,
             "schedule": SCHEDULES,
+            "val_split": SPLITS,
+            "on_bad_shard": ON_BAD_SHARD,
         }
         if self.transfer is not None:
             choices["transfer"] = TRANSFERS
@@ -156,7 +177,9 @@ class TrainConfig:
             check_choice(name, getattr(self, name), allowed)
         least = {"frames": network.min_frames}
         least |= dict.fromkeys(("validate_every", "seed", "precise_bn", "workers"), 0)
-        least |= dict.fromkeys(("crop", "short_side", "batch_size", "accumulate", "steps", "epochs", "patience"), 1)
+        least |= dict.fromkeys(
+            ("crop", "short_side", "shuffle_shards", "batch_size", "accumulate", "steps", "epochs", "patience"), 1
+        )
         least |= dict.fromkeys(("checkpoint_every", "keep", "threads"), 1)
         for name, lowest in least.items():
             check_at_least(name, getattr(self, name), lowest)
@@ -201,6 +224,11 @@ class TrainConfig:
         if self.address is not None and not self.workers:
             raise InvalidInput(f"a Ray address ({self.address}) needs workers; add --workers N")
 
+    @property
+    def cache_bytes(self) -> int:
+        """Most that the folder of copies may hold."""
+        return int(self.cache_gb * 2**30)
+
     def total_steps(self, *, steps_per_epoch: int) -> int:
         """Length of the run in steps."""
         if self.steps is not None:
@@ -210,6 +238,7 @@ class TrainConfig:
     def to_json(self) -> dict[str, Any]:
         """All fields as JSON knows them: paths as text, tuples as lists."""
         values = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
+        values["shards"] = shown(self.shards)
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 

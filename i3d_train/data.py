@@ -15,7 +15,9 @@ import torch
 from i3d_train.models import network_class
 from i3d_train.models.network import BOTH, Clips
 from i3d_train.models.sampling import Sampling
-from pipelines import Batch, Loader, open_loader
+from pipelines import Batch, Loader, open_loader, portion
+from pipelines.address import shown
+from pipelines.cache import CACHE_BYTES
 from preprocess.errors import InvalidInput
 from preprocess.shards import ShardSet
 
@@ -36,8 +38,8 @@ _WINDOW_224 = 193
 class DataConfig:
     """Which batches to read from where."""
 
-    shards: Path
-    """Folder of `index.json`."""
+    shards: Path | str
+    """Folder or address of `index.json`."""
     stream: str
     """What the network sees."""
     frames: int
@@ -53,6 +55,43 @@ class DataConfig:
     seed: int = 0
     flip: bool = True
     """Mirror every other clip in training."""
+    clips: Path | None = None
+    """List with the columns key, label and split whose clips are read, from the shards of all splits."""
+    balanced: bool = False
+    """In training, draw every class equally often."""
+    shuffle_shards: int | None = None
+    """In training, shuffle within so many shards at a time."""
+    on_bad_shard: str = "raise"
+    """One of `BAD_SHARDS`."""
+    cache: Path | None = None
+    """Local folder for copies of shards that are far away."""
+    cache_bytes: int = CACHE_BYTES
+    """Most that it may hold."""
+
+
+def open_clips(config: DataConfig, *, split: str) -> ShardSet:
+    """The clips that `open_batches` would read, but for those of shards that it would skip.
+
+    Raises:
+        NoClips: none of that split.
+        InvalidInput: no such shards, or a list that does not go with them.
+        BadShard: the shards break their contract.
+    """
+    opened = portion.open_clips(
+        config.shards,
+        split=split,
+        clips=config.clips,
+        skip_bad=config.on_bad_shard == "skip" and not config.balanced,
+        storage=portion.Storage(cache=config.cache, cache_bytes=config.cache_bytes),
+    )
+    return readable(opened.shards, split=split)
+
+
+def readable(clips: ShardSet, *, split: str) -> ShardSet:
+    """Without the clips of shards that are skipped, of which nothing is known but their number."""
+    if not clips.bad:
+        return clips
+    return clips.only(np.flatnonzero(~np.isin(clips.shard_of_clip, list(clips.bad))), split=split)
 
 
 def open_batches(
@@ -62,7 +101,7 @@ def open_batches(
 
     Args:
         config: which batches.
-        split: `train`, `val` or `test`.
+        split: `train`, `val`, `test` or `extra`.
         training: shuffled with random window, crop and flip; otherwise natural order and the centre.
         device: where decoding may happen and the batches are wanted.
         rank: which of the processes this is that read the split together, from 0.
@@ -81,6 +120,12 @@ def open_batches(
         training=training,
         flip=config.flip,
         threads=config.threads,
+        clips=config.clips,
+        balanced=config.balanced and training,
+        shuffle_shards=config.shuffle_shards if training else None,
+        on_bad_shard=config.on_bad_shard,
+        cache=config.cache,
+        cache_bytes=config.cache_bytes,
         shard_id=rank,
         num_shards=ranks,
     )
@@ -128,7 +173,7 @@ def check_training(config: DataConfig, *, model: str, processes: int = 1, short_
             pixels.
         BadShard: the shards break their contract.
     """
-    clips = ShardSet(config.shards, "train")
+    clips = open_clips(config, split="train")
     _check_labels(clips)
     unlabelled = int((clips.clips.label == UNLABELLED).sum())
     if unlabelled:
@@ -141,13 +186,13 @@ def check_training(config: DataConfig, *, model: str, processes: int = 1, short_
         where = f" on {processes} processes" if processes > 1 else ""
         raise InvalidInput(
             f"batch_size {config.batch_size}{where} is larger than the {len(clips)} clips of the train split in "
-            f"{config.shards}; use {max(len(clips) // processes, 1)} or less"
+            f"{shown(config.shards)}; use {max(len(clips) // processes, 1)} or less"
         )
     stored = clips.attributes.short_side
     if short_side not in (None, stored):
         raise InvalidInput(
-            f"short_side {short_side} was asked for, the shards in {config.shards} have {stored}; make them with "
-            f"`preprocess flow --short-side {short_side}`, or give --short-side {stored}"
+            f"short_side {short_side} was asked for, the shards in {shown(config.shards)} have {stored}; make them "
+            f"with `preprocess flow --short-side {short_side}`, or give --short-side {stored}"
         )
     check_size(clips, frames=config.frames, crop=config.crop, model=model)
     return clips
@@ -160,7 +205,7 @@ def check_scoring(config: DataConfig, *, split: str, model: str) -> ShardSet:
         InvalidInput: no such split, no clip with a label, too few frames or pixels.
         BadShard: the shards break their contract.
     """
-    clips = ShardSet(config.shards, split)
+    clips = open_clips(config, split=split)
     _check_labels(clips)
     unlabelled = int((clips.clips.label == UNLABELLED).sum())
     if unlabelled == len(clips):

@@ -15,7 +15,7 @@ import torch
 from i3d_train import weights
 from i3d_train.clip_logits import ClipLogits, ViewAverage
 from i3d_train.config import DEVICES, LOADERS, PRECISIONS, check_at_least, check_choice
-from i3d_train.data import STREAMS_READ, UNLABELLED, check_size, note_small_crop
+from i3d_train.data import STREAMS_READ, UNLABELLED, check_size, note_small_crop, readable
 from i3d_train.device import choose_device, choose_precision
 from i3d_train.evaluation_folder import write_evaluation
 from i3d_train.events import Observer, Scored, ignore
@@ -25,6 +25,9 @@ from i3d_train.results import Results, Trial
 from i3d_train.scoring import answers
 from i3d_train.weight_info import WeightsInfo
 from pipelines import Loader, open_loader
+from pipelines.address import folder_name
+from pipelines.cache import CACHE_BYTES
+from pipelines.feed_config import ON_BAD_SHARD
 from preprocess.errors import InvalidInput
 from preprocess.labels import dataset_of
 from preprocess.paths import make_folder, publish
@@ -45,8 +48,8 @@ _BATCH_SIZE = {1: 4, 3: 6}
 class EvaluateConfig:
     """Which weights to score on what."""
 
-    shards: Path
-    """Folder of `index.json`."""
+    shards: Path | str
+    """Folder or address of `index.json`."""
     weights: Path
     """What `i3d_train.weights.load` takes: a checkpoint of a run, safetensors, or a released network."""
     split: str = "val"
@@ -75,6 +78,12 @@ class EvaluateConfig:
     """`cuda`, `cpu`, or `auto`: a GPU where there is one."""
     precision: str = "auto"
     """`bf16`, `fp16`, `fp32`, or `auto`: bf16 on a GPU."""
+    on_bad_shard: str = "raise"
+    """What a shard or clip that cannot be read does: `raise`, or `skip` it, counted and named."""
+    cache: Path | None = None
+    """Local folder for copies of shards that are far away."""
+    cache_gb: float = CACHE_BYTES / 2**30
+    """Most that the folder may hold, in units of 2^30 bytes."""
     loader: str = "auto"
     """`dali`, `torch`, or `auto`: DALI where it is installed."""
     threads: int = 4
@@ -93,6 +102,7 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         choices = {"device": DEVICES, "precision": PRECISIONS, "loader": LOADERS, "split": SPLITS}
+        choices["on_bad_shard"] = ON_BAD_SHARD
         for name, allowed in choices.items():
             check_choice(name, getattr(self, name), allowed)
         for name in ("frames", "windows", "crop", "batch_size", "threads"):
@@ -136,7 +146,7 @@ def evaluate(config: EvaluateConfig, *, observe: Observer = ignore) -> Results:
     device = choose_device(config.device)
     precision = choose_precision(config.precision, device)
     loader = _open(config, stream=info.stream, frames=frames, crop=crop, device=device)
-    _check_clips(loader.shards, info, frames=frames, crop=crop)
+    _check_clips(readable(loader.shards, split=config.split), info, frames=frames, crop=crop)
     note_small_crop(crop)
     names = class_names(info.num_classes, known=info.labels, file=config.labels)
     used = set(loader.shards.clips.label.tolist())
@@ -151,19 +161,21 @@ def evaluate(config: EvaluateConfig, *, observe: Observer = ignore) -> Results:
     for answer in answers(model, loader, device=device, precision=precision):
         average.add(answer.keys, logit_of_label[answer.labels.cpu()].tolist(), answer.logits)
         observe(Scored(done=len(average), total=len(loader.shards)))
-    found = average.result(names)
+    found = average.result(names, partial=config.on_bad_shard == "skip")
     tested = Trial(
         model=info.model,
         stream=info.stream,
         weights=(info.name,),
-        dataset=config.dataset or dataset_of(loader.labels) or config.shards.resolve().name,
+        dataset=config.dataset or dataset_of(loader.labels) or folder_name(config.shards),
         split=config.split,
         folds=_folds(config),
         frames=frames,
         crop=crop,
         views=loader.config.views,
     )
-    results = Results.of(tested, found, most_wrong=config.most_wrong, missing=len(loader.missing))
+    results = Results.of(
+        tested, found, most_wrong=config.most_wrong, missing=len(loader.missing) + len(loader.shards) - len(found)
+    )
     if config.out is not None:
         write_evaluation(config.out, [results], found)
     if config.predictions is not None:
@@ -186,6 +198,9 @@ def _open(config: EvaluateConfig, *, stream: str, frames: int | None, crop: int,
         device=device.type,
         training=False,
         threads=config.threads,
+        on_bad_shard=config.on_bad_shard,
+        cache=config.cache,
+        cache_bytes=int(config.cache_gb * 2**30),
     )
 
 

@@ -28,6 +28,9 @@ from i3d_train.models.network import Network
 from i3d_train.predict import FPS, SHORT_SIDE, as_network_input, clip_input
 from i3d_train.step_times import step_frames
 from pipelines import Loader, open_loader
+from pipelines.address import shown
+from pipelines.cache import CACHE_BYTES
+from pipelines.feed_config import ON_BAD_SHARD
 from preprocess.errors import BadMedia, InvalidInput
 from preprocess.shards.layout import SPLITS
 
@@ -44,8 +47,8 @@ class FeaturesConfig:
     """File to write, `.h5` or `.npz`, see `i3d_train.feature_file`."""
     videos: tuple[Path, ...] = ()
     """Video files; or give `shards`."""
-    shards: Path | None = None
-    """Folder of `index.json`."""
+    shards: Path | str | None = None
+    """Folder or address of `index.json`."""
     split: str = "val"
     """One of `SPLITS`."""
     clips: Path | None = None
@@ -62,6 +65,12 @@ class FeaturesConfig:
     """`cuda`, `cpu`, or `auto`: a GPU where there is one."""
     precision: str = "auto"
     """`bf16`, `fp16`, `fp32`, or `auto`: bf16 on a GPU."""
+    on_bad_shard: str = "raise"
+    """What a shard or clip that cannot be read does: `raise`, or `skip` it, counted and named."""
+    cache: Path | None = None
+    """Local folder for copies of shards that are far away."""
+    cache_gb: float = CACHE_BYTES / 2**30
+    """Most that the folder may hold, in units of 2^30 bytes."""
     loader: str = "auto"
     """`dali`, `torch`, or `auto`: DALI where it is installed."""
     threads: int = 4
@@ -69,6 +78,7 @@ class FeaturesConfig:
 
     def __post_init__(self) -> None:
         choices = {"device": DEVICES, "precision": PRECISIONS, "loader": LOADERS, "split": SPLITS}
+        choices["on_bad_shard"] = ON_BAD_SHARD
         for name, allowed in choices.items():
             check_choice(name, getattr(self, name), allowed)
         for name in ("frames", "longest", "crop", "threads"):
@@ -149,13 +159,14 @@ def extract(config: FeaturesConfig, *, observe: Observer = ignore) -> FeaturesRe
         "failed": failed,
     }
     with writing(config.out, attributes) as file:
+        loader = None
         if config.shards is None:
             clips, total = _of_videos(config, model, crop=crop, failed=failed), len(config.videos)
         else:
             loader = _open(config, stream=info.stream, crop=crop, device=device)
             attributes["labels"] = list(loader.labels)
             clips, total = _of_shards(loader, info.stream), len(loader.shards)
-            failed |= dict.fromkeys(loader.missing, f"in no shard of {config.shards}")
+            failed |= dict.fromkeys(loader.missing, f"in no shard of {shown(config.shards)}")
         missing = len(failed)
         for clip in clips:
             if clip.frames < model.min_frames:
@@ -163,6 +174,8 @@ def extract(config: FeaturesConfig, *, observe: Observer = ignore) -> FeaturesRe
             else:
                 file.add(_features(model, clip, name=info.model, window=frames, precision=precision))
             observe(Scored(done=len(file.keys) + len(failed), total=total + missing))
+        if loader is not None:
+            failed |= loader.skipped.shards | loader.skipped.clips
         return FeaturesReport(clips=len(file.keys), steps=file.steps, size=file.size or 0, failed=failed)
 
 
@@ -209,6 +222,9 @@ def _open(config: FeaturesConfig, *, stream: str, crop: int, device: torch.devic
         device=device.type,
         training=False,
         threads=config.threads,
+        on_bad_shard=config.on_bad_shard,
+        cache=config.cache,
+        cache_bytes=int(config.cache_gb * 2**30),
     )
 
 

@@ -80,7 +80,7 @@ class Results:
     unlabelled: int
     """Clips without a label, not scored."""
     missing: int = 0
-    """Clips of the list that no shard has, not scored."""
+    """Clips that no shard has or that could not be read, not scored."""
     loss: float
     """Mean cross-entropy, in nats; of several folds their mean, like the accuracies."""
     top1: float
@@ -101,7 +101,7 @@ class Results:
             tested: what gave them.
             answers: of the clips, at least one of them with a label.
             most_wrong: how many clips to name at most.
-            missing: clips that should have been tested and are not in the shards.
+            missing: clips that should have been tested and are in no shard or cannot be read.
         """
         scores = answers.scores()
         return cls(

@@ -109,7 +109,7 @@ def _note(results: Sequence[Results]) -> str:
     if unlabelled := sum(one.unlabelled for one in results):
         lines.append(f"{unlabelled} answers were for clips without a label, and are in no number.")
     lines += [
-        f"{one.missing} clips of the list were in no shard, and are in no number of {one.tested.name}."
+        f"{one.missing} clips were in no shard or could not be read, and are in no number of {one.tested.name}."
         for one in results
         if one.missing
     ]

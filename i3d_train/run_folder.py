@@ -13,6 +13,7 @@ from i3d_train.curves import draw_loss
 from i3d_train.events import Event, StepDone, Validated
 from i3d_train.metrics import MetricsFile
 from i3d_train.tensorboard_log import TensorBoardLog
+from pipelines.address import folder_name
 from preprocess.errors import InvalidInput
 from preprocess.paths import exclusive, make_folder, publish
 
@@ -61,7 +62,7 @@ class RunFolder:
     def save(self, saved: Checkpoint) -> Path:
         """Publish a checkpoint, delete what is too old, and draw the curves anew."""
         path = checkpoint.save(self._config.out, saved, keep=self._config.keep)
-        title = f"{self._config.model} {self._config.stream} on {self._config.shards.name}"
+        title = f"{self._config.model} {self._config.stream} on {folder_name(self._config.shards)}"
         draw_loss(self.metrics, self._config.out, title=title)
         return path
 

@@ -1,4 +1,4 @@
-"""The `val` split of a run, scored now and then."""
+"""The clips of a run that it is not trained on, scored now and then."""
 
 import itertools
 import logging
@@ -10,15 +10,24 @@ import torch
 
 from i3d_train import batch_norm
 from i3d_train.config import TrainConfig
-from i3d_train.data import UNLABELLED, DataConfig, check_scoring, network_input, open_batches, warn_of_unseen_classes
+from i3d_train.data import (
+    UNLABELLED,
+    DataConfig,
+    check_scoring,
+    network_input,
+    open_batches,
+    open_clips,
+    warn_of_unseen_classes,
+)
 from i3d_train.device import autocast
 from i3d_train.events import Observer, Scored, Validated
 from i3d_train.models.network import Network
 from i3d_train.process_group import ProcessGroup
 from i3d_train.scoring import ClassScore, Scores, score
 from pipelines import Batch, Loader
-from preprocess.errors import InvalidInput
-from preprocess.shards import Index, ShardSet
+from pipelines.address import shown
+from preprocess.errors import InvalidInput, NoClips
+from preprocess.shards import ShardSet
 
 logger = logging.getLogger(__name__)
 
@@ -28,20 +37,28 @@ class _Stopped(Exception):
 
 
 class Validation:
-    """Scores a network on the `val` split; each process takes a part of the clips.
+    """Scores a network on another split than it learns from; each process takes a part of the clips.
 
     Args:
         data: which clips, how many at a time.
         device: of the network.
         precision: that it computes in.
         group: processes that validate together.
+        split: which one.
         precise_bn: batches of each process from which BatchNorm's averages are measured first; 0 leaves them.
     """
 
     def __init__(
-        self, data: DataConfig, *, device: torch.device, precision: str, group: ProcessGroup, precise_bn: int = 0
+        self,
+        data: DataConfig,
+        *,
+        device: torch.device,
+        precision: str,
+        group: ProcessGroup,
+        split: str = "val",
+        precise_bn: int = 0,
     ) -> None:
-        self._data = data
+        self._data, self._split = data, split
         self._device, self._precision, self._group = device, precision, group
         self._precise_bn = precise_bn
         self._loader: Loader | None = None
@@ -64,7 +81,7 @@ class Validation:
         if self._precise_bn:
             self._measure_batch_norm(model)
         if self._loader is None:
-            self._loader = self._open(self._data, split="val", training=False)
+            self._loader = self._open(self._data, split=self._split, training=False)
         total = len(self._loader.shards)
 
         def scored(done: int) -> None:
@@ -148,36 +165,38 @@ def open_validation(
         group: processes that validate together.
 
     Raises:
-        InvalidInput: the `val` split has too few frames or pixels or labels without a name, or the schedule follows
-            a validation that there is not.
+        InvalidInput: the validation split has too few frames or pixels or labels without a name, or the schedule
+            follows a validation that there is not.
         BadShard: the shards break their contract.
     """
-    lacks = _nothing_to_score(data, model=config.model, train=train)
+    lacks = _nothing_to_score(data, split=config.val_split, model=config.model, train=train)
     if lacks is None:
         return Validation(
             replace(data, batch_size=config.batch_size // config.accumulate),
             device=device,
             precision=precision,
             group=group,
+            split=config.val_split,
             precise_bn=config.precise_bn,
         )
     if config.schedule == "plateau":
         raise InvalidInput(
-            f"schedule plateau follows the validation loss and {lacks}; use --schedule step, or make shards with a "
-            f"labelled val split"
+            f"schedule plateau follows the validation loss and {lacks}; use --schedule step, or another --val-split "
+            f"or shards that have labelled clips of it"
         )
     logger.warning("%s: no validation", lacks)
     return None
 
 
-def _nothing_to_score(data: DataConfig, *, model: str, train: ShardSet) -> str | None:
+def _nothing_to_score(data: DataConfig, *, split: str, model: str, train: ShardSet) -> str | None:
     """Why nothing can be validated; None where it can."""
-    if "val" not in Index.read(data.shards).splits():
-        return f"{data.shards} has no val split"
-    clips = ShardSet(data.shards, "val")
+    try:
+        clips = open_clips(data, split=split)
+    except NoClips as error:
+        return str(error)
     if (clips.clips.label == UNLABELLED).all():
-        return f"no clip of the val split in {data.shards} has a label"
-    check_scoring(data, split="val", model=model)
+        return f"no clip of the {split} split in {shown(data.shards)} has a label"
+    check_scoring(data, split=split, model=model)
     warn_of_unseen_classes(train, clips)
     return None
 

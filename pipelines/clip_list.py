@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from preprocess.errors import InvalidInput
+from preprocess.errors import InvalidInput, NoClips
 from preprocess.shards import ShardSet
 from preprocess.shards.layout import SPLITS
 
@@ -65,7 +65,7 @@ def read_clip_list(path: Path, *, split: str) -> ClipList:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InvalidInput(f"list {path} cannot be read: {error}") from error
     if not lines:
-        raise InvalidInput(f"{path} has no clips of split {split!r}; it has {', '.join(sorted(splits)) or 'none'}")
+        raise NoClips(f"{path} has no clips of split {split!r}; it has {', '.join(sorted(splits)) or 'none'}")
     return ClipList(path=path, split=split, keys=tuple(lines), labels=tuple(labels))
 
 

@@ -7,6 +7,7 @@ from preprocess.shards.layout import STREAMS
 
 SHORT_CLIPS = ("loop", "error")
 CROPS = (1, 3)
+ON_BAD_SHARD = ("raise", "skip")
 
 
 @dataclass(frozen=True, kw_only=True)

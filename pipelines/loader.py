@@ -14,10 +14,10 @@ import torch
 
 from pipelines.cache import CACHE_BYTES
 from pipelines.device import resolve_device
-from pipelines.feed_config import FeedConfig
+from pipelines.feed_config import ON_BAD_SHARD, FeedConfig
 from pipelines.portion import Shards, Storage, open_clips
 from pipelines.prefetch import Prefetcher
-from pipelines.reader import ON_BAD_SHARD, Reader, Sample, Skipped
+from pipelines.reader import Reader, Sample, Skipped
 from pipelines.resume import ResumePoint
 from pipelines.sampling import Sampler
 from preprocess.errors import InvalidInput

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipelines.address import is_address, shown
 from pipelines.cache import CACHE_BYTES, ShardCache
 from pipelines.clip_list import choose, read_clip_list
 from pipelines.sampling import Share
@@ -117,16 +118,16 @@ def _portion(given: Path | str | Portion | tuple[Path | str, float]) -> Portion:
 
 
 def _open_store(place: Path | str, storage: Storage) -> ShardStore:
-    if isinstance(place, str) and "://" in place:
-        from pipelines.remote import RemoteStore, without_secrets
+    if is_address(place):
+        from pipelines.remote import RemoteStore
 
         if storage.cache is None:
             raise InvalidInput(
-                f"shards at {without_secrets(place)} are copied before they are read; give cache=FOLDER on a local "
+                f"shards at {shown(place)} are copied before they are read; give cache=FOLDER on a local "
                 f"disk, and cache_bytes, the most that it may hold"
             )
         cache = ShardCache(Path(storage.cache), max_bytes=storage.cache_bytes)
-        return RemoteStore(place, cache, storage_options=storage.options)
+        return RemoteStore(str(place), cache, storage_options=storage.options)
     if storage.cache is None:
         return FolderStore(Path(place))
     return _FolderWithTables(Path(place), ShardCache(Path(storage.cache), max_bytes=storage.cache_bytes))

@@ -22,7 +22,6 @@ from preprocess.shards import ShardSet
 
 log = logging.getLogger(__name__)
 
-ON_BAD_SHARD = ("raise", "skip")
 _ATTEMPTS = 100
 """Draws for one position before all of the data set is taken to be unreadable."""
 

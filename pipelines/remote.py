@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any, BinaryIO, TypeVar, cast
-from urllib.parse import urlsplit, urlunsplit
 
 import fsspec  # type: ignore[import-untyped]
 import numpy as np
 
+from pipelines.address import without_secrets
 from pipelines.cache import ShardCache, Wanted
 from pipelines.table_cache import cached_table
 from preprocess.errors import BadShard, EnvironmentProblem, InvalidInput
@@ -259,12 +259,6 @@ class _Blocks(io.RawIOBase):
             done += len(piece)
         self._at += done
         return done
-
-
-def without_secrets(address: str) -> str:
-    """An address without a user, a password and a query, which may hold a key."""
-    parts = urlsplit(address)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def _network_errors() -> tuple[type[Exception], ...]:

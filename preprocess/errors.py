@@ -67,6 +67,12 @@ class InvalidInput(KineflowError, ValueError):
     exit_status = 2
 
 
+class NoClips(InvalidInput):
+    """Shards or a list without a clip of the split that was asked for."""
+
+    code = "no_clips"
+
+
 class EnvironmentProblem(KineflowError, RuntimeError):
     """The machine lacks something: a GPU, a driver, disk space, a library."""
 

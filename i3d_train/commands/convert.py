@@ -27,9 +27,11 @@ def convert(source: Path, target: Path, labels: Path | None) -> None:
     done = convert_weights(source, target, labels=labels)
     info = done.info
     click.echo(
-        f"{info.model} {info.stream}, {info.num_classes} classes, {len(info.labels)} of them named, "
-        f"{done.numbers:,} numbers in {done.tensors} tensors"
+        printable(
+            f"{info.model} {info.stream}, {info.num_classes} classes, {len(info.labels)} of them named, "
+            f"{done.numbers:,} numbers in {done.tensors} tensors"
+        )
     )
     for note in done.notes:
-        click.echo(note, err=True)
+        click.echo(printable(note), err=True)
     click.echo(printable(f"wrote {target}"))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from i3d_train.commands.options import FILE, FOLDER, OUTPUT, loader_options, machine_options
+from i3d_train.commands.options import FILE, OUTPUT, SHARDS, loader_options, machine_options
 from preprocess.console import printable
 from preprocess.errors import InvalidInput
 from preprocess.shards.layout import SPLITS
@@ -26,7 +26,7 @@ _FUSED = ("rgb", "flow")
 @click.option("--mean", "way", flag_value="mean", help="Average RESULTS over the folds of UCF-101 or HMDB-51.")
 @click.option("--table", "way", flag_value="table", help="Put all RESULTS on one page.")
 @click.option("--out", type=OUTPUT, help="Folder for results.json, results.md, logits.npz and the confusion matrix.")
-@click.option("--shards", type=FOLDER, help="Folder of index.json.")
+@click.option("--shards", type=SHARDS, help="Folder or address of index.json.")
 @click.option("--weights", type=FILE, help=".pt of a run, .safetensors, or .npz of a released network.")
 @click.option("--split", type=click.Choice(SPLITS), default="val", show_default=True, help="Which clips.")
 @click.option("--clips", type=FILE, help="List of the clips to score, such as fold1.csv of `preprocess index`.")
@@ -133,7 +133,7 @@ def _print_results(one: "Results", *, per_class: bool) -> None:
         f"loss {one.loss:.4f} on {one.clips} clips, {one.unlabelled} without a label"
     )
     if one.missing:
-        click.echo(f"{one.missing} clips of the list are in no shard", err=True)
+        click.echo(f"{one.missing} clips are in no shard or could not be read", err=True)
     if not per_class:
         return
     click.echo("top-1\ttop-5\tclips\tclass")

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from i3d_train.commands.options import FILE, FOLDER, OUTPUT, loader_options, machine_options
+from i3d_train.commands.options import FILE, OUTPUT, SHARDS, loader_options, machine_options
 from preprocess.console import printable
 from preprocess.shards.layout import SPLITS
 
@@ -14,7 +14,7 @@ from preprocess.shards.layout import SPLITS
 @click.argument("videos", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--weights", required=True, type=FILE, help=".pt of a run, .safetensors, or .npz of a released network.")
 @click.option("--out", required=True, type=OUTPUT, help="File to write: .h5, or .npz, which is made in memory.")
-@click.option("--shards", type=FOLDER, help="Folder of index.json, instead of VIDEOS.")
+@click.option("--shards", type=SHARDS, help="Folder or address of index.json, instead of VIDEOS.")
 @click.option("--split", type=click.Choice(SPLITS), default="val", show_default=True, help="Which clips of the shards.")
 @click.option("--clips", type=FILE, help="List of the clips of shards, such as fold1.csv of `preprocess index`.")
 @click.option("--frames", type=int, help="Frames seen at once; longer clips are seen in parts.  [default: 250 for i3d]")

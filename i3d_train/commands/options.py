@@ -6,11 +6,28 @@ from typing import Any
 
 import click
 
-from i3d_train.config import DEVICES, LOADERS, PRECISIONS
+from i3d_train.config import DEVICES, LOADERS, PRECISIONS, TrainConfig
+from pipelines.address import is_address
+from pipelines.feed_config import ON_BAD_SHARD
 
-FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 OUTPUT = click.Path(path_type=Path)
+
+
+class ShardsType(click.Path):
+    """A folder that is there, or an address, which stays as it is."""
+
+    name = "folder or address"
+
+    def __init__(self) -> None:
+        super().__init__(exists=True, file_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """See `click.Path`."""
+        return value if is_address(value) else super().convert(value, param, ctx)
+
+
+SHARDS = ShardsType()
 
 
 def machine_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -36,8 +53,22 @@ def machine_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def loader_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """What decodes, and with how many threads."""
+    """What decodes, with how many threads, and what becomes of shards that are far away or damaged."""
     for option in (
+        click.option(
+            "--on-bad-shard",
+            type=click.Choice(ON_BAD_SHARD),
+            default=TrainConfig.on_bad_shard,
+            show_default=True,
+            help="Stop at a shard or clip that cannot be read, or skip and count it.",
+        ),
+        click.option(
+            "--cache-gb",
+            default=TrainConfig.cache_gb,
+            show_default=True,
+            help="Most that --cache may hold.",
+        ),
+        click.option("--cache", type=OUTPUT, help="Local folder for copies, where --shards is an address."),
         click.option("--threads", default=4, show_default=True, help="CPU threads that decode."),
         click.option(
             "--loader",

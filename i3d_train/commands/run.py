@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from i3d_train.commands.options import FILE, FOLDER, OUTPUT, loader_options, machine_options
+from i3d_train.commands.options import FILE, OUTPUT, SHARDS, loader_options, machine_options
 from i3d_train.config import SCHEDULES, TRANSFERS, TrainConfig
 from i3d_train.models import MODELS
 from i3d_train.presets import PRESETS, config_of, summary
+from preprocess.shards.layout import SPLITS
 
 if TYPE_CHECKING:
     from i3d_train.train import TrainSummary
@@ -24,8 +25,10 @@ def default_option(name: str, **settings: Any) -> Callable[[Any], Any]:
 
 
 @click.command()
-@click.option("--shards", required=True, type=FOLDER, help="Folder of index.json, from `preprocess flow`.")
+@click.option("--shards", required=True, type=SHARDS, help="Folder or address of index.json, from `preprocess flow`.")
 @click.option("--out", required=True, type=OUTPUT, help="Folder of the run.")
+@click.option("--clips", type=FILE, help="List of the clips to use, such as fold1.csv of `preprocess index`.")
+@default_option("--val-split", type=click.Choice(SPLITS), help="Validate on this; test for UCF-101 and HMDB-51.")
 @click.option("--preset", type=click.Choice(list(PRESETS)), help="A named recipe; options given beside it win.")
 @default_option("--model", type=click.Choice(list(MODELS)), help="Which network.")
 @default_option("--stream", help="What the network sees: rgb, flow or, for networks that take them, both.")
@@ -34,6 +37,8 @@ def default_option(name: str, **settings: Any) -> Callable[[Any], Any]:
 @click.option("--crop", type=int, help="Pixels of the square random crop.  [default: the network's own, 224 for i3d]")
 @click.option("--short-side", type=int, help="What the shards' short side has to be, in pixels.  [default: any]")
 @default_option("--flip/--no-flip", help="Mirror every other clip; wrong where left and right are classes.")
+@default_option("--balanced", is_flag=True, help="Draw every class equally often.")
+@click.option("--shuffle-shards", type=int, help="Shuffle within so many shards at a time, for a small --cache.")
 @default_option("--batch-size", help="Clips a step, of each process.")
 @default_option("--accumulate", help="Cut a step's clips into so many parts: less memory, the same update.")
 @click.option("--steps", type=int, help="Length of the run; or give --epochs.")
@@ -95,6 +100,7 @@ def run(context: click.Context, /, preset: str | None, **options: Any) -> None:
         i3d_train run --shards shards --out runs/rgb --stream rgb --epochs 50
         i3d_train run --shards shards --out runs/rgb --stream rgb --epochs 50 --resume
         i3d_train run --shards shards --out runs/flow --stream flow --preset modern --workers 8
+        i3d_train run --shards ucf101 --out ucf/1 --clips fold1.csv --val-split test --init runs/rgb --transfer full
         torchrun --nproc-per-node 8 -m i3d_train run --shards shards --out runs/flow --stream flow --preset paper
 
     Exit status: 0 the whole run is done, 1 it was stopped or diverged (--resume goes on from its last checkpoint),

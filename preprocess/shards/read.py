@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from preprocess.errors import BadShard, InvalidInput
+from preprocess.errors import BadShard, InvalidInput, NoClips
 from preprocess.shards.head import DATA_AT, DATA_BYTES, FRAMES, OFFSETS_AT, check_offsets, read_head
 from preprocess.shards.index import ShardInfo
 from preprocess.shards.layout import COLUMNS, STREAMS, ClipTable, ShardAttributes
@@ -131,7 +131,7 @@ class ShardSet:
         if not infos:
             has = ", ".join(index.splits()) or "none at all; run `preprocess flow` on clips that can be decoded"
             wanted = "" if split is None else f" in split {split!r}"
-            raise InvalidInput(f"{store.name} has no clips{wanted}; it has {has}")
+            raise NoClips(f"{store.name} has no clips{wanted}; it has {has}")
         self.split = split
         self.index = index
         self.infos: list[tuple[ShardStore, ShardInfo]] = [(store, info) for info in infos]

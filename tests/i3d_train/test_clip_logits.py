@@ -44,6 +44,21 @@ def test_clips_count_once_all_their_views_are_seen():
     assert len(average) == 1
 
 
+def test_clips_with_views_that_could_not_be_read_are_left_out_where_that_is_allowed():
+    average = ViewAverage(2)
+    average.add(["a", "a", "b"], [0, 0, 0], torch.zeros(3, 2))
+    with pytest.raises(InvalidInput, match=r"'b' came 1 times instead of 2"):
+        average.result(("x", "y"))
+    assert average.result(("x", "y"), partial=True).keys == ("a",)
+
+
+def test_no_whole_clip_fails():
+    average = ViewAverage(2)
+    average.add(["a"], [0], torch.zeros(1, 2))
+    with pytest.raises(InvalidInput, match="no clip has an answer for all of its views"):
+        average.result(("x", "y"), partial=True)
+
+
 def test_loss_of_a_clip_without_a_label_is_nan():
     losses = answers([[0, 0, 0], [1, 2, 3]], [1, -1]).losses()
     assert losses[0] == pytest.approx(np.log(3))

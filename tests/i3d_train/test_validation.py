@@ -91,7 +91,7 @@ def test_mode_is_as_before(data):
 NOTHING_TO_SCORE = pytest.mark.parametrize(
     ("splits", "lacks"),
     [
-        ({"train": [0, 1]}, r"shards has no val split"),
+        ({"train": [0, 1]}, r"shards has no clips in split 'val'; it has train"),
         ({"train": [0, 1], "val": [-1]}, r"no clip of the val split in .*shards has a label"),
     ],
 )

@@ -11,7 +11,8 @@ from fsspec.implementations.memory import MemoryFile
 
 from pipelines import LOADERS, remote
 from pipelines.cache import ShardCache
-from pipelines.remote import TRIES, RemoteStore, without_secrets
+from pipelines.address import without_secrets
+from pipelines.remote import TRIES, RemoteStore
 from preprocess.errors import BadShard, EnvironmentProblem, InvalidInput
 from preprocess.shards import Index, ShardSet
 from preprocess.shards.layout import shard_name
