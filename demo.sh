@@ -21,8 +21,8 @@ until port=$(sed -n 's/.* port \([0-9]*\) .*/\1/p' "$out/server.log") && [ -n "$
 
 step preprocess download "$out/sample/list.csv" --url-template "http://127.0.0.1:$port/{youtube_id}.mp4" --out "$out/clips"
 step preprocess flow "$out/clips" --out "$out/shards" --short-side 64 "${flow_device[@]}"
-step python -m pipelines.show "$out/shards" --split val --out "$out/clip.png"
+step python -m pipelines.show "$out/shards" --evaluation --frames 16 --crop 56 --out "$out/clip.png"
 step i3d_train run --shards "$out/shards" --out "$out/run" --stream flow \
     --frames 16 --crop 56 --no-flip --batch-size 8 --steps 60 --validate-every 20 --lr 0.005 --threads 2
 
-printf '\nLook at %s (frames over colour-coded flow) and %s (the loss).\n' "$out/clip.png" "$out/run/loss.png"
+printf '\nLook at %s (frames and colour-coded flow, as the network gets them) and %s (the loss).\n' "$out/clip.png" "$out/run/loss.png"
