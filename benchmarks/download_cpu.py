@@ -8,10 +8,12 @@ rounds are printed.
   `trim` and `inspect` take of it is added up within. Trustworthy on a shared machine.
 - Workers: clips a second, without the first few of each worker, so that starting Ray and importing everything do not
   count; the seconds until the first clip are printed beside it. Wall time, so only a quiet machine gives it.
-- Memory: resident set and open files of a process that downloads many tiny clips, every 250 clips.
+- Memory: resident set and open files of the driver and of each of two workers, every 250 of many tiny clips, with the
+  slope by least squares after the first fifth. Ends at --memory-limit, and says how far it came.
 
-Example:
+Examples:
     python benchmarks/download_cpu.py --rounds 3
+    python benchmarks/download_cpu.py --measure memory
 """
 
 import json
@@ -28,6 +30,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
@@ -46,35 +49,66 @@ SHORT = SampleConfig(
     videos_per_class=2, val_per_class=0, width=160, height=120, duration_s=12, clip_start_s=1, clip_end_s=11
 )
 TINY = SampleConfig(
-    videos_per_class=1, val_per_class=0, width=64, height=48, duration_s=3, clip_start_s=0, clip_end_s=2
+    videos_per_class=1,
+    val_per_class=0,
+    width=64,
+    height=48,
+    duration_s=2,
+    clip_start_s=0,
+    clip_end_s=1,
+    fps=Fraction(10),
 )
 SAMPLE_EVERY = 250
 """Clips."""
 WARM_CLIPS = 4
 """Of each Ray worker."""
+MEMORY_WORKERS = 2
 GOAL_MS, GOAL_SPEEDUP = 50, 1.8
-FOLDER, COUNT = click.Path(file_okay=False, path_type=Path), click.IntRange(0)
+MEASUREMENTS = ("cpu", "workers", "memory")
+FOLDER, COUNT = click.Path(file_okay=False, path_type=Path), click.IntRange(1)
 
 
 # --- what is measured, each in a process of its own ---------------------------------------------------------------
 
 
 @click.group(invoke_without_command=True)
+@click.option(
+    "--measure", multiple=True, type=click.Choice(MEASUREMENTS), default=MEASUREMENTS, help="Only this.  [repeat]"
+)
 @click.option("--clips", default=500, type=COUNT, show_default=True, help="Of a round of the CPU measurement.")
 @click.option("--rounds", default=3, type=click.IntRange(1), show_default=True)
 @click.option("--ray-clips", default=60, type=COUNT, show_default=True, help="Of a round with Ray, a worker.")
 @click.option("--memory-clips", default=5000, type=COUNT, show_default=True, help="Of the memory measurement.")
+@click.option("--memory-limit", default=600, type=COUNT, show_default=True, help="Seconds of it.")
 @click.pass_context
-def main(context: click.Context, clips: int, rounds: int, ray_clips: int, memory_clips: int) -> None:
-    """Measure and print tables; 0 clips leave a measurement out."""
-    if 0 < ray_clips <= WARM_CLIPS:
+def main(
+    context: click.Context,
+    measure: tuple[str, ...],
+    clips: int,
+    rounds: int,
+    ray_clips: int,
+    memory_clips: int,
+    memory_limit: int,
+) -> None:
+    """Measure and print tables."""
+    if context.invoked_subcommand is not None:
+        return
+    if ray_clips <= WARM_CLIPS:
         raise click.UsageError(f"--ray-clips must be above {WARM_CLIPS}, which do not count, got {ray_clips}")
-    if 0 < memory_clips < SAMPLE_EVERY:
-        raise click.UsageError(f"--memory-clips must be at least {SAMPLE_EVERY}, got {memory_clips}")
-    if context.invoked_subcommand is None:
-        print_machine()
-        with tempfile.TemporaryDirectory() as folder:
-            measure(Path(folder), clips=clips, rounds=rounds, ray_clips=ray_clips, memory_clips=memory_clips)
+    if memory_clips < 10 * SAMPLE_EVERY:
+        raise click.UsageError(f"--memory-clips must be at least {10 * SAMPLE_EVERY}, got {memory_clips}")
+    print_machine()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if {"cpu", "workers"} & set(measure):
+            with serving(folder, SHORT) as (port, pid):
+                if "cpu" in measure:
+                    measure_cpu(folder, port=port, pid=pid, clips=clips, rounds=rounds)
+                if "workers" in measure:
+                    measure_workers(folder, port=port, clips=ray_clips, rounds=rounds)
+        if "memory" in measure:
+            with serving(folder, TINY) as (port, _):
+                measure_memory(folder, port=port, clips=memory_clips, limit_s=memory_limit)
 
 
 @main.command(hidden=True)
@@ -107,16 +141,26 @@ def serve(videos: Path) -> None:
         server.serve_forever()
 
 
-class Watch(Silent):
-    """Notes when clips finished, what the process then held, and how busy the machine was once all was warm."""
+class OutOfTime(Exception):
+    """The limit of a measurement has passed."""
 
-    def __init__(self, warm_clips: int) -> None:
+
+class Watch(Silent):
+    """Notes when clips finished, what the processes then held, and how busy the machine was once all was warm.
+
+    Args:
+        warm_clips: that do not count.
+        limit_s: seconds after which it ends the run.
+    """
+
+    def __init__(self, warm_clips: int, *, limit_s: float) -> None:
         self.warm_clips = warm_clips
+        self.ends_at = time.monotonic() + limit_s
         self.busy: list[tuple[float, float]] = []
         """CPU seconds of the whole machine, and of this process and all below it: when warm, and in the end."""
         self.finished_at: list[float] = []
-        self.held: list[tuple[int, float, int]] = []
-        """Clips, resident MiB, open files."""
+        self.held: list[dict[str, tuple[float, int]]] = []
+        """Every `SAMPLE_EVERY` clips: resident MiB and open files of each process."""
 
     def finished(self, entry: ManifestEntry, total: int) -> None:
         """A clip has its outcome."""
@@ -126,9 +170,9 @@ class Watch(Silent):
         if len(self.finished_at) in {self.warm_clips, total}:
             self.busy.append((machine_cpu(), sum(map(cpu_of, family_of(os.getpid())))))
         if len(self.finished_at) % SAMPLE_EVERY == 0:
-            pages = int(Path("/proc/self/statm").read_text().split()[1])
-            files = len(list(Path("/proc/self/fd").iterdir()))
-            self.held.append((len(self.finished_at), pages * resource.getpagesize() / 2**20, files))
+            self.held.append(held_by_family())
+        if time.monotonic() > self.ends_at:
+            raise OutOfTime
 
 
 @main.command(hidden=True)
@@ -137,8 +181,9 @@ class Watch(Silent):
 @click.argument("count", type=int)
 @click.argument("workers", type=int)
 @click.argument("out", type=FOLDER)
-def fetch(port: int, seconds: tuple[int, int], count: int, workers: int, out: Path) -> None:
-    """Download COUNT clips; print when they finished and what the process held, as JSON."""
+@click.option("--limit", default=float("inf"))
+def fetch(port: int, seconds: tuple[int, int], count: int, workers: int, out: Path, limit: float) -> None:
+    """Download COUNT clips; print when they finished and what the processes held, as JSON."""
     clips = tuple(
         Clip(
             youtube_id=f"clip_{number:06d}",
@@ -151,13 +196,14 @@ def fetch(port: int, seconds: tuple[int, int], count: int, workers: int, out: Pa
         for number in range(count)
     )
     spent = {"trim": add_up_cpu(fetching, "trim"), "inspect": add_up_cpu(store, "inspect")}
-    started, watch = time.monotonic(), Watch(WARM_CLIPS * max(workers, 1))
-    download(
-        Wanted(sources=(), dataset=None, clips=clips, refused=()),
-        config=DownloadConfig(out=out, url_template=f"http://127.0.0.1:{port}/{{youtube_id}}.mp4"),
-        workers=WorkerConfig(workers=workers),
-        observer=watch,
-    )
+    started, watch = time.monotonic(), Watch(WARM_CLIPS * max(workers, 1), limit_s=limit)
+    with suppress(OutOfTime):
+        download(
+            Wanted(sources=(), dataset=None, clips=clips, refused=()),
+            config=DownloadConfig(out=out, url_template=f"http://127.0.0.1:{port}/{{youtube_id}}.mp4"),
+            workers=WorkerConfig(workers=workers),
+            observer=watch,
+        )
     finished_s = [at - started for at in watch.finished_at]
     found = {"finished_s": finished_s, "held": watch.held, "busy": watch.busy}
     print(json.dumps(found | {name: sum(each) for name, each in spent.items()}))
@@ -191,8 +237,9 @@ def run(*arguments: object) -> tuple[str, float]:
 
 
 @contextmanager
-def server(videos: Path) -> Iterator[tuple[int, int]]:
-    """(port, process id) of a running server."""
+def serving(folder: Path, config: SampleConfig) -> Iterator[tuple[int, int]]:
+    """(port, process id) of a server of videos that are made here."""
+    videos = make_sample(folder / f"videos-{config.width}", config=config).videos_folder
     with subprocess.Popen(
         [sys.executable, __file__, "serve", str(videos)], stdout=subprocess.PIPE, text=True
     ) as process:
@@ -233,19 +280,18 @@ def stat_of(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
-def measure(folder: Path, *, clips: int, rounds: int, ray_clips: int, memory_clips: int) -> None:
-    """Make the videos, run everything, print."""
-    made = {}
-    for name, config in (("short", SHORT), ("tiny", TINY)):
-        made[name] = make_sample(folder / name, config=config).videos_folder
-    with server(made["short"]) as (port, pid):
-        if clips:
-            measure_cpu(folder, port=port, pid=pid, clips=clips, rounds=rounds)
-        if ray_clips:
-            measure_workers(folder, port=port, clips=ray_clips, rounds=rounds)
-    if memory_clips:
-        with server(made["tiny"]) as (port, _):
-            measure_memory(folder, port=port, clips=memory_clips)
+def held_by_family() -> dict[str, tuple[float, int]]:
+    """Resident MiB and open files of this process and of each Ray worker below it."""
+    found = {}
+    for pid in family_of(os.getpid()):
+        with suppress(OSError):
+            words = Path(f"/proc/{pid}/cmdline").read_bytes()
+            if pid == os.getpid() or words.startswith((b"ray::call", b"ray::IDLE")):
+                pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+                files = len(list(Path(f"/proc/{pid}/fd").iterdir()))
+                name = "driver" if pid == os.getpid() else f"worker {pid}"
+                found[name] = (pages * resource.getpagesize() / 2**20, files)
+    return found
 
 
 def measure_cpu(folder: Path, *, port: int, pid: int, clips: int, rounds: int) -> None:
@@ -301,19 +347,29 @@ def measure_workers(folder: Path, *, port: int, clips: int, rounds: int) -> None
     )
 
 
-def measure_memory(folder: Path, *, port: int, clips: int) -> None:
-    """Resident memory and open files over many clips."""
-    output, _ = run("fetch", port, TINY.clip_start_s, TINY.clip_end_s, clips, 0, folder / "many")
-    held = json.loads(output)["held"]
-    share = max(len(held) // 5, 1)
-    print(
-        f"\n{clips} clips of {TINY.width}x{TINY.height}, {TINY.clip_end_s} s; one process, every {SAMPLE_EVERY} clips"
-    )
-    for name, column, unit in (("resident memory", 1, "MiB"), ("open files", 2, "")):
-        values = [sample[column] for sample in held]
-        early, late = statistics.median(values[:share]), statistics.median(values[-share:])
-        ends = f"first {share * SAMPLE_EVERY} clips {early:.1f}, last {late:.1f} {unit}".rstrip()
-        print(f"{name:48}{ends}, {late - early:+.1f}; all: {' '.join(f'{value:.0f}' for value in values)}")
+def measure_memory(folder: Path, *, port: int, clips: int, limit_s: float) -> None:
+    """Resident memory and open files of driver and workers over many clips."""
+    seconds = TINY.clip_start_s, TINY.clip_end_s
+    output, _ = run("fetch", port, *seconds, clips, MEMORY_WORKERS, folder / "many", "--limit", limit_s)
+    found = json.loads(output)
+    held, reached = found["held"], len(found["finished_s"])
+    size = f"{TINY.width}x{TINY.height}, {seconds[1]} s of {TINY.fps} fps"
+    print(f"\n{reached} of {clips} clips of {size}; {MEMORY_WORKERS} Ray workers; every {SAMPLE_EVERY} clips")
+    warm = len(held) // 5
+    if len(held) - warm < 2:
+        raise SystemExit(f"{reached} clips are too few within {limit_s} s; give it a longer --memory-limit")
+    counts = [SAMPLE_EVERY * (place + 1) for place in range(len(held))]
+    # a worker that was between two clips, or replaced, is not in every sample
+    for name in dict.fromkeys(name for sample in held for name in sample):
+        for what, unit, column in (("resident memory", "MiB", 0), ("open files", "", 1)):
+            there = [
+                (count, sample[name][column]) for count, sample in zip(counts, held, strict=True) if name in sample
+            ]
+            steady = [(count, value) for count, value in there if count > SAMPLE_EVERY * warm]
+            slope = statistics.linear_regression(*zip(*steady, strict=True)).slope if len(steady) > 1 else float("nan")
+            label = f"{name}, {what} {unit}".rstrip()
+            each = " ".join(f"{count}:{value:.0f}" for count, value in there)
+            print(f"{label:38}{1000 * slope:+7.2f} a 1000 clips after {SAMPLE_EVERY * warm}; {each}", flush=True)
 
 
 def print_machine() -> None:

@@ -1,71 +1,352 @@
-"""How fast clips are fed on the CPU: `ClipLoader` (DALI) beside `TorchClipLoader` (OpenCV) on the same shards.
+"""The feed on the CPU beside what one would write without it, on the same clips, windows, crops and flips.
 
-Rounds alternate between the two, so that other work on the machine hits both alike; medians are printed. A round
-ends when prefetching has come to rest, so that it holds all work for as many batches as it counts. CPU time is that
-of all threads of this process, and the figure to trust on a shared machine.
+Of ours, `ClipLoader` (DALI) and `TorchClipLoader` (OpenCV). Beside them torch's `DataLoader` with worker processes, as
+one writes it: OpenCV on the JPEGs of the same shards, and PyAV on mp4 files of the same frames (libx264 with crf 20 and
+its own defaults, so at most 250 frames between key frames). And the bare decode: OpenCV's libjpeg-turbo in a loop over
+the same JPEGs, whole, in one thread, nothing else. What is delivered: float32 [B, C, T, H, W] in [-1, 1]; a row that
+says uint8 delivers the decoded crops as they are, which the network would still have to convert. In memory the frames
+of `ClipLoader` lie before its channels, in all other rows the channels before the frames.
 
-How far the feed is from the bare decode of the same JPEGs is measured by `python -m pipelines.bench`.
+Rounds go through all of them in turn, so that other work on the machine hits all alike; medians are printed. A round
+ends when prefetching has come to rest, so that it holds all work for as many batches as it counts. CPU time is that of
+all threads of this process and of the workers, and the figure to trust on a shared machine. How 2 threads compare with
+1 is wall time, and means something on an otherwise idle machine only.
+
+Last, the resident memory of each loader after 1,000 and after 10,000 batches of tiny clips, in a process of its own.
+
+SHARDS is what `preprocess flow` made of a few clips; all of them are used.
 
 Example:
-    python benchmarks/feed_cpu.py SHARDS --threads 2
+    python benchmarks/feed_cpu.py SHARDS
 """
 
+import multiprocessing
 import os
 import platform
 import statistics
+import tempfile
 import time
-from collections.abc import Iterator
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator, Sized
+from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import click
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
 
-from pipelines import LOADERS, Batch, open_loader
-from pipelines.bench import endless, settled
-from preprocess.shards.layout import STREAMS
+from pipelines import LOADERS, open_loader
+from pipelines.bench import bare_decode, cpu_s, endless, jpegs_of, settled
+from pipelines.decode import decode_rgb
+from pipelines.feed_config import FeedConfig
+from pipelines.sampling import SamplePlan, Sampler
+from preprocess.shards import EncodedClip, Index, ShardAttributes, ShardSet
+from preprocess.shards.layout import shard_name
+from preprocess.shards.write import write_shard
+
+WORKERS = 2
+"""Processes of a DataLoader, and threads of a loader of ours."""
+WARM, MANY = 1_000, 10_000
+"""Batches after which memory is read."""
+BARE = "bare decode"
+MODES = {"rgb": cv2.IMREAD_COLOR_RGB, "flow": cv2.IMREAD_GRAYSCALE}
 
 
-def one_round(feed: Iterator[Batch], batches: int) -> tuple[float, float]:
-    """Milliseconds of CPU a clip, and clips a second, over the next `batches` batches."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    clips = sum(len(next(feed)["key"]) for _ in range(batches))
-    wall, cpu = settled() - wall, time.process_time() - cpu
-    return 1000 * cpu / clips, clips / wall
+class Windows(Dataset):
+    """Clips of an endless training, decoded in a worker."""
+
+    def __init__(
+        self, sampler: Sampler, read: Callable[[SamplePlan, str], np.ndarray], streams: tuple[str, ...], *, floats: bool
+    ) -> None:
+        self._sampler, self._read, self._streams, self._floats = sampler, read, streams, floats
+
+    def __len__(self) -> int:
+        return 1_000_000
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        """Streams of one clip, [C, T, H, W]."""
+        plan = self._sampler.sample(*divmod(index, self._sampler.positions))
+        clip = {}
+        for stream in self._streams:
+            clip_THWC = self._read(plan, stream)
+            if plan.flip:
+                clip_THWC = clip_THWC[:, :, ::-1].copy()
+            clip_CTHW = torch.from_numpy(clip_THWC).permute(3, 0, 1, 2)
+            if self._floats:
+                clip_CTHW = (
+                    clip_CTHW.float().sub_(127.5 if stream == "rgb" else 128).div_(127.5 if stream == "rgb" else 127)
+                )
+                if stream == "flow" and plan.flip:
+                    clip_CTHW[0].neg_()
+            clip[stream] = clip_CTHW
+        return clip
+
+
+@dataclass(frozen=True, kw_only=True)
+class FromShards:
+    """Windows of JPEGs, decoded with OpenCV."""
+
+    shards: ShardSet
+    crop: int
+
+    def __call__(self, plan: SamplePlan, stream: str) -> np.ndarray:
+        """uint8 [T, H, W, C]."""
+        (top, left), side, frames = plan.corners[0], self.crop, []
+        for jpeg in self.shards.jpegs(stream, plan.clip, plan.frames):
+            image = cv2.imdecode(jpeg, MODES[stream])
+            if stream == "flow":
+                image = image.reshape(2, -1, image.shape[1]).transpose(1, 2, 0)
+            frames.append(image[top : top + side, left : left + side])
+        return np.stack(frames)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FromVideos:
+    """Windows of mp4 files, decoded with PyAV."""
+
+    videos: list[Path]
+    crop: int
+    fps: Fraction
+
+    def __call__(self, plan: SamplePlan, _stream: str) -> np.ndarray:
+        """uint8 [T, H, W, 3]."""
+        (top, left), side, frames = plan.corners[0], self.crop, []
+        with av.open(self.videos[plan.clip]) as container:
+            video = container.streams.video[0]
+            video.codec_context.thread_count = 1
+            container.seek(round(plan.frames[0] / self.fps / video.time_base), stream=video)
+            for frame in container.decode(video):
+                if round(frame.pts * video.time_base * self.fps) < plan.frames[0]:
+                    continue
+                frames.append(frame.to_ndarray(format="rgb24")[top : top + side, left : left + side])
+                if len(frames) == len(plan.frames):
+                    break
+        return np.stack(frames)
+
+
+def make_videos(shards: ShardSet, folder: Path) -> list[Path]:
+    """Each clip of the shards as an mp4 file."""
+    videos = []
+    for clip in range(len(shards)):
+        videos.append(folder / f"{clip}.mp4")
+        with av.open(videos[-1], "w") as container:
+            video = container.add_stream("libx264", rate=shards.attributes.fps, options={"crf": "20"})
+            # 4:2:0 takes even sizes only
+            video.width, video.height = (int(side[clip]) // 2 * 2 for side in (shards.clips.width, shards.clips.height))
+            for number in range(int(shards.clips.rgb_count[clip])):
+                frame = decode_rgb(shards, clip=clip, frame=number)[: video.height, : video.width]
+                container.mux(video.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
+            container.mux(video.encode())
+    return videos
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contender:
+    """One way to get batches."""
+
+    name: str
+    streams: tuple[str, ...]
+    batches: Iterator[Sized]
+    """Each as long as it has clips."""
+    workers: tuple[int, ...] = ()
+    """Their process ids."""
+
+    def round(self, batches: int) -> tuple[float, float]:
+        """Milliseconds of CPU a clip, and clips a second, over the next batches."""
+        wall, cpu = time.perf_counter(), cpu_s(self.workers)
+        clips = sum(len(next(self.batches)) for _ in range(batches))
+        wall, cpu = settled(self.workers) - wall, cpu_s(self.workers) - cpu
+        return 1000 * cpu / clips, clips / wall
+
+
+def with_workers(name: str, windows: Windows, *, streams: tuple[str, ...], batch_size: int) -> Contender:
+    """A DataLoader whose workers run."""
+    before = {process.pid for process in multiprocessing.active_children()}
+    batches = iter(DataLoader(windows, batch_size=batch_size, num_workers=WORKERS))
+    pids = tuple(process.pid for process in multiprocessing.active_children() if process.pid not in before)
+    rows = (batch[streams[0]] for batch in batches)
+    return Contender(name=f"`DataLoader`, {name}", streams=streams, batches=rows, workers=pids)
+
+
+def contenders(
+    folder: Path, scratch: Path, *, split: str, frames: int, crop: int, batch_size: int, count: int
+) -> list[Contender]:
+    """All of them, for `count` batches each; the workers first, because DALI's threads do not survive a fork."""
+    shards = ShardSet(folder, split)
+    common = {"frames": frames, "crop": crop, "batch_size": batch_size}
+    rgb, both = ("rgb",), ("rgb", "flow")
+    samplers = {streams: Sampler(shards.clips, FeedConfig(streams=streams, **common)) for streams in (rgb, both)}
+    jpegs = FromShards(shards=shards, crop=crop)
+    videos = FromVideos(videos=make_videos(shards, scratch), crop=crop, fps=shards.attributes.fps)
+    found = [
+        with_workers(
+            f"{name}, to {'float32' if floats else 'uint8'}",
+            Windows(samplers[streams], read, streams, floats=floats),
+            streams=streams,
+            batch_size=batch_size,
+        )
+        for name, read, streams, floats in (
+            ("cv2 on the shards", jpegs, rgb, True),
+            ("cv2 on the shards", jpegs, rgb, False),
+            ("PyAV on mp4", videos, rgb, True),
+            ("PyAV on mp4", videos, rgb, False),
+            ("cv2 on the shards", jpegs, both, True),
+        )
+    ]
+    for streams in (rgb, both):
+        for backend, threads in (("dali", WORKERS), ("dali", 1), ("torch", WORKERS)):
+            loader = open_loader(
+                folder, backend=backend, split=split, streams=streams, threads=threads, device="cpu", **common
+            )
+            keys = (batch["key"] for batch in endless(loader))
+            found.append(Contender(name=_name(type(loader).__name__, threads), streams=streams, batches=keys))
+        plain = open_loader(folder, backend="torch", split=split, streams=streams, device="cpu", **common)
+        found.append(Contender(name=BARE, streams=streams, batches=bare_batches(plain, count)))
+    return found
+
+
+def _name(loader: str, threads: int) -> str:
+    return f"`{loader}`, {threads} thread{'s' if threads > 1 else ''}"
+
+
+def bare_batches(loader, count: int) -> Iterator[list[SamplePlan]]:
+    """The plans of the first batches of a loader, each after its JPEGs were decoded."""
+    places = [divmod(number, len(loader)) for number in range(count)]
+    # before the clock runs
+    batches = [(loader.sampler.batch(*place), jpegs_of(loader, [place])) for place in places]
+
+    def decoded() -> Iterator[list[SamplePlan]]:
+        for plans, jpegs in batches:
+            bare_decode(jpegs)
+            yield plans
+
+    return decoded()
+
+
+def table(measured: dict[tuple[str, ...], dict[str, list[tuple[float, float]]]]) -> str:
+    """Rows as in RESULTS.md, each stream's under a head of its own."""
+    lines = []
+    for streams, rows in measured.items():
+        name = "RGB" if streams == ("rgb",) else "RGB and flow"
+        lines += [f"| {name} | CPU ms a clip | times `ClipLoader` | clips/s |", "|---|---|---|---|"]
+        ours = statistics.median(cpu for cpu, _ in rows[_name("ClipLoader", WORKERS)])
+        for row, found in rows.items():
+            cpu, rate = (sorted(column) for column in zip(*found, strict=True))
+            middle = statistics.median(cpu)
+            lines.append(
+                f"| {row} | {middle:.1f} ({cpu[0]:.1f} to {cpu[-1]:.1f}) | {middle / ours:.2f} | "
+                f"{statistics.median(rate):.1f} ({rate[0]:.1f} to {rate[-1]:.1f}) |"
+            )
+        one, two = (rows[_name("ClipLoader", threads)] for threads in (1, WORKERS))
+        bare = rows[BARE]
+        share = statistics.median(cpu for cpu, _ in bare) / statistics.median(cpu for cpu, _ in one)
+        more = statistics.median(rate for _, rate in two) / statistics.median(rate for _, rate in one)
+        lines += [
+            "",
+            f"With 1 thread at {share:.0%} of the bare decode's rate; {WORKERS} threads {more:.2f} times 1.",
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def tiny_shards(folder: Path) -> Path:
+    """Eight clips of 12 frames of 64x48."""
+    rng = np.random.default_rng(0)
+
+    def jpegs(count: int, *shape: int) -> list[bytes]:
+        images = (rng.integers(0, 256, shape, dtype=np.uint8) for _ in range(count))
+        return [cv2.imencode(".jpg", image)[1].tobytes() for image in images]
+
+    size = {"height": 48, "width": 64, "time_start": 0.0, "time_end": 0.48}
+    clips = [
+        EncodedClip(key=f"clip{number}", label=0, rgb=jpegs(12, 48, 64, 3), flow=jpegs(11, 96, 64), **size)
+        for number in range(8)
+    ]
+    labels = ("noise",)
+    info = write_shard(folder / shard_name("train", 0, 1), clips, ShardAttributes(short_side=48, labels=labels))
+    Index(config={}, labels=labels, shards=(info,)).write(folder)
+    return folder
+
+
+def memory(folder: Path, backend: str, seconds: float, answers) -> None:
+    """Puts resident MB into a queue: after `WARM` batches (None: not reached) and after the last, and their number."""
+    feed = endless(open_loader(folder, backend=backend, frames=4, crop=32, batch_size=2, threads=2, device="cpu"))
+    deadline, warm, done = time.monotonic() + seconds, None, 0
+    while done < MANY and time.monotonic() < deadline:
+        next(feed)
+        done += 1
+        if done == WARM:
+            warm = resident_mb()
+    answers.put((warm, resident_mb(), done))
+
+
+def resident_mb() -> float:
+    """Memory of this process."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 @click.command()
 @click.argument("shards", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--split", default="train", show_default=True)
-@click.option("--streams", default="rgb,flow", show_default=True, help="Comma-separated.")
 @click.option("--frames", default=64, show_default=True)
 @click.option("--crop", default=224, show_default=True)
 @click.option("--batch-size", default=4, show_default=True)
-@click.option("--threads", default=2, show_default=True)
-@click.option("--rounds", default=5, show_default=True, help="Of each loader; one more warms it up.")
-@click.option("--batches", default=4, show_default=True, help="In a round.")
-def main(shards, split, streams, frames, crop, batch_size, threads, rounds, batches):
-    """Measure both loaders on SHARDS and print a table."""
-    options = {"split": split, "streams": tuple(s for s in STREAMS if s in streams.split(",")), "frames": frames}
-    options |= {"crop": crop, "batch_size": batch_size, "threads": threads, "device": "cpu"}
-    feeds = {backend: endless(open_loader(shards, backend=backend, **options)) for backend in LOADERS}
-    for feed in feeds.values():
-        one_round(feed, batches)
-    measured = {backend: [] for backend in feeds}
-    for _ in range(rounds):
-        for backend, feed in feeds.items():
-            measured[backend].append(one_round(feed, batches))
-
-    print(f"{datetime.now(UTC):%Y-%m-%d}  {platform.processor() or platform.machine()}, {os.cpu_count()} cores")
-    print(f"{streams}, {frames} frames of {crop}x{crop}, batch {batch_size}, {threads} threads, {rounds} rounds")
-    print(f"{'loader':8}{'CPU ms/clip':>14}{'[min-max]':>16}{'clips/s':>10}{'[min-max]':>16}")
-    for backend, found in measured.items():
-        cpu, rate = (sorted(column) for column in zip(*found, strict=True))
-        print(
-            f"{backend:8}{statistics.median(cpu):14.1f}{f'[{cpu[0]:.1f}-{cpu[-1]:.1f}]':>16}"
-            f"{statistics.median(rate):10.1f}{f'[{rate[0]:.1f}-{rate[-1]:.1f}]':>16}"
+@click.option("--rounds", default=5, show_default=True, help="One more warms up.")
+@click.option("--batches", default=2, show_default=True, help="In a round.")
+@click.option("--seconds", default=240.0, show_default=True, help="Start no further round after so many.")
+@click.option("--memory-seconds", default=90.0, show_default=True, help="At most, for each loader.")
+def main(shards, split, frames, crop, batch_size, rounds, batches, seconds, memory_seconds):
+    """Measure on SHARDS and print a table."""
+    began = time.monotonic()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as scratch:
+        every = contenders(
+            shards,
+            Path(scratch),
+            split=split,
+            frames=frames,
+            crop=crop,
+            batch_size=batch_size,
+            count=(rounds + 1) * batches,
         )
-    medians = {backend: statistics.median(cpu for cpu, _ in found) for backend, found in measured.items()}
-    print(f"torch takes {medians['torch'] / medians['dali']:.2f} times the CPU of dali")
+        measured = {streams: {} for streams in (("rgb",), ("rgb", "flow"))}
+        done = 0
+        for turn in range(rounds + 1):
+            # one to warm up and one to measure come in any case
+            if turn > 1 and time.monotonic() - began > seconds:
+                break
+            for one in every:
+                figures = one.round(batches)
+                if turn:
+                    measured[one.streams].setdefault(one.name, []).append(figures)
+            done = turn
+            click.echo(f"round {turn} of {rounds} after {time.monotonic() - began:.0f} s", err=True)
+        every.clear()
+    from nvidia import dali
+
+    versions = f"DALI {dali.__version__}, torch {torch.__version__}, OpenCV {cv2.__version__}, PyAV {av.__version__}"
+    click.echo(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores; {versions}")
+    click.echo(
+        f"{frames} frames of {crop}x{crop}, batch {batch_size}, {WORKERS} workers, {done} alternating rounds of "
+        f"{batches} batches\n"
+    )
+    click.echo(table(measured))
+    click.echo(f"| resident MB | after {WARM} batches | at the end |\n|---|---|---|")
+    with tempfile.TemporaryDirectory() as scratch:
+        folder, spawn = tiny_shards(Path(scratch)), multiprocessing.get_context("spawn")
+        for backend, name in LOADERS.items():
+            answers = spawn.Queue()
+            process = spawn.Process(target=memory, args=(folder, backend, memory_seconds, answers))
+            process.start()
+            warm, last, done = answers.get()
+            process.join()
+            first = "not reached" if warm is None else f"{warm:.1f}"
+            click.echo(f"| `{name}` | {first} | {last:.1f} after {done} batches |")
+    click.echo(f"\n{time.monotonic() - began:.0f} s in all")
 
 
 if __name__ == "__main__":

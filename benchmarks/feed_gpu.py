@@ -21,7 +21,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +135,8 @@ def make_shards(folder: Path, size: Size) -> dict[int, Path]:
         made[quality] = folder / str(quality)
         made[quality].mkdir()
         attributes = ShardAttributes(rgb_quality=quality, flow_quality=quality, labels=labels)
-        clips = [made_up_clip(number, size, quality=quality) for number in range(size.clips)]
+        with ThreadPoolExecutor() as pool:
+            clips = list(pool.map(partial(made_up_clip, size=size, quality=quality), range(size.clips)))
         half = size.clips // 2
         infos = [
             write_shard(made[quality] / shard_name("train", number, 2), part, attributes)

@@ -1,14 +1,13 @@
 """How long a data set of the size of Kinetics-700 is planned for, and in how much memory.
 
-Makes up the lists of train, val and test, and a manifest that has all their clips, then does in a process of its own
-what `preprocess download` does before it fetches anything: read the lists, match the labels, select, write down what is
-wanted, and (second line) read the manifest of an earlier run too.
+Makes up the lists of train, val and test, and a manifest that has all their clips. Then, each in a process of its own:
+what `preprocess download` does before it fetches anything (read the lists, match the labels, select, write down what is
+wanted), and a whole run of it that finds all of them done by an earlier one.
 
 Example:
     python benchmarks/plan_cpu.py --rows 650000
 """
 
-import json
 import os
 import platform
 import random
@@ -25,8 +24,11 @@ from pathlib import Path
 import click
 
 from preprocess.annotations import read_lists, select
+from preprocess.config import DownloadConfig, WorkerConfig
+from preprocess.download import download
+from preprocess.jsonl import line_of
 from preprocess.labels import label_table
-from preprocess.outcomes import MANIFEST_NAME, ManifestEntry, Outcome, read_manifest
+from preprocess.outcomes import MANIFEST_NAME, ManifestEntry, Outcome
 from preprocess.wanted import wanted_of
 
 SHARES = {"train": 0.83, "validate": 0.055, "test": 0.115}
@@ -43,7 +45,7 @@ def make_lists(folder: Path, rows: int) -> None:
             for _ in range(round(rows * share)):
                 label, start = draw.choice(label_table("kinetics700")), draw.randrange(600)
                 file.write(f"{label.lower()},{''.join(draw.choices(letters, k=11))},{start},{start + 10},{split}\n")
-    with (folder / MANIFEST_NAME).open("w") as file:
+    with (folder / MANIFEST_NAME).open("wb") as file:
         for clip in read_lists(lists_of(folder)).clips:
             entry = ManifestEntry.of_clip(
                 clip,
@@ -58,7 +60,7 @@ def make_lists(folder: Path, rows: int) -> None:
                 width=340,
                 height=256,
             )
-            file.write(json.dumps(asdict(entry)) + "\n")
+            file.write(line_of(asdict(entry)))
 
 
 def lists_of(folder: Path) -> list[Path]:
@@ -67,14 +69,18 @@ def lists_of(folder: Path) -> list[Path]:
 
 
 def plan(folder: Path, *, resumed: bool) -> None:
-    """Plan, and print rows, seconds of CPU and peak memory."""
-    entries = read_manifest(folder) if resumed else {}
+    """Plan, and print rows, seconds of CPU and peak memory, those of starting Python and of imports included."""
     listed = read_lists(lists_of(folder))
-    clips = select(listed.clips, splits=["train", "val", "test"])
-    wanted_of(listed, clips).write(folder / "clips")
+    wanted = wanted_of(listed, select(listed.clips, splits=["train", "val", "test"]))
+    what = "planned"
+    if resumed:
+        config = DownloadConfig(out=folder, url_template="http://127.0.0.1:9/{youtube_id}")
+        report = download(wanted, config=config, workers=WorkerConfig(workers=0))
+        what = f"resumed, with a manifest of {report.outcomes['done']} clips"
+    else:
+        wanted.write(folder)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    what = f"with a manifest of {len(entries)}" if resumed else "without a manifest"
-    print(f"{len(clips):10}{time.process_time():10.1f}{peak:10.0f}  {what}")
+    print(f"{len(wanted.clips):10}{time.process_time():10.1f}{peak:10.0f}  {what}")
 
 
 @click.command()

@@ -6,10 +6,15 @@ then the fastest of ours is fed by DALI from shards, and by memory again, in tur
 multiplications and additions of convolutions and matrices, forward and backward, against the data sheet's dense bf16
 rate, or against a large product measured here where the sheet is not known.
 
-Needs torch, numpy, h5py, OpenCV and DALI, and no installation of this project.
+Nothing is timed before it is known to be right: DALI's clips beside OpenCV's, and each row's first loss and gradient
+beside those of the plain network without TF32, from the same weights and clips. What is further off than its precision
+allows is not timed, and the exit status is 1. For that comparison no row has dropout, whose masks would differ.
+
+Needs torch, numpy, h5py, OpenCV and DALI, and no installation of this project. Without DALI all but the last
+comparison is measured.
 
 Example:
-    python benchmarks/train_gpu.py --seconds 440
+    python benchmarks/train_gpu.py --seconds 330
     python benchmarks/train_gpu.py --dry        (a tiny network on the CPU: does the script run?)
 """
 
@@ -27,19 +32,18 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from torch.utils.flop_counter import FlopCounterMode
+from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.train_clips import MemoryFeed, write_clips
+from benchmarks.train_flops import flops_of_a_clip, peak_tflops
 from i3d_train.config import TrainConfig
 from i3d_train.models import build
 from i3d_train.trainer import Trainer
 from pipelines import Batch
 from preprocess.errors import EnvironmentProblem
 
-PEAK_TFLOPS = {"H100 PCIe": 756, "H100": 989, "H200": 989, "A100": 312}
-"""Dense bf16, from NVIDIA's data sheets, by a part of the device's name."""
 SPEED_GOAL, FEED_GOAL = 3.0, 0.03
 PLAIN = {"plain fp32": False, "plain fp32, TF32 convolutions": True}
 """Name to whether convolutions may round to TF32."""
@@ -51,8 +55,19 @@ OURS = {
     "fp16": {"precision": "fp16"},
     "fp16, channels last": {"precision": "fp16", "channels_last": True},
 }
-"""Name to what is not as by default, in the order in which they are measured."""
+"""Name to what is not as by default, in the order in which they are measured. Like PyTorch itself, fp32 here may round
+to TF32 in convolutions."""
 COMPILED = "bf16, channels last, compiled"
+FED = "fed by DALI"
+CODES = 2.0
+"""Largest difference between two JPEG decoders that is taken for rounding, in codes of 255."""
+LOSS_ERROR = 0.05
+"""A row is wrong whose first loss is off by more than this part."""
+LEAST_COSINE = {"bf16": 0.3}
+ORDINARY_COSINE = 0.7
+"""A row is wrong whose gradient has a cosine below this, by the first word of its name. Rounding alone turns it, since
+the weights are random and each of some twenty layers normalises: by autocast on a CPU, eight clips of 16 frames of
+64x64 and a quarter of the width, fp16 (as exact as TF32) had 0.93 and bf16 0.62. A wrong kernel has about 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +79,25 @@ class Found:
     highest: float
     memory_gib: float
     """Peak of what PyTorch held."""
+    loss_error: float
+    """Of the first step, as a part of the plain network's."""
+    cosine: float
+    """Between its gradient and the plain network's, over all parameters."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loop:
+    """A network and its training step."""
+
+    model: nn.Module
+    first: Callable[[], float]
+    """The first step, on the first of the clips; returns the loss."""
+    step: Callable[[], object]
+    """Any further one."""
+
+
+class Wrong(Exception):
+    """Something does not compute what it should."""
 
 
 class Bench:
@@ -89,22 +123,47 @@ class Bench:
             steps=1_000_000,
             lr=1e-4,
             device="cuda" if self.on_gpu else "cpu",
-            loader="dali",
+            dropout=0.0,
+            loader="torch",
             threads=arguments.threads,
         )
-        trainer = Trainer(self.config)
-        self.num_classes = trainer.model.num_classes
-        self.batches: list[Batch] = [batch for _ in range(2) for batch in trainer.feed.next_step()]
         self.found: dict[str, Found] = {}
         self.skipped: dict[str, str] = {}
+        self.wrong: dict[str, str] = {}
+        self._expected: tuple[float, torch.Tensor] | None = None
+        self.batches, self.num_classes = self._clips()
 
-    def plain(self, *, tf32: bool) -> Callable[[], object]:
+    def _clips(self) -> tuple[list[Batch], int]:
+        """Two batches by DALI, once they are known to be OpenCV's; by OpenCV where DALI cannot be had."""
+        trainer = Trainer(self.config)
+        expected = [batch for _ in range(2) for batch in trainer.feed.next_step()]
+        try:
+            feed = Trainer(replace(self.config, loader="dali")).feed
+            batches = [batch for _ in range(2) for batch in feed.next_step()]
+        except EnvironmentProblem as error:
+            self.skipped[FED] = str(error)
+            return expected, trainer.model.num_classes
+        stream = self.config.stream
+        for one, other in zip(batches, expected, strict=True):
+            if one["key"] != other["key"]:
+                self.wrong[FED] = f"clips {one['key']} instead of {other['key']}"
+            # two codes of 255 are 2 / 127.5 apart, of flow 2 / 127
+            elif (apart := float((one[stream] - other[stream].to(one[stream].device)).abs().max() * 127)) > CODES:
+                self.wrong[FED] = f"pixels differ from OpenCV's by up to {apart:.1f} codes"
+        return batches, trainer.model.num_classes
+
+    def plain(self, *, tf32: bool) -> Loop:
         """A step as one writes it first."""
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.allow_tf32 = tf32
         config = self.config
+        # the weights that a trainer starts from
+        torch.manual_seed(config.seed)
         model = build(config.model, num_classes=self.num_classes, stream=config.stream, width=config.width)
         model.to(config.device).train()
+        for module in model.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0
         optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9, weight_decay=1e-7)
         feed = MemoryFeed(self.batches)
 
@@ -116,18 +175,27 @@ class Bench:
             optimizer.step()
             return loss.item()
 
-        return step
+        return Loop(model=model, first=step, step=step)
 
-    def ours(self, *, fed: bool = False, **changes: object) -> Callable[[], object]:
+    def ours(self, *, fed: bool = False, **changes: object) -> Loop:
         """A step of `i3d_train run`, from memory or fed by DALI."""
         torch.backends.cudnn.allow_tf32 = True
-        trainer = Trainer(replace(self.config, **changes))
+        trainer = Trainer(replace(self.config, loader="dali" if fed else "torch", **changes))
         if not fed:
-            trainer.feed = MemoryFeed(self.batches)
-        return trainer.train_step
+            trainer.feed = MemoryFeed(self.batches[:1])
 
-    def measure(self, name: str, make: Callable[[], Callable[[], object]]) -> None:
-        """One row, unless there is no time or memory for it; says so then."""
+        def first() -> float:
+            done = trainer.train_step()
+            while done.gradient_norm is None:  # fp16 looks for its scale, and leaves the weights as they are
+                done = trainer.train_step()
+            if not fed:
+                trainer.feed = MemoryFeed(self.batches)
+            return done.loss
+
+        return Loop(model=trainer.model, first=first, step=trainer.train_step)
+
+    def measure(self, name: str, make: Callable[[], Loop]) -> None:
+        """One row, unless it is wrong or there is no time or memory for it; says so then."""
         if time.monotonic() > self.deadline:
             self.skipped[name] = "no time left"
             return
@@ -136,17 +204,45 @@ class Bench:
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
         try:
-            step = make()
-            self.rate(step, steps=2)
-            rates = [self.rate(step, steps=self.steps) for _ in range(self.rounds)]
-        except (torch.OutOfMemoryError, EnvironmentProblem):
+            loop = make()
+            loss_error, cosine = self._check(loop, least=LEAST_COSINE.get(name.partition(",")[0], ORDINARY_COSINE))
+            self.rate(loop.step, steps=2)
+            rates = [self.rate(loop.step, steps=self.steps) for _ in range(self.rounds)]
+        except torch.OutOfMemoryError:
             self.skipped[name] = "out of memory"
             return
-        peak = torch.cuda.max_memory_allocated() / 2**30 if self.on_gpu else 0.0
+        except EnvironmentProblem as error:
+            self.skipped[name] = str(error)
+            return
+        except Wrong as found:
+            self.wrong[name] = str(found)
+            return
         self.found[name] = Found(
-            clips_per_s=statistics.median(rates), lowest=min(rates), highest=max(rates), memory_gib=peak
+            clips_per_s=statistics.median(rates),
+            lowest=min(rates),
+            highest=max(rates),
+            memory_gib=torch.cuda.max_memory_allocated() / 2**30 if self.on_gpu else 0.0,
+            loss_error=loss_error,
+            cosine=cosine,
         )
         print(f"  {name}: {statistics.median(rates):.1f} clips/s", file=sys.stderr, flush=True)
+
+    def _check(self, loop: Loop, *, least: float) -> tuple[float, float]:
+        """Make the first step; how far its loss and gradient are from those of the first row.
+
+        Raises:
+            Wrong: too far.
+        """
+        loss = loop.first()
+        gradient = torch.cat([p.grad.detach().float().flatten() for p in loop.model.parameters()]).cpu()
+        if self._expected is None:
+            self._expected = loss, gradient
+        expected_loss, expected = self._expected
+        loss_error = abs(loss / expected_loss - 1)
+        cosine = float(F.cosine_similarity(gradient.double(), expected.double(), dim=0))
+        if not (loss_error <= LOSS_ERROR and cosine >= least):
+            raise Wrong(f"first loss {loss:.4f} instead of {expected_loss:.4f}, cosine of the gradients {cosine:.4f}")
+        return loss_error, cosine
 
     def rate(self, step: Callable[[], object], *, steps: int) -> float:
         """Clips a second over some steps, the device idle before and after them."""
@@ -164,42 +260,22 @@ class Bench:
 
     def fed_share(self, best: str) -> tuple[float, float] | None:
         """Clips a second from memory and fed by DALI, medians of rounds in turns."""
-        if time.monotonic() > self.deadline:
-            self.skipped["fed by DALI"] = "no time left"
+        if FED in self.skipped or FED in self.wrong:
             return None
-        steps = [self.ours(fed=fed, **OURS[best]) for fed in (False, True)]
-        for step in steps:
-            self.rate(step, steps=3)
-        rounds = [[self.rate(step, steps=self.steps) for step in steps] for _ in range(self.rounds)]
+        if time.monotonic() > self.deadline:
+            self.skipped[FED] = "no time left"
+            return None
+        try:
+            loops = [self.ours(fed=fed, **OURS[best]) for fed in (False, True)]
+            for loop in loops:
+                loop.first()
+                self.rate(loop.step, steps=2)
+            rounds = [[self.rate(loop.step, steps=self.steps) for loop in loops] for _ in range(self.rounds)]
+        except (torch.OutOfMemoryError, EnvironmentProblem) as error:
+            self.skipped[FED] = str(error)
+            return None
         memory, fed = (statistics.median(column) for column in zip(*rounds, strict=True))
         return memory, fed
-
-
-def flops_of_a_clip(config: TrainConfig, *, num_classes: int) -> int:
-    """Operations of forward and backward for one clip, counted on a network without numbers."""
-    with torch.device("meta"):
-        model = build(config.model, num_classes=num_classes, stream=config.stream, width=config.width)
-        x = torch.empty(1, 3 if config.stream == "rgb" else 2, config.frames, config.crop, config.crop)
-    with FlopCounterMode(display=False) as counter:
-        model(x).sum().backward()
-    total: int = counter.get_total_flops()
-    return total
-
-
-def peak_tflops(name: str) -> tuple[float, str]:
-    """The device's bf16 rate, and where it is from."""
-    for part, peak in PEAK_TFLOPS.items():
-        if all(word in name for word in part.split()):
-            return peak, "data sheet"
-    a = torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16)
-    for _ in range(3):
-        a @ a
-    torch.cuda.synchronize()
-    started = time.perf_counter()
-    for _ in range(20):
-        a @ a
-    torch.cuda.synchronize()
-    return 20 * 2 * 8192**3 / (time.perf_counter() - started) / 1e12, "a product measured here"
 
 
 def _clips(arguments: argparse.Namespace) -> dict[str, int]:
@@ -207,9 +283,9 @@ def _clips(arguments: argparse.Namespace) -> dict[str, int]:
 
 
 def main() -> None:
-    """Measure and print the table."""
+    """Measure and print the tables; exit status 1 where something computes what it should not."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--seconds", type=float, default=440, help="no row is begun after so many seconds")
+    parser.add_argument("--seconds", type=float, default=330, help="no row is begun after so many seconds")
     parser.add_argument("--stream", choices=("rgb", "flow"), default="rgb")
     parser.add_argument("--frames", type=int, default=64)
     parser.add_argument("--crop", type=int, default=224)
@@ -222,7 +298,7 @@ def main() -> None:
     parser.add_argument("--dry", action="store_true", help="tiny and on the CPU")
     arguments = parser.parse_args()
     if arguments.dry:
-        tiny = {"frames": 9, "crop": 32, "batch_size": 2, "width": 0.1, "steps": 1, "rounds": 2, "threads": 1}
+        tiny = {"frames": 9, "crop": 32, "batch_size": 8, "width": 0.2, "steps": 1, "rounds": 2, "threads": 1}
         vars(arguments).update(tiny)
     with tempfile.TemporaryDirectory() as temporary:
         bench = Bench(arguments, Path(temporary))
@@ -232,12 +308,14 @@ def main() -> None:
             bench.measure(name, lambda changes=changes: bench.ours(**changes))
         best = max(OURS, key=lambda name: bench.found[name].clips_per_s if name in bench.found else 0.0)
         fed = bench.fed_share(best)
+        report(bench, arguments, best=best, fed=fed)
         # last, since compiling may take all the time that is left
         if arguments.dry:
             bench.skipped[COMPILED] = "dry run"
         else:
             bench.measure(COMPILED, lambda: bench.ours(precision="bf16", channels_last=True, compile=True))
-        report(bench, arguments, best=best, fed=fed)
+        report_rest(bench, best=best)
+        raise SystemExit(bool(bench.wrong))
 
 
 def report(bench: Bench, arguments: argparse.Namespace, *, best: str, fed: tuple[float, float] | None) -> None:
@@ -252,19 +330,13 @@ def report(bench: Bench, arguments: argparse.Namespace, *, best: str, fed: tuple
         f"{arguments.crop}, batch {arguments.batch_size}, {flops / 1e9:.1f} GFLOP a clip forward and backward; peak "
         f"{peak:.0f} TFLOP/s ({source}); medians of {arguments.rounds} rounds of {arguments.steps} steps\n"
     )
-    first, second = (bench.found.get(name) for name in PLAIN)
-    print(f"| | clips/s (range) | times {' | times '.join(PLAIN)} | of the bf16 peak | peak memory, GiB |")
-    print("|---|---|---|---|---|---|")
-    for name, found in bench.found.items():
-        times = [f"{found.clips_per_s / one.clips_per_s:.2f}" if one else "-" for one in (first, second)]
-        share = found.clips_per_s * flops / (peak * 1e12)
-        print(
-            f"| {name} | {found.clips_per_s:.1f} ({found.lowest:.1f} to {found.highest:.1f}) | {' | '.join(times)} | "
-            f"{share:.1%} | {found.memory_gib:.1f} |"
-        )
+    print(f"| | clips/s (range) | {' | '.join(f'times {name}' for name in PLAIN)} | of the bf16 peak", end="")
+    print(" | peak memory, GiB | error of the first loss | cosine of the gradients |")
+    print("|---|---|---|---|---|---|---|---|")
+    for name in bench.found:
+        row(bench, name, flops=flops, peak=peak)
     print()
-    for name, reason in bench.skipped.items():
-        print(f"not measured: {name} ({reason})")
+    first = bench.found.get(next(iter(PLAIN)))
     if first is not None and best in bench.found:
         print(f"{best}: {bench.found[best].clips_per_s / first.clips_per_s:.2f} times plain, goal {SPEED_GOAL:g}")
     if fed is not None:
@@ -273,6 +345,33 @@ def report(bench: Bench, arguments: argparse.Namespace, *, best: str, fed: tuple
             f"{best}, in turns: {memory:.1f} clips/s from memory, {dali:.1f} fed by DALI, {dali / memory - 1:+.1%}; "
             f"goal -{FEED_GOAL:.0%}"
         )
+    sys.stdout.flush()
+
+
+def row(bench: Bench, name: str, *, flops: int, peak: float) -> None:
+    """One line of the table."""
+    found = bench.found[name]
+    plain = [bench.found.get(other) for other in PLAIN]
+    cells = [name, f"{found.clips_per_s:.1f} ({found.lowest:.1f} to {found.highest:.1f})"]
+    cells += [f"{found.clips_per_s / other.clips_per_s:.2f}" if other else "-" for other in plain]
+    cells += [f"{found.clips_per_s * flops / (peak * 1e12):.1%}", f"{found.memory_gib:.1f}"]
+    cells += [f"{found.loss_error:.4%}", f"{found.cosine:.4f}"]
+    print(f"| {' | '.join(cells)} |")
+
+
+def report_rest(bench: Bench, *, best: str) -> None:
+    """Print the compiled row, what was not measured, and what is wrong."""
+    if COMPILED in bench.found and best in bench.found:
+        found = bench.found[COMPILED]
+        print(
+            f"{COMPILED}: {found.clips_per_s:.1f} clips/s ({found.lowest:.1f} to {found.highest:.1f}), "
+            f"{found.clips_per_s / bench.found[best].clips_per_s:.2f} times {best}; {found.memory_gib:.1f} GiB; "
+            f"error of the first loss {found.loss_error:.4%}, cosine of the gradients {found.cosine:.4f}"
+        )
+    for name, reason in bench.skipped.items():
+        print(f"not measured: {name} ({reason})")
+    for name, reason in bench.wrong.items():
+        print(f"WRONG: {name}: {reason}")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,9 @@ import io
 import logging
 import pickle
 import re
+import struct
 import zipfile
+import zlib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -25,8 +27,34 @@ VERSION = 2
 BEST_NAME = "best.pt"
 """The checkpoint with the highest validation accuracy; apart from the numbered ones, and never deleted with them."""
 
+MALFORMED = (
+    OSError,
+    EOFError,
+    RuntimeError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    ArithmeticError,
+    MemoryError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What PyTorch, numpy and zipfile raise on bytes that are not what their beginning promises."""
+
 _ADDED = {"ema", "scaler", "schedule", "validated_step", "best_top1"}
 """Fields that version 1 did not have."""
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("step", "num_classes", "validated_step"), int),
+    **dict.fromkeys(("model_name", "stream"), str),
+    **dict.fromkeys(("model", "optimizer", "loader", "config", "scaler", "schedule"), dict),
+    "rng": list,
+    "ema": (dict, type(None)),
+    "best_top1": (float, int, type(None)),
+}
+"""Field to what it may be; a file may hold anything under its name."""
 _NAME = re.compile(r"checkpoint-(\d+)\.pt")
 
 
@@ -134,20 +162,7 @@ def load(path: Path) -> Checkpoint:
         InvalidInput: no such file, damaged, holding more than plain data, or not a checkpoint.
         NewerVersion: written by a later kineflow.
     """
-    try:
-        # PyTorch is built without the check of the archive's CRCs: a flipped bit would load
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-        if damaged is not None:
-            raise InvalidInput(f"checkpoint {path} is damaged in {damaged}; use an older one")
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
-        raise InvalidInput(f"checkpoint {path} cannot be read ({error}); use an older one") from error
-    except pickle.UnpicklingError as error:
-        # its message recommends to load without the check, which is the one thing not to do
-        raise InvalidInput(
-            f"checkpoint {path} holds more than plain data and was not loaded; do not trust it"
-        ) from error
+    content = _content(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise InvalidInput(f"{path} is not a checkpoint of `i3d_train run`")
     version = content.get("version")
@@ -161,9 +176,63 @@ def load(path: Path) -> Checkpoint:
         if version == 1:
             # of one process, which had validated all that was due
             values |= {"rng": [values["rng"]], "validated_step": values["step"]}
-        return Checkpoint(**values | {"labels": tuple(values["labels"])})
+        saved = Checkpoint(**values | {"labels": tuple(values["labels"])})
     except (KeyError, TypeError) as error:
         raise InvalidInput(f"checkpoint {path} lacks {error}; use an older one") from error
+    _check(saved, path)
+    return saved
+
+
+def _content(path: Path) -> Any:
+    try:
+        fault = archive_fault(path)
+        if fault is not None:
+            raise InvalidInput(f"checkpoint {path} {fault}; use an older one")
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except InvalidInput:
+        raise
+    except MALFORMED as error:
+        raise InvalidInput(f"checkpoint {path} cannot be read ({error}); use an older one") from error
+    except pickle.UnpicklingError as error:
+        # its message recommends to load without the check, which is the one thing not to do
+        raise InvalidInput(
+            f"checkpoint {path} holds more than plain data and was not loaded; do not trust it"
+        ) from error
+    return content
+
+
+def _check(saved: Checkpoint, path: Path) -> None:
+    for name, kinds in _KINDS.items():
+        if not isinstance(getattr(saved, name), kinds):
+            found = type(getattr(saved, name)).__name__
+            raise InvalidInput(f"checkpoint {path} has a {found} for {name}; it is damaged, use an older one")
+    for name, parts, kind in (
+        ("labels", saved.labels, str),
+        ("model", saved.model.values(), torch.Tensor),
+        ("ema", (saved.ema or {}).values(), torch.Tensor),
+        ("rng", saved.rng, dict),
+    ):
+        if not all(isinstance(part, kind) for part in parts):
+            raise InvalidInput(f"checkpoint {path} holds what is no {kind.__name__} in {name}; use an older one")
+
+
+def archive_fault(path: Path) -> str | None:
+    """Why the archive of a PyTorch file is not to be loaded, as a verb and its object; None if it may be.
+
+    Raises:
+        any of `MALFORMED`: it is no archive.
+    """
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+        # PyTorch stores plainly: what is packed, or overlaps, could unpack to any size
+        if packed := [entry.filename for entry in entries if entry.compress_type != zipfile.ZIP_STORED]:
+            return f"holds packed entries such as {packed[0]!r:.80}, which PyTorch does not write"
+        declared, size = sum(entry.file_size for entry in entries), path.stat().st_size
+        if declared > size:
+            return f"declares {declared} bytes and has {size}"
+        # PyTorch is built without the check of the archive's CRCs: a flipped bit would load
+        damaged = archive.testzip()
+    return None if damaged is None else f"is damaged in {damaged!r:.80}"
 
 
 def newest(folder: Path) -> Checkpoint | None:

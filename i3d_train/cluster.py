@@ -6,7 +6,6 @@ so that a caller sees the same with workers and without; nothing else goes throu
 
 import logging
 import shutil
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,13 +18,12 @@ from i3d_train.events import Event, Observer
 from i3d_train.train import TrainSummary, train
 from preprocess.errors import EnvironmentProblem, KineflowError
 from preprocess.paths import make_folder
+from preprocess.ray_session import ray_session
 
 logger = logging.getLogger(__name__)
 
-OBJECT_STORE_BYTES = 512 << 20
 _STORAGE = ".ray"
 """Folder in that of the run where Ray Train sees whether all nodes share it; removed at the end."""
-_KNOCK_S = 10.0
 _POLL_S = 0.2
 _LEAVE_S = 60.0
 
@@ -226,43 +224,16 @@ def _check_resources(ray: Any, config: TrainConfig) -> bool:
 @contextmanager
 def _ray(config: TrainConfig) -> Iterator[Any]:
     try:
-        import ray
-        import ray.train
+        import ray.train  # noqa: F401 an extra, looked for before Ray is started
     except ImportError as error:
         raise EnvironmentProblem(
             f"--workers {config.workers}: Ray Train cannot be imported ({error}); pip install 'kineflow[ray-train]', "
             f"or start the processes with torchrun"
         ) from error
-    # a local cluster switches its token check on by itself, which is what we want, and says so on every start
-    logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
-    quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": False, "logging_level": logging.ERROR}
     try:
-        if config.address is None:
-            # "local", not None: RAY_ADDRESS in the environment must not send this run to somebody's cluster
-            ray.init(
-                address="local",
-                num_cpus=config.workers,
-                include_dashboard=False,
-                object_store_memory=OBJECT_STORE_BYTES,
-                **quiet,
-            )
-        else:
-            _knock(config.address)
-            ray.init(address=config.address, **quiet)
-    except (ConnectionError, OSError, RuntimeError, ValueError) as error:
-        where = "a local Ray" if config.address is None else f"the Ray cluster at {config.address}"
-        raise EnvironmentProblem(
-            f"cannot start or reach {where}: {error}; check the address, or leave --workers out"
-        ) from error
-    try:
-        yield ray
+        with ray_session(
+            config.address, cpus=config.workers, gpus=None, remedy="check the address, or leave --workers out"
+        ) as session:
+            yield session
     finally:
-        ray.shutdown()
         shutil.rmtree(config.out / _STORAGE, ignore_errors=True)
-
-
-def _knock(address: str) -> None:
-    """Fail at once where nobody listens; Ray itself waits for minutes."""
-    host, _, port = address.rpartition(":")
-    if port.isdigit():
-        socket.create_connection((host, int(port)), timeout=_KNOCK_S).close()

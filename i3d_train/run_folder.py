@@ -15,7 +15,7 @@ from i3d_train.metrics import MetricsFile
 from i3d_train.tensorboard_log import TensorBoardLog
 from pipelines.address import folder_name
 from preprocess.errors import InvalidInput
-from preprocess.paths import exclusive, make_folder, publish
+from preprocess.paths import exclusive, make_folder, publish, swept
 
 CONFIG_NAME = "config.json"
 
@@ -87,7 +87,7 @@ def reserved(out: Path, *, resume: bool) -> Iterator[None]:
     if not resume and (checkpoint.saved_steps(out) or (out / checkpoint.BEST_NAME).exists()):
         raise InvalidInput(f"{out} holds the checkpoints of a run; add --resume to go on, or use another --out")
     make_folder(out)
-    with exclusive(out):
+    with exclusive(out), swept(out):
         yield
 
 

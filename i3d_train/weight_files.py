@@ -11,9 +11,7 @@ it is read.
 
 import pickle
 import re
-import struct
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -24,23 +22,9 @@ import numpy as np
 import torch
 
 from i3d_train import checkpoint
+from i3d_train.checkpoint import MALFORMED, archive_fault
 from i3d_train.weight_info import WeightsInfo, read_header
 from preprocess.errors import EnvironmentProblem, InvalidInput
-
-_MALFORMED = (
-    OSError,
-    EOFError,
-    RuntimeError,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    AssertionError,
-    struct.error,
-    zipfile.BadZipFile,
-    zlib.error,
-)
-"""What PyTorch and numpy raise on bytes that are not what their beginning promises."""
 
 _TABLE_END = bytes.fromhex("57fb808b247547db")
 """Last eight bytes of a TensorFlow checkpoint's index, which is a LevelDB table."""
@@ -104,7 +88,7 @@ def _is_npz(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return any(name.endswith(".npy") for name in archive.namelist())
-    except _MALFORMED as error:
+    except MALFORMED as error:
         raise InvalidInput(f"{path} is not a whole archive ({error}); fetch it again") from error
 
 
@@ -113,14 +97,14 @@ def _open_npz(path: Path) -> TensorFile:
         with zipfile.ZipFile(path) as archive:
             entries = [name for name in archive.namelist() if name.endswith(".npy")]
             shapes = {entry.removesuffix(".npy"): _npy_shape(archive, entry) for entry in entries}
-    except _MALFORMED as error:
+    except MALFORMED as error:
         raise InvalidInput(f"{path} is not a whole .npz of plain arrays ({error}); fetch it again") from error
 
     def read(names: Iterable[str]) -> dict[str, torch.Tensor]:
         try:
             with np.load(path, allow_pickle=False) as archive:
                 return {name: torch.from_numpy(np.asarray(archive[name], order="C")) for name in names}
-        except _MALFORMED as error:
+        except MALFORMED as error:
             raise InvalidInput(f"{path} cannot be read to its end ({error}); fetch it again") from error
 
     return TensorFile(path=path, shapes=shapes, read=read)
@@ -191,12 +175,9 @@ def _is_plain(value: object) -> TypeGuard[torch.Tensor]:
 def _torch_content(path: Path) -> Any:
     try:
         is_archive = zipfile.is_zipfile(path)
-        if is_archive:
-            # PyTorch is built without the check of the archive's CRCs: a flipped bit would load
-            with zipfile.ZipFile(path) as archive:
-                damaged = archive.testzip()
-            if damaged is not None:
-                raise InvalidInput(f"{path} is damaged in {damaged}; fetch it again")
+        fault = archive_fault(path) if is_archive else None
+        if fault is not None:
+            raise InvalidInput(f"{path} {fault}; fetch it again")
         return torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
     except pickle.UnpicklingError as error:
         # its message recommends to load without the check, which is the one thing not to do
@@ -207,7 +188,7 @@ def _torch_content(path: Path) -> Any:
         ) from error
     except InvalidInput:
         raise
-    except _MALFORMED as error:
+    except MALFORMED as error:
         raise InvalidInput(f"{path} cannot be read as a PyTorch file ({error}); fetch it again") from error
 
 
@@ -240,13 +221,13 @@ def _open_tensorflow(path: Path) -> TensorFile:
     try:
         reader = tensorflow.train.load_checkpoint(str(path).removesuffix(".index"))
         shapes = {name: tuple(shape) for name, shape in reader.get_variable_to_shape_map().items()}
-    except (tensorflow.errors.OpError, *_MALFORMED) as error:
+    except (tensorflow.errors.OpError, *MALFORMED) as error:
         raise InvalidInput(f"{path} is not a whole TensorFlow checkpoint ({error}); fetch it again") from error
 
     def read(names: Iterable[str]) -> dict[str, torch.Tensor]:
         try:
             return {name: torch.from_numpy(np.asarray(reader.get_tensor(name), order="C")) for name in names}
-        except (tensorflow.errors.OpError, *_MALFORMED) as error:
+        except (tensorflow.errors.OpError, *MALFORMED) as error:
             raise InvalidInput(f"{path} cannot be read to its end ({error}); fetch it again") from error
 
     return TensorFile(path=path, shapes=shapes, read=read)

@@ -9,10 +9,13 @@ time is that of all threads of this process, and the figure to trust on a shared
 import os
 import platform
 import statistics
+import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,10 +24,12 @@ from preprocess.console import printable
 from preprocess.errors import KineflowError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from pipelines.loader import Batch, Loader
 
 _QUIET_S, _QUIET_CPU_S = 0.03, 0.003
-"""No thread works when so much time takes less than so much CPU."""
+"""No thread works when so much time takes less than so much CPU, and none wants more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,13 +95,39 @@ def endless(loader: "Loader") -> Iterator["Batch"]:
         yield from loader
 
 
-def settled() -> float:
-    """Wait until no thread of this process works; the time when that began."""
+def cpu_s(workers: Sequence[int] = ()) -> float:
+    """CPU seconds so far, of all threads of this process and of the workers.
+
+    Args:
+        workers: process ids, on Linux.
+    """
+    # the id of the CPU clock of a process, see CPUCLOCK_SCHED in Linux and clock_getcpuclockid(3)
+    return time.process_time() + sum(time.clock_gettime(~pid << 3 | 2) for pid in workers)
+
+
+def settled(workers: Sequence[int] = ()) -> float:
+    """Wait until no thread of this process and of the workers works any more; the time when that began.
+
+    Args:
+        workers: process ids, on Linux.
+    """
     while True:
-        since, cpu = time.perf_counter(), time.process_time()
+        since, cpu = time.perf_counter(), cpu_s(workers)
         time.sleep(_QUIET_S)
-        if time.process_time() - cpu < _QUIET_CPU_S:
+        # on a busy machine a thread may want to run all that time and not be let
+        if cpu_s(workers) - cpu < _QUIET_CPU_S and not any(map(_wants_to_run, (os.getpid(), *workers))):
             return since
+
+
+def _wants_to_run(pid: int) -> bool:
+    """Whether a thread of a process other than this one is running or waits for a core; on Linux, otherwise False."""
+    for status in Path(f"/proc/{pid}/task").glob("*/stat"):
+        # a thread may end meanwhile; the state stands behind the name, which may hold anything
+        with suppress(OSError):
+            state = status.read_text().rpartition(")")[2].split()[0]
+            if state in {"R", "D"} and int(status.parent.name) != threading.get_native_id():
+                return True
+    return False
 
 
 def median(rounds: Sequence[Round], name: str) -> float:
@@ -114,34 +145,47 @@ def _feed_round(loader: "Loader", feed: Iterator["Batch"], batches: int) -> tupl
         import torch
 
         torch.cuda.synchronize(loader.device)
-    wall, cpu = settled() - wall, time.process_time() - cpu
-    jpegs = sum(jpeg.nbytes for _, jpeg in _jpegs(loader, places))
+    wall, cpu = settled() - wall, cpu_s() - cpu
+    jpegs = sum(jpeg.nbytes for _, jpeg in jpegs_of(loader, places))
     return Round(clips=clips, bytes=jpegs, cpu_s=cpu, wall_s=wall), places
 
 
 def _bare_round(loader: "Loader", places: list[tuple[int, int]]) -> Round:
-    import cv2
-
-    modes = {"rgb": cv2.IMREAD_COLOR_RGB, "flow": cv2.IMREAD_GRAYSCALE}
-    jpegs = list(_jpegs(loader, places))
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(1)
+    jpegs = jpegs_of(loader, places)
     wall, cpu = time.perf_counter(), time.process_time()
-    for stream, jpeg in jpegs:
-        cv2.imdecode(jpeg, modes[stream])
+    bare_decode(jpegs)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    cv2.setNumThreads(before)
     clips = sum(len(plan.corners) for place in places for plan in loader.sampler.batch(*place))
     return Round(clips=clips, bytes=sum(jpeg.nbytes for _, jpeg in jpegs), cpu_s=cpu, wall_s=wall)
 
 
-def _jpegs(loader: "Loader", places: list[tuple[int, int]]) -> Iterator[tuple[str, Any]]:
-    """Stream and bytes of every JPEG of some batches."""
-    for place in places:
-        for plan in loader.sampler.batch(*place):
-            for stream in loader.config.streams:
-                for jpeg in loader.shards.jpegs(stream, plan.clip, plan.decoded):
-                    yield stream, jpeg
+def bare_decode(jpegs: Sequence[tuple[str, "np.ndarray"]]) -> None:
+    """Decode JPEGs, each whole and one after the other, and nothing else.
+
+    Args:
+        jpegs: stream and uint8 [bytes] of each.
+    """
+    import cv2
+
+    modes = {"rgb": cv2.IMREAD_COLOR_RGB, "flow": cv2.IMREAD_GRAYSCALE}
+    for stream, jpeg in jpegs:
+        cv2.imdecode(jpeg, modes[stream])
+
+
+def jpegs_of(loader: "Loader", places: Sequence[tuple[int, int]]) -> list[tuple[str, "np.ndarray"]]:
+    """Stream and bytes, uint8 [bytes], of every JPEG of some batches.
+
+    Args:
+        loader: whose plan says which.
+        places: epoch and number of each batch.
+    """
+    return [
+        (stream, jpeg)
+        for place in places
+        for plan in loader.sampler.batch(*place)
+        for stream in loader.config.streams
+        for jpeg in loader.shards.jpegs(stream, plan.clip, plan.decoded)
+    ]
 
 
 def table(comparison: Comparison) -> str:

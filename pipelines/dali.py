@@ -5,7 +5,6 @@ One DALI sample is one JPEG: B clips run as B * T samples, so that only the fram
 Shapes: B = clips of a batch, C = channels, T = frames, H, W = pixels.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from torch.utils.dlpack import from_dlpack
 from pipelines.checksum import crc_fault
 from pipelines.dali_source import INPUTS, Source
 from pipelines.decode import decode
-from pipelines.loader import FLOW_STD, RGB_MEAN, RGB_STD, Loader, Streams, new_stream
+from pipelines.loader import RGB_MEAN, RGB_STD, Loader, Streams, new_stream
 from pipelines.portion import Shards
 from pipelines.reader import Sample
 from preprocess.errors import BadShard, EnvironmentProblem, InvalidInput
@@ -38,6 +37,9 @@ class ClipLoader(Loader):
     """`Loader` that decodes, crops, flips and normalises with DALI; see there for arguments and batches.
 
     DALI works ahead by two batches while the caller has the current one, also across the end of an epoch.
+
+    On the CPU the batches are those of `pipelines.TorchClipLoader` bit for bit. nvJPEG rounds otherwise than
+    libjpeg-turbo: on a GPU a value may differ, by 2 codes of 255 as far as the tests let pass.
 
     Args:
         shards: see `Loader`.
@@ -87,22 +89,26 @@ class ClipLoader(Loader):
         return self._reader.skips and not self.config.training
 
     def _assemble(self, outputs: tuple[Any, ...], samples: list[Sample]) -> Streams:
-        """The one copy between DALI and the caller; it also brings each clip's frames together."""
+        """Bring each clip's frames together; with one crop and no looped clip, the CPU does it without a copy."""
         config, plans = self.config, [sample.plan for sample in samples]
         frames, counts = len(plans[0].frames), [len(plan.decoded) for plan in plans]
+        # its dynamic executor never writes again into what it has returned, as long as a tensor shares it
         made = iter(from_dlpack(output.as_tensor()) for output in outputs)
         streams = {}
         for stream in config.streams:
-            streams[stream] = new_stream(
-                stream, rows=len(plans) * config.crops, frames=frames, crop=config.crop, device=self.device
-            )
-            by_crop = streams[stream].view(len(plans), config.crops, *streams[stream].shape[1:])
-            for crop in range(config.crops):
-                if stream == "rgb":
-                    _put(next(made), by_crop[:, crop], counts, copy=_plain)
-                else:
-                    for channel in range(2):
-                        _put(next(made), by_crop[:, crop, channel : channel + 1], counts, copy=_clamped)
+            crops_NCHW = [next(made) for _ in range(config.crops)]
+            if self.device.type == "cpu" and config.crops == 1 and all(count == frames for count in counts):
+                made_NCHW = crops_NCHW[0]
+                streams[stream] = made_NCHW.view(len(plans), frames, *made_NCHW.shape[1:]).transpose(1, 2)
+            else:
+                rows = len(plans) * config.crops
+                streams[stream] = new_stream(stream, rows=rows, frames=frames, crop=config.crop, device=self.device)
+                by_crop = streams[stream].view(len(plans), config.crops, *streams[stream].shape[1:])
+                for crop, made_NCHW in enumerate(crops_NCHW):
+                    _put(made_NCHW, by_crop[:, crop], counts)
+        if "flow" in streams:
+            # JPEG turns a code 1 beside others into 0 now and then, which lies outside
+            streams["flow"].clamp_(-1, 1)
         return streams
 
     def _reject_undecodable(self, error: RuntimeError) -> None:
@@ -122,31 +128,13 @@ class ClipLoader(Loader):
         raise EnvironmentProblem(f"DALI failed: {error}; if memory ran out, use a smaller batch_size") from error
 
 
-def _put(
-    made_NCHW: torch.Tensor,
-    out_BCTHW: torch.Tensor,
-    counts: list[int],
-    *,
-    copy: Callable[[torch.Tensor, torch.Tensor], object],
-) -> None:
-    """Bring the frames of each clip, `counts` of them, to their places; those of a looped clip several times."""
+def _put(made_NCHW: torch.Tensor, out_BCTHW: torch.Tensor, counts: list[int]) -> None:
+    """Copy the frames of each clip, `counts` of them, to their places; those of a looped clip several times."""
     frames = out_BCTHW.shape[2]
-    if all(count == frames for count in counts):
-        copy(made_NCHW.view(len(counts), frames, *made_NCHW.shape[1:]).transpose(1, 2), out_BCTHW)
-        return
     for made_TCHW, out_CTHW in zip(torch.split(made_NCHW, counts), out_BCTHW, strict=True):
         for first in range(0, frames, len(made_TCHW)):
             piece_CTHW = out_CTHW[:, first : first + len(made_TCHW)]
-            copy(made_TCHW[: piece_CTHW.shape[1]].transpose(0, 1), piece_CTHW)
-
-
-def _plain(made: torch.Tensor, out: torch.Tensor) -> None:
-    out.copy_(made)
-
-
-def _clamped(made: torch.Tensor, out: torch.Tensor) -> None:
-    # JPEG turns a code 1 beside others into 0 now and then, which lies outside
-    torch.clamp(made, -1, 1, out=out)
+            piece_CTHW.copy_(made_TCHW[: piece_CTHW.shape[1]].transpose(0, 1))
 
 
 def _undecodable(shards: ShardSet, sample: Sample) -> BadShard | None:
@@ -176,6 +164,8 @@ def _build(source: Source, *, device: torch.device, threads: int, hw_decoder_loa
         batch_size=config.batch_size // config.crops * sampler.longest,
         num_threads=threads,
         device_id=device.index if on_gpu else None,
+        # the default, and what the batches' memory relies on
+        exec_dynamic=True,
     )
     decoder = _decoder(on_gpu, hw_decoder_load=hw_decoder_load)
     with pipeline:
@@ -202,9 +192,8 @@ def _build(source: Source, *, device: torch.device, threads: int, hw_decoder_loa
 
 def _rgb(fed: dict[str, Any], *, side: int, crops: int, decoder: dict[str, Any]) -> list[Any]:
     """The normalised frames of each crop, all cut from one decoded region."""
-    one = crops == 1
     pixels_HWC = fn.decoders.image_slice(
-        fed["rgb"], start=fed["start"], shape=[side, side] if one else fed["shape"], axes=[0, 1], **decoder
+        fed["rgb"], start=fed["rgb_start"], shape=fed["rgb_shape"], axes=[0, 1], **decoder
     )
     return [
         fn.crop_mirror_normalize(
@@ -213,7 +202,7 @@ def _rgb(fed: dict[str, Any], *, side: int, crops: int, decoder: dict[str, Any])
             mean=[RGB_MEAN] * 3,
             std=[RGB_STD] * 3,
             output_layout="CHW",
-            **({} if one else _crop(side, y=fed["place"][2 * crop], x=fed["place"][2 * crop + 1])),
+            **({} if crops == 1 else _crop(side, y=fed["rgb_place"][2 * crop], x=fed["rgb_place"][2 * crop + 1])),
         )
         for crop in range(crops)
     ]
@@ -223,26 +212,24 @@ def _flow(fed: dict[str, Any], *, side: int, crops: int, zero: int, decoder: dic
     """The normalised u and v of each crop."""
     codes_HWC = fn.decoders.image_slice(
         fed["flow"],
-        start=fed["start"],
+        start=fed["flow_start"],
         shape=fed["flow_shape"],
         axes=[0, 1],
         output_type=types.GRAY,
         **decoder,
     )
-    if crops == 1:
-        # u is the crop at the very top, v the one at the very bottom
-        places = [_crop(side, y=0.0, x=0.0), _crop(side, y=1.0, x=0.0)]
-    else:
-        places = [
-            _crop(side, y=fed["flow_place"][2 * crop + component], x=fed["place"][2 * crop + 1])
-            for crop in range(crops)
-            for component in range(2)
-        ]
+    # u lies on top of v: as two channels of a picture they are cut, mirrored and scaled in one go
+    codes_CHW = fn.reshape(codes_HWC, shape=fed["flow_planes"], layout="CHW")
     return [
         fn.crop_mirror_normalize(
-            codes_HWC, mirror=fed["mirror"], mean=[float(zero)], std=std, output_layout="CHW", **place
+            codes_CHW,
+            mirror=fed["mirror"],
+            mean=[float(zero)] * 2,
+            std=fed["flow_std"],
+            output_layout="CHW",
+            **_crop(side, y=fed["flow_place"][2 * crop], x=fed["flow_place"][2 * crop + 1]),
         )
-        for place, std in zip(places, [fed["u_std"], [FLOW_STD]] * crops, strict=True)
+        for crop in range(crops)
     ]
 
 

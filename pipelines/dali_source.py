@@ -10,23 +10,28 @@ from pipelines.reader import Reader, Sample
 from preprocess.errors import BadShard, KineflowError
 
 INPUTS: dict[str, tuple[type, int]] = {
-    "start": (np.int32, 1),
     "mirror": (np.int32, 0),
-    "shape": (np.int32, 1),
     "rgb": (np.uint8, 1),
+    "rgb_start": (np.int32, 1),
+    "rgb_shape": (np.int32, 1),
+    "rgb_place": (np.float32, 1),
     "flow": (np.uint8, 1),
+    "flow_start": (np.int32, 1),
     "flow_shape": (np.int32, 1),
-    "u_std": (np.float32, 1),
-    "place": (np.float32, 1),
+    "flow_planes": (np.int32, 1),
     "flow_place": (np.float32, 1),
+    "flow_std": (np.float32, 1),
 }
 """Input of the graph to the type and number of dimensions of one sample.
 
-`start`, `shape` and `flow_shape` are the region to decode, in pixels; `place` and `flow_place` are where each crop lies
-in it, relative to the room that a crop leaves: y and x, and y of u and of v."""
+`start` and `shape` are the region to decode, in pixels, and `planes` are its u and v: channels, height and width.
+`place` is where each crop lies in the region (in u as in v), relative to the room that a crop leaves: y, x of the first
+crop, y, x of the second and so on."""
 
-_INPUTS_OF = {"rgb": ("rgb",), "flow": ("flow", "flow_shape", "u_std")}
-_INPUTS_OF_SEVERAL_CROPS = {"rgb": ("shape", "place"), "flow": ("place", "flow_place")}
+_INPUTS_OF = {
+    "rgb": ("rgb", "rgb_start", "rgb_shape"),
+    "flow": ("flow", "flow_start", "flow_shape", "flow_planes", "flow_place", "flow_std"),
+}
 
 
 class Source:
@@ -85,10 +90,11 @@ class Source:
     @property
     def names(self) -> list[str]:
         """Inputs of the graph, of `INPUTS`."""
-        names = ["start", "mirror", *(name for stream in self.config.streams for name in _INPUTS_OF[stream])]
-        if self.config.crops > 1:
-            names += [name for stream in self.config.streams for name in _INPUTS_OF_SEVERAL_CROPS[stream]]
-        return list(dict.fromkeys(names))
+        names = ["mirror", *(name for stream in self.config.streams for name in _INPUTS_OF[stream])]
+        # the region of a single crop of the frames is the crop
+        if self.config.crops > 1 and "rgb" in self.config.streams:
+            names.append("rgb_place")
+        return names
 
     def _arrays(self, samples: list[Sample]) -> list[Any]:
         side, heights = self.config.crop, self.reader.shards.clips.height
@@ -97,16 +103,21 @@ class Source:
             # the smallest region that holds all crops of the window
             top, left = (min(corner[axis] for corner in plan.corners) for axis in (0, 1))
             down, right = (max(corner[axis] for corner in plan.corners) - (top, left)[axis] for axis in (0, 1))
-            # u lies on top of v, one frame height below it: one region holds the crops of both
-            height = int(heights[plan.clip])
-            rows["start"].append((top, left))
+            # u lies on top of v: the columns of the crops, and all rows, so that the two have one shape
+            height, width = int(heights[plan.clip]), right + side
             rows["mirror"].append(plan.flip)
-            rows["shape"].append((down + side, right + side))
-            rows["flow_shape"].append((height + down + side, right + side))
-            rows["u_std"].append([-FLOW_STD if plan.flip else FLOW_STD])
-            inside = [(y - top, x - left) for y, x in plan.corners]
-            rows["place"].append([part for y, x in inside for part in (y / max(down, 1), x / max(right, 1))])
-            rows["flow_place"].append([part / (height + down) for y, _ in inside for part in (y, y + height)])
+            rows["rgb_start"].append((top, left))
+            rows["rgb_shape"].append((down + side, width))
+            rows["rgb_place"].append(
+                [part for y, x in plan.corners for part in ((y - top) / max(down, 1), (x - left) / max(right, 1))]
+            )
+            rows["flow_start"].append((0, left))
+            rows["flow_shape"].append((2 * height, width))
+            rows["flow_planes"].append((2, height, width))
+            rows["flow_place"].append(
+                [part for y, x in plan.corners for part in (y / max(height - side, 1), (x - left) / max(right, 1))]
+            )
+            rows["flow_std"].append((-FLOW_STD if plan.flip else FLOW_STD, FLOW_STD))
         counts = [len(sample.plan.decoded) for sample in samples]
         arrays: dict[str, Any] = {
             stream: [jpeg for sample in samples for jpeg in sample.jpegs[stream]] for stream in self.config.streams

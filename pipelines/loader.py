@@ -34,7 +34,7 @@ The product with the rounded reciprocal is what DALI computes; a division differ
 
 
 class Batch(TypedDict):
-    """What a loader yields; each batch owns its memory."""
+    """What a loader yields; each batch owns its memory. In which order the dimensions lie there is not promised."""
 
     rgb: NotRequired[torch.Tensor]
     """float32 [B, 3, T, H, W] in [-1, 1], red first; there if asked for."""

@@ -11,8 +11,10 @@ from preprocess.commands.card import card
 from preprocess.commands.download import download
 from preprocess.commands.flow import flow
 from preprocess.commands.index import index
+from preprocess.commands.repair import repair
 from preprocess.commands.sample import sample
 from preprocess.commands.status import status
+from preprocess.commands.verify import verify
 from preprocess.console import CommandGroup, show_log
 
 
@@ -33,5 +35,5 @@ def main(verbose: bool) -> None:
     show_log(verbose)
 
 
-for command in (sample, download, index, status, card, flow):
+for command in (sample, download, index, status, card, flow, verify, repair):
     main.add_command(command)

@@ -1,16 +1,18 @@
 """The clips that are ready for flow: from our manifest, or from any tree `split/class/video`."""
 
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from preprocess.errors import BadMedia, InvalidInput
 from preprocess.kinetics_csv import SPLITS
-from preprocess.media import probe
-from preprocess.outcomes import Outcome, read_manifest
+from preprocess.media_process import probe
+from preprocess.outcomes import MANIFEST_NAME, ManifestEntry, Outcome, read_manifest
 from preprocess.shards.layout import SPLITS as SHARD_SPLITS
 
 VIDEO_SUFFIXES = {".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".flv", ".ts"}
 """Of files that are taken for videos, in small letters."""
+
+_MOST, _MOST_CHARACTERS = 1e9, 256  # of a number or a key in a manifest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +51,7 @@ def find_clips(folder: Path) -> list[ClipFile]:
     if entries:
         clips = [
             ClipFile(
-                key=entry.key,
+                key=_checked(entry, folder).key,
                 path=entry.path,
                 split=entry.split,
                 label=entry.label,
@@ -74,12 +76,36 @@ def find_clips(folder: Path) -> list[ClipFile]:
     return sorted(clips, key=lambda clip: clip.key)
 
 
+def _checked(entry: ManifestEntry, folder: Path) -> ManifestEntry:
+    """The entry, if it is one that `preprocess download` may have written: the manifest may come with the clips.
+
+    Raises:
+        InvalidInput: its path leads out of the folder, or a field is not of its kind.
+    """
+    texts = (entry.key, entry.path, entry.split, entry.sha256, *([] if entry.label is None else [entry.label]))
+    numbers = (entry.time_start, entry.time_end, entry.duration_s, entry.height, entry.width)
+    sound = (
+        all(isinstance(text, str) and text.isprintable() for text in texts)
+        and all(type(number) in {int, float} and 0 <= number < _MOST for number in numbers)
+        and 0 < len(entry.key) < _MOST_CHARACTERS
+    )
+    path = PurePosixPath(entry.path if sound else "..")
+    if path.is_absolute() or ".." in path.parts:
+        raise InvalidInput(
+            f"{folder / MANIFEST_NAME}: the entry of {str(entry.key)[:80]!r} with the path {str(entry.path)[:200]!r} "
+            "leads out of the folder or holds what is no text or number; take its line out and download the clip again"
+        )
+    return entry
+
+
 def _walk(folder: Path) -> list[ClipFile]:
     found: dict[str, ClipFile] = {}
     for path in sorted(folder.glob("*/*/*")):
         split = SPLITS.get(path.parts[-3].lower())
         if split is None or path.suffix.lower() not in VIDEO_SUFFIXES or not path.is_file():
             continue
+        if not str(path.relative_to(folder)).isprintable():  # no key of a shard and no label could hold it
+            raise InvalidInput(f"the name of {str(path)!r} is not printable text; rename it, or leave it out")
         if path.stem in found:
             raise InvalidInput(
                 f"two clips are called {path.stem}: {found[path.stem].path} and {path.relative_to(folder)}"

@@ -32,6 +32,16 @@ def printable(text: str) -> str:
 
 def show_log(verbose: bool) -> None:
     """Send the library's log to standard error: warnings, or everything with `verbose`."""
-    logging.basicConfig(
-        level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
-    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(_OneLine("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, handlers=[handler])
+
+
+class _OneLine(logging.Formatter):
+    """Log lines quote what came from lists, files and sites: none may drive the terminal or look like another line."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 as the base class calls it
+        return printable(super().formatMessage(record)).replace("\n", "\\n")
+
+    def formatException(self, exc_info: Any) -> str:  # noqa: N802 as the base class calls it
+        return printable(super().formatException(exc_info))

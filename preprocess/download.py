@@ -6,7 +6,8 @@ and renamed to its final place. Resume trusts the manifest, never the existence 
 
 import logging
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
@@ -16,17 +17,19 @@ from preprocess.config import YOUTUBE_PER_HOUR, DownloadConfig, WorkerConfig
 from preprocess.errors import Cause, ClipError, EnvironmentProblem, TemporarilyUnavailable, Unavailable, WorkerDied
 from preprocess.fetching import fetch_clip, workspace
 from preprocess.limiter import Limiter, Pause
+from preprocess.mirror.ledger import ArchiveJournal
 from preprocess.mirror.stage import MirrorStage
 from preprocess.outcomes import (
     ManifestEntry,
     Outcome,
+    Standing,
     append_manifest,
     count_outcomes,
     outcome_of,
-    read_manifest,
+    read_standings,
     write_missing,
 )
-from preprocess.paths import exclusive, make_folder
+from preprocess.paths import exclusive, make_folder, swept
 from preprocess.schedule import ClipQueue
 from preprocess.sources.http import Connection
 from preprocess.sources.mirror import archives_of
@@ -98,13 +101,17 @@ def download(
     if "youtube" in config.chain:
         logger.info("JavaScript for YouTube: %s", require_javascript())
     make_folder(config.out)
-    with exclusive(config.out):
+    # a clip's temporary files are in the workspace; not to walk through 650,000 clips
+    with exclusive(config.out), swept(config.out, subfolders=False):
         shutil.rmtree(workspace(config), ignore_errors=True)
         wanted.write(config.out)
-        entries = read_manifest(config.out)
-        todo = [clip for clip in wanted.clips if _is_wanted(entries.get(clip.key), config)]
-        fetched = 0
-        already = count_outcomes(wanted.clips, entries, wanted.refused)
+        entries = read_standings(config.out)
+        left = [clip for clip in wanted.clips if not _is_done(entries.get(clip.key))]
+        if not left:
+            ArchiveJournal.forget_all(config.out)
+        todo = [clip for clip in left if _is_wanted(entries.get(clip.key), config)]
+        done, fetched = len(wanted.clips) - len(left), 0
+        already = count_outcomes(left, entries, wanted.refused, done=done)
         status = RunStatus(config.out, command="download", total=len(todo), already=already)
         ended = RunState.STOPPED
         try:
@@ -116,18 +123,19 @@ def download(
                 observer=observer,
                 status=status,
             )
-            for entry in run.outcomes(todo):
-                append_manifest(config.out, entry)
-                entries[entry.key] = entry
-                fetched += entry.outcome is Outcome.DONE
-                status.count(entry.outcome, source=entry.source)
-                observer.finished(entry, len(todo))
+            with closing(run.outcomes(todo)) as outcomes_so_far:  # no worker may write when the folder is given up
+                for entry in outcomes_so_far:
+                    append_manifest(config.out, entry)
+                    entries[entry.key] = entry.standing
+                    fetched += entry.outcome is Outcome.DONE
+                    status.count(entry.outcome, source=entry.source)
+                    observer.finished(entry, len(todo))
             ended = RunState.FINISHED
         finally:
             status.publish(state=ended)
             shutil.rmtree(workspace(config), ignore_errors=True)
-            missing = write_missing(config.out, wanted.clips, entries, wanted.refused)
-        outcomes = count_outcomes(wanted.clips, entries, wanted.refused)
+            missing = write_missing(config.out, left, entries, wanted.refused)
+        outcomes = count_outcomes(left, entries, wanted.refused, done=done)
         return DownloadReport(outcomes=outcomes, rows=sum(outcomes.values()), fetched=fetched, missing=missing)
 
 
@@ -137,7 +145,7 @@ class _Run:
     def __init__(
         self,
         wanted: Wanted,
-        entries: Mapping[str, ManifestEntry],
+        entries: Mapping[str, Standing],
         *,
         config: DownloadConfig,
         workers: WorkerConfig,
@@ -152,7 +160,7 @@ class _Run:
         self._status = status
         self._told: set[tuple[str, float]] = set()
 
-    def outcomes(self, clips: Sequence[Clip]) -> Iterator[ManifestEntry]:
+    def outcomes(self, clips: Sequence[Clip]) -> Generator[ManifestEntry, None, None]:
         """The outcome of each clip: `done` by the first source that has it, or what the last one said.
 
         Each must be in the manifest before the next one is asked for.
@@ -254,7 +262,11 @@ def _with_browser_cookies(config: DownloadConfig) -> DownloadConfig:
     return replace(config, identities=tuple(replace(one, cookies=file) for one in config.identities))
 
 
-def _is_wanted(entry: ManifestEntry | None, config: DownloadConfig) -> bool:
+def _is_done(entry: Standing | None) -> bool:
+    return entry is not None and entry.outcome is Outcome.DONE
+
+
+def _is_wanted(entry: Standing | None, config: DownloadConfig) -> bool:
     if entry is None or entry.outcome is Outcome.TEMPORARY or entry.outcome.value in config.retry:
         return True
     if entry.outcome not in {Outcome.UNAVAILABLE, Outcome.BAD_MEDIA}:

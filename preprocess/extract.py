@@ -16,7 +16,8 @@ from preprocess.clips import ClipFile
 from preprocess.config import FlowConfig
 from preprocess.errors import BadMedia
 from preprocess.flow import tvl1_codes
-from preprocess.media import read_clip, to_gray
+from preprocess.media import to_gray
+from preprocess.media_process import read_clip
 from preprocess.shards.layout import EncodedClip
 
 MAX_SECONDS = 120

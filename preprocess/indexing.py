@@ -6,7 +6,6 @@ once for all folds; the lists `fold1.csv`, `fold2.csv`, `fold3.csv` say what tra
 
 import csv
 import io
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -16,6 +15,7 @@ from pathlib import Path
 from preprocess.config import WorkerConfig
 from preprocess.errors import Cause, InvalidInput, WorkerDied
 from preprocess.folds import FOLDS, Folds, ListedVideo, read_folds
+from preprocess.jsonl import line_of
 from preprocess.outcomes import (
     MANIFEST_NAME,
     MISSING_NAME,
@@ -171,8 +171,7 @@ def _check_ours(out: Path, known: Mapping[str, ManifestEntry]) -> None:
 
 
 def _publish_manifest(out: Path, entries: Mapping[str, ManifestEntry]) -> None:
-    lines = (json.dumps(asdict(entry), ensure_ascii=False) + "\n" for entry in entries.values())
-    publish(out / MANIFEST_NAME, (line.encode() for line in lines))
+    publish(out / MANIFEST_NAME, (line_of(asdict(entry)) for entry in entries.values()))
 
 
 def _publish(out: Path, entries: Mapping[str, ManifestEntry], folds: Folds, unlisted: Mapping[str, str]) -> None:

@@ -10,7 +10,6 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
 
 from preprocess.errors import InvalidInput
 
@@ -37,16 +36,6 @@ _SECONDS = re.compile(r"\s*([0-9]{1,6})(\.0*)?\s*")
 _SECONDS_LENGTH = 32  # characters
 _LAST_SECOND = 999_999  # six digits in a key
 _LABEL_LENGTH = 200
-
-
-class Row(NamedTuple):
-    """The values of a row that are right, each by itself and together."""
-
-    youtube_id: str
-    time_start: int
-    time_end: int
-    split: str
-    label: str | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,8 +91,11 @@ class Columns:
             unlabelled=unlabelled,
         )
 
-    def row(self, fields: list[str]) -> Row:
+    def row(self, fields: list[str]) -> tuple[str, int, int, str, str | None]:
         """Check the fields of a line.
+
+        Returns:
+            The id, the first and the last second, the split, and the label or None.
 
         Raises:
             ValueError: quoting what is wrong.
@@ -119,8 +111,8 @@ class Columns:
             raise ValueError(f"time_end {end} is not after time_start {start}")
         split = self.default_split if self.split is None else _checked_split(fields[self.split])
         if self.label is None or (self.unlabelled and not fields[self.label]):
-            return Row(youtube_id, start, end, split, None)
-        return Row(youtube_id, start, end, split, _checked_label(fields[self.label]))
+            return youtube_id, start, end, split, None
+        return youtube_id, start, end, split, _checked_label(fields[self.label])
 
     def _check_count(self, fields: list[str]) -> None:
         if len(fields) < self.needed:
@@ -187,9 +179,12 @@ def _checked_split(text: str) -> str:
 
 
 def _checked_label(text: str) -> str:
-    label = _printable(text) if len(text) <= _LABEL_LENGTH else None
+    if len(text) > _LABEL_LENGTH:
+        raise ValueError(f"label {text[:60]!r} is longer than {_LABEL_LENGTH} characters")
+    label = _printable(text)
     if label is None:
-        raise ValueError(f"label {text[:60]!r} is empty, longer than {_LABEL_LENGTH} characters or not printable text")
+        reason = "is not printable UTF-8 text" if text.strip() else "is empty"
+        raise ValueError(f"label {text[:60]!r} {reason}")
     return label
 
 

@@ -3,7 +3,9 @@
 Rules that everything downstream relies on, for RGB and flow alike:
 
 - Only containers of `CONTAINERS` are opened. A playlist or concat script named `.mp4` can make a demuxer read other
-  files, so the container is checked, not only the protocol.
+  files, so the container is checked. The demuxer gets an open file and may open none by name, nor any address.
+- Bytes, streams, pixels, seconds and frames are limited, before decoding by what is declared, and while decoding by
+  what comes. How long decoding may take is for the caller to limit: `preprocess.media_process` does.
 - Frames are counted by decoding; header counts and exit codes are not believed. A decoding error is `BadMedia`.
 - Frames are upright: rotation metadata is applied, in steps of 90 degrees.
 - Pixels are taken as stored: non-square sample aspect ratios are ignored, as OpenCV, decord and the published I3D
@@ -13,7 +15,9 @@ Rules that everything downstream relies on, for RGB and flow alike:
 Shapes: T = frames, H, W = pixels, 3 = R, G, B.
 """
 
+import errno
 import math
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,6 +42,18 @@ MAX_PIXELS = 4096 * 2304
 """Of a frame; a few kilobytes can declare far more."""
 MIN_SIDE = 16
 """Pixels; less holds no motion to speak of."""
+MAX_ASPECT = 16
+"""Longer by shorter side; made as wide as its height asks for, a line of pixels would fill the memory."""
+MAX_BYTES = 64 << 30
+"""Of a file."""
+MAX_STREAMS = 64
+"""Of a file: pictures, sound, subtitles in many languages."""
+MAX_HOURS = 24
+"""Of a video, twice the longest that YouTube takes."""
+MAX_FRAMES = MAX_HOURS * 3600 * 60
+"""Decoded of a file at a time, shown or not."""
+MAX_CLIP_BYTES = 16 << 30
+"""Of the frames of a clip in memory."""
 
 _PLANAR = frozenset(f"yuv{j}{samples}p" for j in ("", "j") for samples in ("420", "422", "444"))
 """Pixel formats whose planes can be looked at as they are."""
@@ -101,7 +117,10 @@ class Video:
         start: int | None = 0 if absolute else None
         for tick, frame in self._ticked():
             start = tick if start is None else start
-            yield (tick - start) * self.time_base, frame
+            time_s = (tick - start) * self.time_base
+            if time_s > MAX_HOURS * 3600:
+                raise BadMedia(f"{self.path.name}: a frame at hour {float(time_s) / 3600:.0f}, of {MAX_HOURS} at most")
+            yield time_s, frame
 
     def seconds(self, frame: av.VideoFrame) -> Fraction:
         """How long a frame is shown: its own duration, or else one frame of the stream's mean rate."""
@@ -121,7 +140,9 @@ class Video:
         """Frames with their time stamps, strictly rising."""
         count, previous, size = 0, None, None
         try:
-            for frame in self.container.decode(self.stream):
+            for number, frame in enumerate(self.container.decode(self.stream)):
+                if number == MAX_FRAMES:
+                    raise BadMedia(f"{self.path.name}: more than {MAX_FRAMES} frames")
                 # AVI has no presentation times. Its frames still come out in presentation order, one a tick of the
                 # decoding clock, of which the last ones are missing.
                 tick = frame.dts if self._is_avi else frame.pts
@@ -147,32 +168,64 @@ def open_video(path: Path) -> Iterator[Video]:
     Raises:
         BadMedia: not a regular file, not an allowed container, no video stream, or a picture too large or too small.
     """
-    try:
-        status = path.lstat()
-    except OSError as error:
-        raise BadMedia(f"{path.name}: {error.strerror}") from error
-    if not S_ISREG(status.st_mode):
-        raise BadMedia(f"{path.name}: not a regular file")
-    if status.st_size == 0:
-        raise BadMedia(f"{path.name}: empty file")
-    try:
-        # metadata may be any bytes, HMDB-51's is not UTF-8; "file:" keeps an id like "-a:b" from being a protocol
-        options = {"format_whitelist": CONTAINERS}
-        container = av.open(f"file:{path.absolute()}", options=options, metadata_errors="replace")
-    except (av.FFmpegError, ValueError) as error:
-        raise BadMedia(f"{path.name}: not a video file in an allowed container ({CONTAINERS})") from error
+    with _regular_file(path) as descriptor:
+        options = {
+            "format_whitelist": CONTAINERS,
+            # no name is opened, the file's own included: an id like "-a:b" is no option and no protocol
+            "protocol_whitelist": "fd",
+            "fd": str(descriptor),
+            "max_streams": str(MAX_STREAMS + 1),  # more are passed over, and not counted
+        }
+        try:
+            # metadata may be any bytes, HMDB-51's is not UTF-8
+            container = av.open("fd:", options=options, metadata_errors="replace")
+        except (av.FFmpegError, ValueError) as error:
+            raise BadMedia(f"{path.name}: not a video file in an allowed container ({CONTAINERS})") from error
     with container:
+        if len(container.streams) > MAX_STREAMS:
+            raise BadMedia(f"{path.name}: more than {MAX_STREAMS} streams")
         pictures = av.stream.Disposition.attached_pic
         stream = next((s for s in container.streams.video if not s.disposition & pictures), None)
         if stream is None or stream.time_base is None:
             raise BadMedia(f"{path.name}: no video stream")
+        if stream.codec_context is None:
+            raise BadMedia(f"{path.name}: its video stream has no codec that is known here")
         size = f"{stream.width}x{stream.height} pixels a frame"
         if stream.width * stream.height > MAX_PIXELS:
             raise BadMedia(f"{path.name}: {size}, at most {MAX_PIXELS} are accepted")
         if min(stream.width, stream.height) < MIN_SIDE:
             raise BadMedia(f"{path.name}: {size}, at least {MIN_SIDE} a side are needed")
+        if max(stream.width, stream.height) > MAX_ASPECT * min(stream.width, stream.height):
+            raise BadMedia(f"{path.name}: {size}, a side of more than {MAX_ASPECT} times the other")
+        if (container.duration or 0) > MAX_HOURS * 3600 * av.time_base:
+            hours = (container.duration or 0) / av.time_base / 3600
+            raise BadMedia(f"{path.name}: {hours:.0f} hours long, at most {MAX_HOURS} are accepted")
+        # a picture may grow later on, and is refused then before there is memory for it
+        stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         stream.thread_count = 1  # callers run one process a core
         yield Video(path=path, container=container, stream=stream, time_base=stream.time_base)
+
+
+@contextmanager
+def _regular_file(path: Path) -> Iterator[int]:
+    """Descriptor of a file that is no link, pipe, device or folder, and neither empty nor too large."""
+    try:
+        # not blocking: a pipe must not be waited for
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        reason = "not a regular file" if error.errno in {errno.ELOOP, errno.ENXIO} else error.strerror
+        raise BadMedia(f"{path.name}: {reason}") from error
+    try:
+        status = os.fstat(descriptor)
+        if not S_ISREG(status.st_mode):
+            raise BadMedia(f"{path.name}: not a regular file")
+        if status.st_size == 0:
+            raise BadMedia(f"{path.name}: empty file")
+        if status.st_size > MAX_BYTES:
+            raise BadMedia(f"{path.name}: {status.st_size} bytes, at most {MAX_BYTES} are accepted")
+        yield descriptor  # the demuxer makes a copy of it
+    finally:
+        os.close(descriptor)
 
 
 def inspect(path: Path) -> VideoInfo:
@@ -234,13 +287,27 @@ def read_clip(
         BadMedia: not an allowed container, no video stream, damaged before the last frame asked for, or one frame only.
     """
     frames = []
-    for frame_HW3 in _resampled(path, fps=fps, short_side=short_side):
+    for frame_HW3 in clip_frames(path, fps=fps, short_side=short_side):
         frames.append(frame_HW3)
         if len(frames) == max_frames:
             break
     if len(frames) < 2:
         raise BadMedia(f"{path.name}: {len(frames)} frames at {fps} fps, at least 2 are needed")
     return np.stack(frames)
+
+
+def clip_frames(path: Path, *, fps: Fraction, short_side: int) -> Iterator[np.ndarray]:
+    """The frames of `read_clip` one by one, each uint8 [H, W, 3].
+
+    Raises:
+        BadMedia: as there, when the frame that it costs is asked for; or the frames together are too many bytes.
+    """
+    nbytes = 0
+    for frame_HW3 in _resampled(path, fps=fps, short_side=short_side):
+        nbytes += frame_HW3.nbytes
+        if nbytes > MAX_CLIP_BYTES:
+            raise BadMedia(f"{path.name}: its frames take more than {MAX_CLIP_BYTES} bytes; trim it first")
+        yield frame_HW3
 
 
 def to_gray(frames_THW3: np.ndarray) -> np.ndarray:
@@ -288,7 +355,8 @@ def _resize(frame_HW3: np.ndarray, short_side: int) -> np.ndarray:
 
 def _look_at(frame: av.VideoFrame, time_s: Fraction, stillness: Stillness) -> None:
     if frame.format.name not in _PLANAR:
-        frame = frame.reformat(format="yuv420p")  # which keeps the range, and makes RGB limited
+        with _convertible(frame):
+            frame = frame.reformat(format="yuv420p")  # which keeps the range, and makes RGB limited
     planes = [  # views; rows are padded
         np.ndarray((plane.height, plane.width), np.uint8, memoryview(plane), strides=(abs(plane.line_size), 1))
         for plane in frame.planes
@@ -297,7 +365,17 @@ def _look_at(frame: av.VideoFrame, time_s: Fraction, stillness: Stillness) -> No
 
 
 def _upright_rgb(frame: av.VideoFrame) -> np.ndarray:
-    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), quarter_turns(frame)))
+    with _convertible(frame):
+        rgb_HW3 = frame.to_ndarray(format="rgb24")
+    return np.ascontiguousarray(np.rot90(rgb_HW3, quarter_turns(frame)))
+
+
+@contextmanager
+def _convertible(frame: av.VideoFrame) -> Iterator[None]:
+    try:
+        yield
+    except (av.FFmpegError, ValueError, MemoryError) as error:
+        raise BadMedia(f"pixels of format {frame.format.name} cannot be converted ({error})") from error
 
 
 def _upright_size(frame: av.VideoFrame) -> tuple[int, int]:

@@ -87,12 +87,23 @@ def temporary_beside(path: Path) -> Path:
     return path.with_name(f".{path.stem}.{os.getpid()}-{secrets.token_hex(4)}.tmp{path.suffix}")
 
 
-def sweep_temporaries(root: Path) -> int:
-    """Delete what killed runs left behind under `root`; returns how many files that was."""
-    stale = [path for path in root.rglob(".*.tmp*") if path.is_file()]
+def sweep_temporaries(root: Path, *, subfolders: bool = True) -> int:
+    """Delete what killed runs left behind in `root`, and below it; returns how many files that was."""
+    found = root.rglob(".*.tmp*") if subfolders else root.glob(".*.tmp*")
+    stale = [path for path in found if path.is_file()]
     for path in stale:
         path.unlink(missing_ok=True)
     return len(stale)
+
+
+@contextmanager
+def swept(root: Path, *, subfolders: bool = True) -> Iterator[None]:
+    """No temporary files in `root`: those of killed runs go first, those of workers that were stopped go last."""
+    sweep_temporaries(root, subfolders=subfolders)
+    try:
+        yield
+    finally:
+        sweep_temporaries(root, subfolders=subfolders)
 
 
 def make_folder(folder: Path) -> None:

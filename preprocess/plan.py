@@ -15,6 +15,7 @@ import numpy as np
 from preprocess.clips import ClipFile
 from preprocess.config import FlowConfig
 from preprocess.errors import InvalidInput
+from preprocess.extract import MAX_SECONDS
 from preprocess.labels import canonical, nearest
 from preprocess.media import resized_size
 from preprocess.paths import publish
@@ -115,7 +116,9 @@ def planned_bytes(clip: ClipFile, config: FlowConfig) -> int:
     height, width = resized_size(clip.height, clip.width, config.short_side)
     rgb = np.interp(config.rgb_quality, _QUALITY, _RGB_BYTES_PX)
     flow = 2 * np.interp(config.flow_quality, _QUALITY, _FLOW_BYTES_PX)
-    return round(clip.duration_s * config.fps * height * width * float(rgb + flow) * _MARGIN)
+    # what is longer is refused when it is decoded; a header that declares a day must not make the disk seem too small
+    duration_s = min(clip.duration_s, MAX_SECONDS)
+    return round(duration_s * config.fps * height * width * float(rgb + flow) * _MARGIN)
 
 
 def read_plan(folder: Path) -> dict[str, Any] | None:

@@ -3,7 +3,8 @@
 import logging
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -13,13 +14,14 @@ from preprocess.config import FlowConfig, WorkerConfig
 from preprocess.errors import BadMedia, BadShard, EnvironmentProblem, InvalidInput, WorkerDied
 from preprocess.extract import StageSeconds, extract_all
 from preprocess.flow import FLOW_BOUND, FLOW_SCALE, FLOW_ZERO, resolve_backend
-from preprocess.paths import exclusive, inside, make_folder, sweep_temporaries
+from preprocess.paths import exclusive, inside, make_folder, swept
 from preprocess.plan import Plan, PlannedShard, difference, make_plan, read_plan
 from preprocess.shards.index import INDEX_NAME, Index, ShardInfo, shard_info
 from preprocess.shards.layout import EncodedClip, ShardAttributes
 from preprocess.shards.verify import verify_shard
 from preprocess.shards.write import write_shard
-from preprocess.workers import Tick, run_tasks
+from preprocess.trials import KILLED_REASON, Trials, run_shards
+from preprocess.workers import Tick
 
 _REASON_LENGTH = 300  # of a failure kept in a shard's attributes
 
@@ -102,35 +104,35 @@ def make_shards(
     backend = resolve_backend(config.backend)
     plan = make_plan(find_clips(clips_folder), config=config, backend=backend, labels=labels)
     make_folder(out)
-    with exclusive(out):
-        sweep_temporaries(out)
+    with exclusive(out), swept(out):
         _adopt_plan(out, plan, replan=replan)
-        attributes = _attributes(plan, config, backend)
+        attributes = attributes_of(plan, config, backend)
         results: dict[str, ShardResult] = {}
+        written = _indexed(out)
         for shard in plan.shards:
-            if (earlier := _finished(shard, out, attributes)) is not None:
+            if (earlier := _finished(shard, out, attributes, indexed=written.get(shard.name))) is not None:
                 results[shard.name] = earlier
         todo = [shard for shard in plan.shards if shard.name not in results]
-        _check_space(out, todo)
+        check_space(out, todo)
         seconds = StageSeconds()
-        make = partial(
-            make_shard,
+        deaths: dict[str, str] = {}
+        computed = compute_shards(
+            todo,
             clips_folder=clips_folder,
             out=out,
             attributes=attributes,
             config=config,
             backend=backend,
-            threads=threads_a_task(workers.workers, tasks=len(todo)),
-            helpers=workers.helpers,
+            workers=workers,
+            on_progress=on_progress,
         )
-        deaths: dict[str, str] = {}
-        total = sum(len(shard.clips) for shard in todo)
-        for shard, result in run_tasks(make, todo, config=workers, on_tick=lambda: on_progress(total)):
-            if isinstance(result, WorkerDied):
-                deaths[shard.name] = str(result)
-                continue
-            results[shard.name] = result
-            seconds.add(result.seconds)
+        with closing(computed):  # also when this is stopped: no worker may write when the folder is given up
+            for shard, result in computed:
+                if isinstance(result, WorkerDied):
+                    deaths[shard.name] = str(result)
+                    continue
+                results[shard.name] = result
+                seconds.add(result.seconds)
         if deaths:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in deaths.items())
             raise BadShard(
@@ -149,6 +151,46 @@ def make_shards(
     )
 
 
+def compute_shards(
+    todo: Sequence[PlannedShard],
+    *,
+    clips_folder: Path,
+    out: Path,
+    attributes: ShardAttributes,
+    config: FlowConfig,
+    backend: str,
+    workers: WorkerConfig,
+    on_progress: Callable[[int], None] = lambda total: None,
+) -> Generator[tuple[PlannedShard, ShardResult | WorkerDied], None, None]:
+    """Make shards in worker processes; each is published in `out` when it is yielded.
+
+    Args:
+        todo: what to make.
+        clips_folder: that the paths of the clips count from.
+        out: folder of the shards.
+        attributes: of all of them.
+        config: what to compute.
+        backend: as resolved.
+        workers: with how many processes.
+        on_progress: called for each clip that is finished, with the number of clips of `todo`.
+
+    Raises:
+        EnvironmentProblem: no space, no Ray, or the backend fails.
+    """
+    make = partial(
+        make_shard,
+        clips_folder=clips_folder,
+        out=out,
+        attributes=attributes,
+        config=config,
+        backend=backend,
+        threads=threads_a_task(workers.workers, tasks=len(todo)),
+        helpers=workers.helpers,
+    )
+    total = sum(len(shard.clips) for shard in todo)
+    yield from run_shards(make, todo, folder=out, workers=workers, on_tick=lambda: on_progress(total))
+
+
 def make_shard(
     shard: PlannedShard,
     tick: Tick = lambda: None,
@@ -163,21 +205,34 @@ def make_shard(
 ) -> ShardResult:
     """Make and publish one shard; a clip that cannot be made is left out, and named in the shard's `failed`.
 
+    So is a clip that killed two workers, see `preprocess.trials`.
+
     Raises:
         EnvironmentProblem: the disk is full or the backend fails.
     """
-    made: list[EncodedClip] = []
-    failed: dict[str, str] = {}
+    trials = Trials(shard.name, folder=out)
+    suspects, killers = trials.suspects(), trials.killers()
+    made: dict[str, EncodedClip] = {}
+    failed = dict.fromkeys(killers, KILLED_REASON)
     seconds = StageSeconds()
-    labelled = zip(shard.clips, shard.labels, strict=True)
-    for done in extract_all(labelled, clips_folder, config=config, backend=backend, threads=threads, helpers=helpers):
-        if isinstance(done.result, BadMedia):
-            failed[done.clip.key] = str(done.result)[:_REASON_LENGTH]
-        else:
-            made.append(done.result)
-        seconds.add(done.seconds)
-        tick()
-    info = write_shard(out / shard.name, made, replace(attributes, failed=failed))
+    labelled = [pair for pair in zip(shard.clips, shard.labels, strict=True) if pair[0].key not in killers]
+    # what may kill this process is tried before anything else is under way
+    alone = [pair for pair in labelled if pair[0].key in suspects]
+    others = [pair for pair in labelled if pair[0].key not in suspects]
+    for pairs, helpers_ in ((alone, 0), (others, helpers)):
+        for done in extract_all(
+            trials.begun(pairs), clips_folder, config=config, backend=backend, threads=threads, helpers=helpers_
+        ):
+            trials.end(done.clip)
+            if isinstance(done.result, BadMedia):
+                failed[done.clip.key] = str(done.result)[:_REASON_LENGTH]
+            else:
+                made[done.clip.key] = done.result
+            seconds.add(done.seconds)
+            tick()
+    rows = [made[clip.key] for clip in shard.clips if clip.key in made]
+    failed = {clip.key: failed[clip.key] for clip in shard.clips if clip.key in failed}
+    info = write_shard(out / shard.name, rows, replace(attributes, failed=failed))
     return ShardResult(info=info, failed=failed, seconds=seconds)
 
 
@@ -243,7 +298,8 @@ def estimate(
     )
 
 
-def _attributes(plan: Plan, config: FlowConfig, backend: str) -> ShardAttributes:
+def attributes_of(plan: Plan, config: FlowConfig, backend: str) -> ShardAttributes:
+    """What all shards of a plan say of themselves; `failed` apart, which each has of its own."""
     return ShardAttributes(
         fps=config.fps,
         short_side=config.short_side,
@@ -274,8 +330,21 @@ def _adopt_plan(out: Path, plan: Plan, *, replan: bool) -> None:
     plan.write(out)
 
 
-def _finished(shard: PlannedShard, out: Path, attributes: ShardAttributes) -> ShardResult | None:
-    """The result of an earlier run, when its shard is there and right."""
+def _indexed(out: Path) -> dict[str, ShardInfo]:
+    """What an earlier run of the same plan wrote of its shards; nothing if it did not come to its end."""
+    if not (out / INDEX_NAME).is_file():
+        return {}
+    try:
+        return {info.name: info for info in Index.read(out).shards}
+    except BadShard as error:
+        logger.warning("written again: %s", error)
+        return {}
+
+
+def _finished(
+    shard: PlannedShard, out: Path, attributes: ShardAttributes, *, indexed: ShardInfo | None
+) -> ShardResult | None:
+    """The result of an earlier run, when its shard is there and right, and what its index says if it wrote one."""
     path = out / shard.name
     if not path.exists():
         return None
@@ -289,10 +358,19 @@ def _finished(shard: PlannedShard, out: Path, attributes: ShardAttributes) -> Sh
     if replace(found.attributes, failed={}) != attributes or {*keys, *failed} != {clip.key for clip in shard.clips}:
         logger.warning("made again: %s does not hold what is planned for it", path)
         return None
-    return ShardResult(info=shard_info(path, clips=len(keys)), failed=failed, seconds=StageSeconds())
+    info = shard_info(path, clips=len(keys))
+    if indexed is not None and info != indexed:
+        logger.warning("made again: %s is not what %s says", path, INDEX_NAME)
+        return None
+    return ShardResult(info=info, failed=failed, seconds=StageSeconds())
 
 
-def _check_space(out: Path, todo: Sequence[PlannedShard]) -> None:
+def check_space(out: Path, todo: Sequence[PlannedShard]) -> None:
+    """That the shards to make will fit on the disk.
+
+    Raises:
+        EnvironmentProblem: they will not.
+    """
     needed, free = sum(shard.planned_bytes for shard in todo), _free_bytes(out)
     if needed > free:
         raise EnvironmentProblem(

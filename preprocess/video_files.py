@@ -12,7 +12,7 @@ from stat import S_ISREG
 from preprocess.clips import VIDEO_SUFFIXES
 from preprocess.errors import BadMedia, EnvironmentProblem
 from preprocess.linking import link_or_copy
-from preprocess.media import inspect
+from preprocess.media_process import inspect
 from preprocess.outcomes import ManifestEntry, Outcome
 from preprocess.paths import inside, rename_into_place, temporary_beside
 from preprocess.stillness import seconds_of

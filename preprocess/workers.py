@@ -1,11 +1,10 @@
-"""The one place that imports ray: spread tasks over processes, here or on a cluster, and hand back each result.
+"""Spread tasks over processes, here or on a cluster, and hand back each result.
 
 Tasks write their output themselves and return something small; nothing is kept in Ray's object store. Ray's own
 retries are off, since they would hide from the ledger that a task was tried twice.
 """
 
 import logging
-import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,10 +13,9 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from preprocess.config import WorkerConfig
 from preprocess.errors import EnvironmentProblem, KineflowError, WorkerDied
+from preprocess.ray_session import ray_session
 
-OBJECT_STORE_BYTES = 512 << 20
 _TRIES = 2  # a task whose worker died is tried once more
-_KNOCK_S = 10.0
 _POLL_S = 1.0  # how often progress within tasks is looked at
 _NAMESPACE = "kineflow"
 
@@ -81,7 +79,12 @@ def worker_pool(config: WorkerConfig) -> Iterator["WorkerPool"]:
     if config.workers == 0:
         yield WorkerPool(config, ray=None)
         return
-    with _ray(config) as ray:
+    cpus = config.workers * (1 + config.helpers)
+    with ray_session(config.address, cpus=cpus, gpus=config.gpus, remedy="0 workers run without Ray") as ray:
+        # Ray would wait for ever, and say nothing, for a GPU that no node has
+        found = int(ray.cluster_resources().get("GPU", 0))
+        if found < config.gpus:
+            raise EnvironmentProblem(f"{config.gpus} GPUs were asked for, the Ray cluster has {found}; ask for no more")
         yield WorkerPool(config, ray=ray)
 
 
@@ -240,6 +243,10 @@ class InOrder(Generic[Item]):
         """The next one."""
         return self._items.popleft() if self._items else None
 
+    def add(self, item: Item) -> None:
+        """One more, after the others."""
+        self._items.append(item)
+
     def wait_s(self) -> float | None:
         """None after the last one."""
         return 0.0 if self._items else None
@@ -308,48 +315,3 @@ class _Counter:
         """How many since the last call."""
         count, self._count = self._count, 0
         return count
-
-
-def _knock(address: str) -> None:
-    """Fail at once where nobody listens; Ray itself waits for minutes."""
-    host, _, port = address.rpartition(":")
-    if port.isdigit():
-        socket.create_connection((host, int(port)), timeout=_KNOCK_S).close()
-
-
-@contextmanager
-def _ray(config: WorkerConfig) -> Iterator[Any]:
-    import ray
-
-    # a local cluster switches its token check on by itself, which is what we want, and says so on every start
-    logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
-    quiet: dict[str, Any] = {
-        "log_to_driver": False,
-        "configure_logging": False,
-        "logging_level": logging.ERROR,
-    }
-    try:
-        if config.address is None:
-            # "local", not None: RAY_ADDRESS in the environment must not send this run to somebody's cluster
-            ray.init(
-                address="local",
-                num_cpus=config.workers * (1 + config.helpers),
-                num_gpus=config.gpus,
-                include_dashboard=False,
-                object_store_memory=OBJECT_STORE_BYTES,
-                **quiet,
-            )
-        else:
-            _knock(config.address)
-            ray.init(address=config.address, **quiet)
-    except (ConnectionError, OSError, RuntimeError, ValueError) as error:
-        where = "a local Ray" if config.address is None else f"the Ray cluster at {config.address}"
-        raise EnvironmentProblem(f"cannot start or reach {where}: {error}; 0 workers run without Ray") from error
-    try:
-        # Ray would wait for ever, and say nothing, for a GPU that no node has
-        found = int(ray.cluster_resources().get("GPU", 0))
-        if found < config.gpus:
-            raise EnvironmentProblem(f"{config.gpus} GPUs were asked for, the Ray cluster has {found}; ask for no more")
-        yield ray
-    finally:
-        ray.shutdown()

@@ -10,7 +10,7 @@ PACKAGES = ("preprocess", "pipelines", "i3d_train")
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
-SHARED = {"preprocess.errors", "preprocess.paths", "preprocess.console", "preprocess.labels"}
+SHARED = {"preprocess.errors", "preprocess.paths", "preprocess.console", "preprocess.labels", "preprocess.ray_session"}
 MAY_IMPORT = {
     "preprocess": {"preprocess"},
     "pipelines": {"pipelines", "preprocess.shards"} | SHARED,
@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "preprocess.shards": {"preprocess.shards", "preprocess.errors", "preprocess.paths"},
 }
 ONLY_IN = {
-    "ray": {"preprocess.workers", "i3d_train.cluster"},
+    "ray": {"preprocess.ray_session", "i3d_train.cluster"},
     "nvidia": {"pipelines.dali"},
     "urllib3": {"preprocess.sources.http"},
     "yt_dlp": {"preprocess.sources.ytdlp"},

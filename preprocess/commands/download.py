@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from preprocess.commands.options import FILE, FOLDER, worker_config, worker_options
+from preprocess.commands.stopping import stoppable
 
 if TYPE_CHECKING:
     from preprocess.download import DownloadReport
@@ -116,7 +117,7 @@ def download(
     if strict:
         require_clean(listed.refused)
     clips = select(listed.clips, splits=splits, classes=classes, limit=limit, seed=seed)
-    with ShowProgress("clips").shown() as progress:
+    with stoppable(), ShowProgress("clips").shown() as progress:
         report = run(
             wanted_of(listed, clips),
             config=config,

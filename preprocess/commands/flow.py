@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from preprocess.commands.options import FOLDER, worker_config, worker_options
+from preprocess.commands.stopping import stoppable
 from preprocess.console import printable
 from preprocess.labels import DATASETS
 
@@ -97,7 +98,7 @@ def flow(
     if dry_run:
         _print_estimate(estimate(clips, out, config=config, workers=workers), workers)
         return
-    with ShowProgress("clips").shown() as progress:
+    with stoppable(), ShowProgress("clips").shown() as progress:
         report = make_shards(
             clips,
             out,
@@ -150,7 +151,7 @@ def _print_flow(report: "FlowReport", out: Path) -> None:
         shares = ", ".join(f"{name} {getattr(spent, name):.0f} s" for name in ("decode", "flow", "encode"))
         click.echo(f"flow: {spent.pairs} pairs in {report.elapsed_s:.0f} s = {rates} (work: {shares})")
     for key, reason in report.failed.items():
-        click.echo(f"failed: {key}: {printable(reason)}")
+        click.echo(printable(f"failed: {key}: {reason}"))
 
 
 def _print_estimate(estimate: "Estimate", workers: "WorkerConfig") -> None:
@@ -162,4 +163,4 @@ def _print_estimate(estimate: "Estimate", workers: "WorkerConfig") -> None:
     )
     click.echo(f"free:     {estimate.free_bytes / 1e9:.1f} GB")
     for key, reason in estimate.failed.items():
-        click.echo(f"failed:   {key}: {printable(reason)}")
+        click.echo(printable(f"failed:   {key}: {reason}"))

@@ -6,6 +6,7 @@ nothing: so a clip that kills its worker is found out and costs itself only.
 """
 
 import hashlib
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -117,6 +118,11 @@ class ArchiveJournal:
         make_folder(self._path.parent)
         append_line(self._path, asdict(entry))
 
+    @staticmethod
+    def forget_all(folder: Path) -> None:
+        """Delete the journals of a folder in which no clip is left to be had."""
+        shutil.rmtree(folder / JOURNALS_NAME, ignore_errors=True)
+
     def delete(self) -> None:
         """Once the driver has all of it."""
         self._path.unlink(missing_ok=True)
@@ -126,7 +132,7 @@ class ArchiveJournal:
 
 
 def of_killer(clip: Clip) -> ManifestEntry:
-    """The entry of a clip that `ArchiveJournal.killers` names."""
+    """The entry of a clip that `ArchiveJournal.unfinished` names."""
     reason = f"{KILLS} worker processes died while they decoded it"
     return ManifestEntry.of_clip(
         clip, Outcome.QUARANTINED, cause=Cause.WORKER_DIED.value, reason=reason, source="mirror"

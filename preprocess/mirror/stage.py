@@ -23,7 +23,7 @@ from preprocess.fetching import workspace
 from preprocess.mirror.ledger import ArchiveJournal, ArchiveRecord, append_ledger, read_ledger
 from preprocess.mirror.wanted_index import write_wanted_index
 from preprocess.mirror.worker import ArchiveResult, ArchiveTask, take_archive
-from preprocess.outcomes import ManifestEntry, Outcome
+from preprocess.outcomes import ManifestEntry, Outcome, Standing
 from preprocess.sources.http import Connection
 from preprocess.sources.mirror import Archive, narrowed
 from preprocess.workers import Tick
@@ -73,7 +73,7 @@ class MirrorStage:
         archives: Sequence[Archive],
         *,
         wanted: Sequence[Clip],
-        entries: Mapping[str, ManifestEntry],
+        entries: Mapping[str, Standing],
         config: DownloadConfig,
         connection: Connection,
         run: RunTasks,
@@ -115,8 +115,7 @@ class MirrorStage:
         self._pending = {clip.key for clip in pending}
         for journal in ArchiveJournal.leftovers(self._config.out):
             yield from self._accepted(journal.entries.values())
-            if not journal.unfinished():
-                journal.delete()
+            journal.delete()  # also the tries that led to nothing: a run that was killed says nothing about a clip
         archives = narrowed(self._archives, pending)
         if len(archives) < len(self._archives):
             logger.info(

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from preprocess.paths import publish
 from preprocess.shards.layout import FORMAT, SPLITS, VERSION
 
 INDEX_NAME = "index.json"
+_NAME = re.compile(rf"({'|'.join(SPLITS)})-[0-9]{{5,}}-of-[0-9]{{5,}}\.h5")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,13 +90,28 @@ class Index:
                     f"{source} has version {document['version']!r}, this reader knows {VERSION}; upgrade kineflow"
                 )
             shards = tuple(ShardInfo(**entry) for entry in document["shards"])
-            index = cls(config=document["config"], labels=tuple(document["labels"]), shards=shards)
-        except (ValueError, KeyError, TypeError) as error:
+            index = cls(config=dict(document["config"]), labels=tuple(document["labels"]), shards=shards)
+            index._check_types()
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise BadShard(f"{source} is damaged ({error!r}); run `preprocess flow` again to rebuild it") from error
         for shard in shards:
-            if "/" in shard.name or shard.name.startswith(".") or shard.split not in SPLITS:
+            if not _NAME.fullmatch(shard.name):
                 raise BadShard(f"{source} names a shard {shard.name!r}; expected SPLIT-NUMBER-of-COUNT.h5")
+        if len({shard.name for shard in shards}) < len(shards):
+            raise BadShard(f"{source} names a shard twice; run `preprocess flow` again to rebuild it")
         return index
+
+    def _check_types(self) -> None:
+        """ValueError where a value is not of its type; the file may come from anybody."""
+        if not all(isinstance(label, str) for label in self.labels):
+            raise ValueError("a label is no text")
+        for shard in self.shards:
+            counts = (shard.bytes, shard.clips)
+            if not (isinstance(shard.name, str) and isinstance(shard.sha256, str)):
+                raise ValueError("a shard's name or sha256 is no text")
+            # each clip takes more than a byte, so that a count cannot fill the memory of whoever believes it
+            if any(type(count) is not int or count < 0 for count in counts) or shard.clips > shard.bytes:
+                raise ValueError(f"{shard.name} has bytes {shard.bytes!r} and clips {shard.clips!r}")
 
     def of_split(self, split: str) -> tuple[ShardInfo, ...]:
         """The shards of one split, by number."""

@@ -5,6 +5,7 @@
     /flow/data     uint8 [bytes]       one gray JPEG a flow field: u stacked over v, 2H x W
     /flow/offset   int64 [n_flow + 1]
     /clips/COLUMN                      one row a clip, see `COLUMNS`
+    attributes                         of the root, see `ShardAttributes`; and their checksum, see `head_checksum`
 
 All datasets are contiguous and unfiltered, so that `mmap` at their file offset gives the bytes.
 """
@@ -142,7 +143,7 @@ class ShardAttributes:
         if not stored.get("complete"):
             raise BadShard(f"{source} is not marked complete; delete it and run `preprocess flow` again")
         try:
-            return cls(
+            made = cls(
                 fps=Fraction(int(stored["fps_num"]), int(stored["fps_den"])),
                 short_side=int(stored["short_side"]),
                 rgb_quality=int(stored["rgb_quality"]),
@@ -154,8 +155,27 @@ class ShardAttributes:
                 labels=tuple(json.loads(stored["labels"])),
                 failed=dict(json.loads(stored["failed"])),
             )
-        except (KeyError, ValueError, TypeError, ZeroDivisionError) as error:
+            made._check()
+        except (KeyError, ValueError, TypeError, ArithmeticError, RecursionError) as error:
             raise BadShard(f"{source}: attribute missing or malformed: {error!r}") from error
+        return made
+
+    def _check(self) -> None:
+        """ValueError if a value cannot be what it says; the file may come from anybody."""
+        for name, low, high in (
+            ("fps", 0.001, 1000),
+            ("short_side", 1, 65_500),
+            ("rgb_quality", 1, 100),
+            ("flow_quality", 1, 100),
+            ("flow_scale", 1e-6, 1e6),
+            ("flow_zero", 0, 255),
+            ("flow_bound", 1e-6, 1e6),
+        ):
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"{name} {getattr(self, name)} is not within {low} to {high}")
+        for name, texts in (("labels", self.labels), ("failed", (*self.failed, *self.failed.values()))):
+            if not all(isinstance(text, str) for text in texts):
+                raise ValueError(f"{name} holds what is no text")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from preprocess.errors import BadShard, InvalidInput, NoClips
+from preprocess.errors import BadShard, NoClips
 from preprocess.shards.head import DATA_AT, DATA_BYTES, FRAMES, OFFSETS_AT, check_offsets, read_head
 from preprocess.shards.index import ShardInfo
 from preprocess.shards.layout import COLUMNS, STREAMS, ClipTable, ShardAttributes
@@ -137,6 +137,10 @@ class ShardSet:
         self.infos: list[tuple[ShardStore, ShardInfo]] = [(store, info) for info in infos]
         """Each shard: where it is, and its line of the index."""
         self._take(store.table(infos, skip_bad=skip_bad))
+        if self.attributes.labels != index.labels:
+            raise BadShard(
+                f"{store.name}: the label names of the index are not those of its shards; run `preprocess flow` again"
+            )
 
     def _take(self, table: SetTable) -> None:
         self.attributes: ShardAttributes = table.attributes

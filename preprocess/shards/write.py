@@ -12,6 +12,7 @@ import numpy as np
 
 from preprocess.errors import InvalidInput
 from preprocess.paths import publish
+from preprocess.shards.head_checksum import HEAD_CRC, head_crc32
 from preprocess.shards.index import ShardInfo, shard_info
 from preprocess.shards.layout import COLUMNS, STREAMS, ClipTable, EncodedClip, ShardAttributes
 from preprocess.shards.verify import verify_shard
@@ -49,6 +50,7 @@ def shard_image(clips: list[EncodedClip], attributes: ShardAttributes) -> memory
                 )
             file.attrs[name] = value
         table = ClipTable.of(clips)
+        file.attrs[HEAD_CRC] = head_crc32(attributes, table)
         for column in COLUMNS:
             file.create_dataset(f"clips/{column}", data=getattr(table, column), track_times=False)
         for stream in STREAMS:

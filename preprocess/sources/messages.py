@@ -11,6 +11,8 @@ from preprocess.errors import BadMedia, Cause, EnvironmentProblem, KineflowError
 
 _TEXT_LENGTH = 500  # of a message that is kept; some carry a whole web page
 
+_WHOSE = re.compile(r"\A\[[^\]]+\] \S+: ")
+"""yt-dlp's `[youtube] ID: `: an id or a file name may be a word that a rule looks for."""
 _NO_SPACE = re.compile(
     r"\[Errno (27|28|30|122)\]|no space left on device|disk quota exceeded|read-only file system", re.IGNORECASE
 )
@@ -53,10 +55,11 @@ def meaning_of(message: str, *, retry_after_s: float | None = None) -> KineflowE
         fault.
     """
     text = re.sub(r"\s+", " ", message).removeprefix("ERROR: ").split(" (caused by ")[0].strip()[:_TEXT_LENGTH]
+    saying = _WHOSE.sub("", text)
     if _NO_SPACE.search(text):
         return EnvironmentProblem(f"{text}; free space, then run the command again")
     for pattern, kind, cause in _RULES:
-        if re.search(pattern, text, re.IGNORECASE):
+        if re.search(pattern, saying, re.IGNORECASE):
             if kind is TemporarilyUnavailable:
                 return TemporarilyUnavailable(text, cause=cause, retry_after_s=retry_after_s)
             return kind(text, cause=cause)

@@ -205,5 +205,5 @@ def _patiently(read: Callable[[], Value], connection: Connection) -> Value:
             if tries >= policy.tries or (error.retry_after_s or 0.0) > policy.longest_s:
                 raise
             wait_s = policy.wait_s(tries, retry_after_s=error.retry_after_s, random_=random.Random())  # noqa: S311
-            logger.info("%s; again in %.0f s", error, wait_s)
+            logger.warning("%s; again in %.0f s", error, wait_s)  # minutes may pass before the first clip
             time.sleep(wait_s)

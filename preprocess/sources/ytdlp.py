@@ -290,7 +290,8 @@ def export_browser_cookies(browser: str, target: Path) -> None:
     try:
         options = yt_dlp.parse_options(["--ignore-config", "--cookies-from-browser", browser]).ydl_opts
     except (optparse.OptParseError, SystemExit, ValueError) as error:
-        raise InvalidInput(f"cookies from browser {browser!r}: {error}") from error
+        reason = " ".join(str(error).rpartition("error: ")[2].split())  # without yt-dlp's own "Usage: "
+        raise InvalidInput(f"cookies from browser {browser!r}: {reason}") from error
     try:
         with yt_dlp.YoutubeDL(
             {"cookiesfrombrowser": options["cookiesfrombrowser"], "logger": _Logger(), "cachedir": False}

@@ -1,7 +1,9 @@
 """Tests of i3d_train.checkpoint."""
 
+import copy
 import logging
 import pickle
+import zipfile
 from dataclasses import replace
 
 import pytest
@@ -176,4 +178,50 @@ def test_missing_part_fails(tmp_path):
     del content["optimizer"]
     torch.save(content, path)
     with pytest.raises(InvalidInput, match=r"lacks 'optimizer'"):
+        checkpoint.load(path)
+
+
+def test_packed_archive_is_not_unpacked_fails(tmp_path):
+    """A few kB that unpack to gigabytes."""
+    path = tmp_path / "bomb.pt"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", bytes(50_000_000))
+    with pytest.raises(InvalidInput, match=r"holds packed entries such as 'archive/data.pkl', which PyTorch does not"):
+        checkpoint.load(path)
+
+
+def test_archive_whose_entries_overlap_is_not_read_fails(tmp_path):
+    """A thousand names for the same bytes: read one by one, they are a thousand times the file."""
+    path = tmp_path / "bomb.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a", bytes(100_000))
+        first = archive.infolist()[0]
+        for number in range(1000):
+            twin = copy.copy(first)
+            twin.filename = f"b{number}"
+            archive.filelist.append(twin)
+            archive.NameToInfo[twin.filename] = twin
+        archive._didModify = True
+    with pytest.raises(InvalidInput, match=r"declares 100100000 bytes and has \d+"):
+        checkpoint.load(path)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("model", [1], "has a list for model"),
+        ("model", {"w": 1}, "holds what is no Tensor in model"),
+        ("ema", {"w": "x"}, "holds what is no Tensor in ema"),
+        ("optimizer", None, "has a NoneType for optimizer"),
+        ("step", "5", "has a str for step"),
+        ("rng", [1], "holds what is no dict in rng"),
+        ("labels", [1, 2], "holds what is no str in labels"),
+        ("labels", None, "lacks 'NoneType' object is not iterable"),
+        ("config", [], "has a list for config"),
+    ],
+)
+def test_field_of_another_kind_fails(tmp_path, field, value, message):
+    path = checkpoint.save(tmp_path, example(), keep=1)
+    torch.save({**saved_content(path), field: value}, path)
+    with pytest.raises(InvalidInput, match=message):
         checkpoint.load(path)

@@ -16,7 +16,7 @@ from i3d_train.data import (
     warn_of_unseen_classes,
 )
 from i3d_train.models.sampling import Sampling
-from preprocess.errors import InvalidInput
+from preprocess.errors import BadShard, InvalidInput
 from preprocess.shards import ShardSet
 from tests.i3d_train.small_shards import noisy_clips, write_set
 
@@ -51,10 +51,9 @@ def test_training_without_labels_fails(data, tmp_path):
         check_training(replace(data, shards=folder), model="i3d")
 
 
-def test_label_beyond_the_names_fails(data, tmp_path):
-    folder = write_set(tmp_path, {"train": noisy_clips("train", [0, 1, 2, 5])})
-    with pytest.raises(InvalidInput, match=r"2 clips in split 'train' have labels such as 5, the index names 2"):
-        check_training(replace(data, shards=folder), model="i3d")
+def test_label_beyond_the_names_is_in_no_shard_fails(tmp_path):
+    with pytest.raises(BadShard, match="clip train3 has label 5, outside -1 to 1"):
+        write_set(tmp_path, {"train": noisy_clips("train", [0, 1, 1, 5])})
 
 
 def test_batch_larger_than_the_data_fails(data):

@@ -1,5 +1,6 @@
 """Tests of i3d_train.train against losses that are kept as text, see `tests.i3d_train.golden_runs`."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,10 @@ ROOT = Path(__file__).parents[2]
 def made(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("golden")
     command = [sys.executable, "-m", "tests.i3d_train.golden_runs", str(folder)]
-    subprocess.run(command, cwd=ROOT, check=True, timeout=120)
+    # the number of threads is not left to the caller's environment
+    environment = os.environ | {"OMP_NUM_THREADS": "3", "MKL_NUM_THREADS": "2"}
+    # seconds of work; the limit is for machines with much else to do
+    subprocess.run(command, cwd=ROOT, check=True, env=environment, timeout=600)
     return folder
 
 

@@ -1,10 +1,15 @@
+import hashlib
 import re
+import subprocess
+import sys
+import threading
+import time
 
 import pytest
 from click.testing import CliRunner
 
 from pipelines import LOADERS
-from pipelines.bench import Comparison, Round, compare, main, median, table
+from pipelines.bench import Comparison, Round, compare, cpu_s, main, median, settled, table
 from preprocess.errors import InvalidInput
 from tests.pipelines.small_loader import open_small
 
@@ -32,6 +37,24 @@ def test_bytes_are_those_of_the_jpegs_that_are_decoded(shards):
         for stream in ("rgb", "flow")
     )
     assert fed.bytes == wanted
+
+
+def test_round_ends_when_the_workers_rest():
+    work = "import time; print('begun', flush=True)\nwhile time.process_time() < 0.4: pass\ninput()"
+    with subprocess.Popen([sys.executable, "-c", work], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as worker:
+        worker.stdout.readline()
+        began = time.perf_counter()
+        since = settled((worker.pid,))
+        assert since > began
+        assert cpu_s((worker.pid,)) - cpu_s() > 0.39
+        worker.communicate(b"\n")
+
+
+def test_round_ends_when_the_threads_rest():
+    thread = threading.Thread(target=lambda: [hashlib.sha256(bytes(1 << 20)) for _ in range(100)])
+    thread.start()
+    settled()
+    assert not thread.is_alive()
 
 
 def test_figures_follow_from_the_counts():

@@ -10,8 +10,8 @@ import pytest
 from fsspec.implementations.memory import MemoryFile
 
 from pipelines import LOADERS, remote
-from pipelines.cache import ShardCache
 from pipelines.address import without_secrets
+from pipelines.cache import ShardCache
 from pipelines.remote import TRIES, RemoteStore
 from preprocess.errors import BadShard, EnvironmentProblem, InvalidInput
 from preprocess.shards import Index, ShardSet

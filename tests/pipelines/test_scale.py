@@ -17,7 +17,7 @@ from preprocess.shards.store import FolderStore, SetTable, gather
 
 CLIPS, CLASSES, PER_SHARD = 650_000, 700, 64
 BOUND = 200_000_000
-"""Bytes that the index may take, see issue 6."""
+"""Bytes that the index may take."""
 
 
 class MadeUp(FolderStore):

@@ -135,7 +135,7 @@ def test_a_wall_does_not_burn_the_list(fetch, video_server):
 
 
 def test_the_rate_is_kept(fetch, video_server):
-    names = [f"{i:011d}" for i in range(4)]
+    names = [f"{i:011d}" for i in range(5)]
     fetch(*names, rate=3600 / 0.5)
     firsts = [
         next(
@@ -145,7 +145,8 @@ def test_the_rate_is_kept(fetch, video_server):
         )
         for name in names
     ]
-    gaps = [late - early for early, late in pairwise(firsts)]
+    # between being let go and asking, the first one also loads yt-dlp
+    gaps = [late - early for early, late in pairwise(firsts[1:])]
     assert min(gaps) > 0.35
     assert sum(gaps) > 1.4
 
@@ -154,5 +155,5 @@ def test_the_rate_is_kept(fetch, video_server):
 def test_workers_share_the_limiter_and_heed_the_deadline(fetch, video_server):
     names = [f"{i:011d}" for i in range(4)]
     video_server.faults[f"{names[0]}.mp4"] = Fault(drip_s=0.05)
-    entries = fetch(*names, workers=2, rate=3600 / 0.4, deadline_s=2.0, retries=RetryPolicy(tries=1))
+    entries = fetch(*names, workers=2, rate=3600 / 0.4, deadline_s=5.0, retries=RetryPolicy(tries=1))
     assert [entry.outcome.value for entry in entries] == ["temporary", "done", "done", "done"]

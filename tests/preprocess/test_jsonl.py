@@ -3,7 +3,7 @@ import errno
 import pytest
 
 from preprocess.errors import EnvironmentProblem
-from preprocess.jsonl import append_line, read_lines
+from preprocess.jsonl import append_line, line_of, read_lines
 
 
 def numbers(path):
@@ -35,6 +35,33 @@ def test_whole_line_that_only_lacks_its_end_counts(tmp_path):
     (tmp_path / "a.jsonl").write_bytes(b'{"n": 1}')
     append_line(tmp_path / "a.jsonl", {"n": 2})
     assert numbers(tmp_path / "a.jsonl") == [1, 2]
+
+
+@pytest.mark.parametrize("old", ["yoga", "n", "1", '"}'])
+def test_line_that_changed_is_left_out(tmp_path, old, caplog):
+    """Still JSON, most of it, and only its checksum tells."""
+    path = tmp_path / "a.jsonl"
+    for n in (0, 1, 2):
+        append_line(path, {"n": n, "label": "yoga"})
+    lines = path.read_bytes().splitlines(keepends=True)
+    changed = bytes(byte ^ 1 for byte in old.encode()[-1:])
+    place = lines[1].rindex(old.encode()) + len(old) - 1
+    lines[1] = lines[1][:place] + changed + lines[1][place + 1 :]
+    path.write_bytes(b"".join(lines))
+    found = list(read_lines(path, parse=lambda fields: (fields["n"], fields["label"], len(fields))))
+    assert found == [(0, "yoga", 2), (2, "yoga", 2)]
+    assert "line 2 is torn or malformed" in caplog.text
+
+
+def test_line_of_an_older_version_has_no_checksum(tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(b'{"n": 1}\n' + line_of({"n": 2}))
+    assert numbers(tmp_path / "a.jsonl") == [1, 2]
+    assert line_of({"n": 2}).endswith(b'"}\n')
+
+
+def test_line_so_deep_that_no_parser_reads_it_is_left_out(tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(b"[" * 100_000 + b"\n" + line_of({"n": 2}))
+    assert numbers(tmp_path / "a.jsonl") == [2]
 
 
 def test_folder_that_is_not_there_fails(tmp_path):

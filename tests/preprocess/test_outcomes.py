@@ -1,4 +1,7 @@
 import csv
+import json
+import tracemalloc
+from dataclasses import asdict
 
 import pytest
 
@@ -12,6 +15,7 @@ from preprocess.outcomes import (
     count_outcomes,
     outcome_of,
     read_manifest,
+    read_standings,
     write_missing,
 )
 
@@ -45,12 +49,41 @@ def test_torn_last_line_is_left_out_and_not_glued_to_the_next(tmp_path, caplog):
     assert "line 2 is torn" in caplog.text
 
 
+def test_standings_are_those_of_the_whole_entries(tmp_path, caplog):
+    lines = [asdict(entry(letter * 11, Outcome.UNAVAILABLE, "Private video", "private")) for letter in "abcdef"]
+    del lines[1]["frozen_s"]  # of an earlier version: has its default
+    lines[2]["mood"] = "glad"
+    del lines[3]["split"]
+    lines[4] |= {"outcome": "lost"}
+    lines.append({**lines[0], "outcome": "done", "source": "url", "sha256": "0" * 64})
+    (tmp_path / MANIFEST_NAME).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    standings = read_standings(tmp_path)
+    assert [key[0] for key in standings] == ["a", "b", "f"]
+    assert caplog.text.count("torn or malformed") == 3
+    assert standings == {key: found.standing for key, found in read_manifest(tmp_path).items()}
+    first, second, _ = standings.values()
+    assert first == (Outcome.DONE, "private", "Private video", "url", "0" * 64)
+    assert second == (Outcome.UNAVAILABLE, "private", "Private video", "", "")
+
+
+def test_standings_take_little_memory(tmp_path):
+    one = asdict(entry("a" * 11, Outcome.DONE))
+    lines = ({**one, "key": f"{i:025d}", "sha256": f"{i:064d}", "source": "youtube"} for i in range(5000))
+    (tmp_path / MANIFEST_NAME).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    tracemalloc.start()
+    try:
+        standings = read_standings(tmp_path)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(standings) == 5000
+    assert kept / 5000 < 450  # bytes a line; whole entries take 530
+
+
 def test_missing_names_every_clip_that_is_not_done(tmp_path):
     wanted = [clip("a" * 11, line=2), clip("b" * 11, line=3), clip("c" * 11, line=4)]
-    entries = {
-        e.key: e
-        for e in (entry("a" * 11, Outcome.DONE), entry("b" * 11, Outcome.UNAVAILABLE, "Private video", "private"))
-    }
+    gone = entry("b" * 11, Outcome.UNAVAILABLE, "Private video", "private")
+    entries = {e.key: e.standing for e in (entry("a" * 11, Outcome.DONE), gone)}
     refused = [RefusedRow(line=9, reason="time_end 1 is not after time_start 2", row=("x", "y"))]
     assert write_missing(tmp_path, wanted, entries, refused) == 3
     rows = list(csv.DictReader((tmp_path / "missing.csv").read_text().splitlines()))
@@ -89,9 +122,10 @@ def test_outcome_of(error, outcome):
 
 def test_outcomes_add_up_to_the_rows():
     wanted = [clip(letter * 11) for letter in "abcd"]
-    entries = {e.key: e for e in (entry("a" * 11, Outcome.BAD_MEDIA), entry("b" * 11, Outcome.DONE))}
-    entries["of another list"] = entry("z" * 11, Outcome.DONE)
+    entries = {e.key: e.standing for e in (entry("a" * 11, Outcome.BAD_MEDIA), entry("b" * 11, Outcome.DONE))}
+    entries["of another list"] = entry("z" * 11, Outcome.DONE).standing
     refused = [RefusedRow(line=9, reason="empty", row=())]
     counted = count_outcomes(wanted, entries, refused)
     assert counted == {"done": 1, "bad_media": 1, "not_tried": 2, "refused": 1}
     assert list(counted) == ["done", "bad_media", "not_tried", "refused"]
+    assert count_outcomes(wanted[:1], entries, refused, done=3) == {"done": 3, "bad_media": 1, "refused": 1}

@@ -5,6 +5,7 @@ import pytest
 
 from preprocess.config import FlowConfig
 from preprocess.errors import InvalidInput
+from preprocess.extract import MAX_SECONDS
 from preprocess.plan import difference, make_plan, planned_bytes, read_plan
 from tests.preprocess.conftest import clip_file
 
@@ -51,6 +52,11 @@ def test_planned_bytes_are_above_what_a_clip_takes():
     # 250 frames of 340x256 at quality 95 took 5.4 to 12 MB with their flow
     (clip,) = clips(1, duration_s=10.0, height=256, width=340)
     assert 10e6 < planned_bytes(clip, FlowConfig()) < 15e6
+
+
+def test_length_that_a_header_claims_does_not_fill_the_disk():
+    day, longest = (clips(1, duration_s=s, height=256, width=340)[0] for s in (86_400.0, float(MAX_SECONDS)))
+    assert planned_bytes(day, FlowConfig()) == planned_bytes(longest, FlowConfig())
 
 
 def test_labels_are_sorted_and_shared_by_all_splits():

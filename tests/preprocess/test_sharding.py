@@ -9,7 +9,8 @@ import pytest
 from preprocess.config import FlowConfig, WorkerConfig
 from preprocess.errors import BadMedia, EnvironmentProblem, InvalidInput
 from preprocess.sharding import estimate, make_shards, threads_a_task
-from preprocess.shards import Shard, ShardSet
+from preprocess.shards import EncodedClip, Shard, ShardSet
+from preprocess.shards.write import write_shard
 from tests.preprocess.conftest import textured_frames, write_video
 
 CONFIG = FlowConfig(short_side=48, clips_per_shard=2)
@@ -129,6 +130,38 @@ def test_damaged_shard_is_made_again_alone(clips, shards, damage, caplog):
     assert run(clips, shards).made == 1
     assert contents(shards) == before
     assert damage == "missing" or "made again" in caplog.text
+
+
+def test_shard_that_is_another_than_the_index_says_is_made_again(clips, shards, caplog):
+    """It is sound by itself: its labels were changed, and its checksums with them."""
+    before = contents(shards)
+    path = shards / "val-00000-of-00001.h5"
+    shard = Shard(path)
+    rows = [
+        EncodedClip(
+            key=key.decode(),
+            label=1 - int(shard.clips.label[row]),
+            rgb=[shard.jpeg("rgb", int(shard.clips.rgb_first[row]) + i).tobytes() for i in range(count)],
+            flow=[shard.jpeg("flow", int(shard.clips.flow_first[row]) + i).tobytes() for i in range(count - 1)],
+            height=int(shard.clips.height[row]),
+            width=int(shard.clips.width[row]),
+            time_start=float(shard.clips.time_start[row]),
+            time_end=float(shard.clips.time_end[row]),
+        )
+        for row, (key, count) in enumerate(zip(shard.clips.key, shard.clips.rgb_count.tolist(), strict=True))
+    ]
+    write_shard(path, rows, shard.attributes)
+    assert run(clips, shards).made == 1
+    assert contents(shards) == before
+    assert "is not what index.json says" in caplog.text
+
+
+def test_damaged_index_is_written_again(clips, shards, caplog):
+    before = contents(shards)
+    (shards / "index.json").write_text("{")
+    assert run(clips, shards).made == 0
+    assert contents(shards) == before
+    assert "index.json is damaged" in caplog.text
 
 
 def test_index_is_written_last(clips, shards, monkeypatch, tmp_path):

@@ -35,7 +35,7 @@ def test_in_this_process_without_workers():
 def test_no_items_start_nothing(monkeypatch):
     import preprocess.workers
 
-    monkeypatch.setattr(preprocess.workers, "_ray", None)
+    monkeypatch.setattr(preprocess.workers, "ray_session", None)
     assert list(run_tasks(work, [], config=WorkerConfig(workers=2))) == []
 
 
@@ -94,9 +94,9 @@ def test_a_task_past_its_deadline_is_killed_and_the_others_go_on():
     supply = Growing()
     supply.add(5)
     with worker_pool(WorkerConfig(workers=2)) as pool:
-        results = dict(pool.run(sleep_if_five, supply, deadline_s=1.0))
+        results = dict(pool.run(sleep_if_five, supply, deadline_s=5.0))
     assert (results[1], results[2]) == (1, 2)
-    assert str(results[5]) == "its worker process was killed after 1 s without an answer"
+    assert str(results[5]) == "its worker process was killed after 5 s without an answer"
 
 
 class Counted:

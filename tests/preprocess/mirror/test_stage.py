@@ -13,7 +13,7 @@ from preprocess.config import DownloadConfig, WorkerConfig
 from preprocess.errors import WorkerDied
 from preprocess.mirror.ledger import JOURNALS_NAME, ArchiveJournal, read_ledger
 from preprocess.mirror.stage import MirrorStage
-from preprocess.outcomes import ManifestEntry, Outcome, append_manifest, read_manifest
+from preprocess.outcomes import ManifestEntry, Outcome, append_manifest, read_manifest, read_standings
 from preprocess.schedule import RetryPolicy
 from preprocess.sources.http import Connection
 from preprocess.sources.mirror import Archive
@@ -76,12 +76,12 @@ class _Live(dict):
     """The manifest, as a driver holds it."""
 
     def __init__(self, folder):
-        super().__init__(read_manifest(folder))
+        super().__init__(read_standings(folder))
         self.folder = folder
 
     def add(self, entry):
         append_manifest(self.folder, entry)
-        self[entry.key] = entry
+        self[entry.key] = entry.standing
 
 
 def take(stage, pending=CLIPS):

@@ -68,8 +68,8 @@ def soft_link(file):
 
 
 def soft_group(file):
-    file.move("flow", "hidden")
-    file["flow"] = h5py.SoftLink("/hidden")
+    file.move("flow", "rgb/hidden")
+    file["flow"] = h5py.SoftLink("/rgb/hidden")
 
 
 def external_storage(file):
@@ -94,7 +94,7 @@ def giant(file):
     [
         (external_link, "/clips/label is missing or a link"),
         (soft_link, "/clips/label is missing or a link"),
-        (soft_group, "/flow/offset is missing or a link"),
+        (soft_group, "/flow is missing or a link"),
         (external_storage, "/rgb/data must be contiguous uint8 in this file"),
         (virtual_dataset, "/rgb/data must be contiguous uint8 in this file"),
         (giant, "/rgb/data must be contiguous uint8 in this file"),
@@ -144,6 +144,19 @@ def test_files_outside_the_index_are_not_opened(shard_set, clips, attributes):
 def test_empty_split_fails(shard_set):
     with pytest.raises(InvalidInput, match="no clips in split 'val'; it has train"):
         ShardSet(shard_set, "val")
+
+
+def test_index_with_other_label_names_fails(shard_set):
+    path = shard_set / "index.json"
+    path.write_text(path.read_text().replace("yoga", "yogb"))
+    with pytest.raises(BadShard, match="the label names of the index are not those of its shards"):
+        ShardSet(shard_set, "train")
+
+
+def test_changed_head_fails_and_an_older_shard_is_told(written):
+    change(written, lambda file: file["clips/label"].__setitem__(0, 1))
+    with pytest.raises(BadShard, match=r"its attributes and clip table have CRC-32 \d+, written as \d+: the file"):
+        Shard(written)
 
 
 def test_no_index_fails(tmp_path):

@@ -1,4 +1,5 @@
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -117,10 +118,8 @@ def test_unreadable_shard_keeps_its_clips_places(folder):
     assert reason.startswith(str(folder / "train-00000-of-00003.h5"))
 
 
-def test_shard_of_another_configuration_fails(folder):
-    path = folder / "train-00001-of-00003.h5"
-    with h5py.File(path, "r+") as file:
-        file.attrs["flow_bound"] = 15.0
+def test_shard_of_another_configuration_fails(folder, clips, attributes):
+    write_shard(folder / "train-00001-of-00003.h5", clips[2:], replace(attributes, flow_bound=15.0))
     with pytest.raises(
         BadShard, match=r"00001-of-00003\.h5 has flow_bound 15\.0, .*00000-of-00003\.h5 has 20\.0; make"
     ):

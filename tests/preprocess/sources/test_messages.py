@@ -79,6 +79,16 @@ def test_every_cause_that_a_message_can_have_is_here():
     assert {cause for _, _, cause in SAYINGS} == {cause.value for cause in Cause} - by_other_means
 
 
+@pytest.mark.parametrize("name", ["captcha1234", "connection1", "copyright_1"])
+def test_an_id_is_no_saying(name):
+    error = meaning_of(f"ERROR: [youtube] {name}: Video unavailable")
+    assert (type(error), error.cause, str(error)) == (
+        Unavailable,
+        Cause.UNAVAILABLE,
+        f"[youtube] {name}: Video unavailable",
+    )
+
+
 def test_unknown_message_is_temporary_and_kept_word_for_word():
     error = meaning_of("ERROR: [youtube] x: The  moon is\nin the way", retry_after_s=7.0)
     assert (type(error), error.cause, error.retry_after_s) == (TemporarilyUnavailable, Cause.UNKNOWN, 7.0)

@@ -142,9 +142,11 @@ def test_list_that_is_endless_fails(tmp_path, monkeypatch):
         addresses(tmp_path / "list.txt")
 
 
-def test_busy_server_is_asked_for_its_list_again(published, server):
+def test_busy_server_is_asked_for_its_list_again_and_that_is_said(published, server, caplog):
     server.faults["val.txt"] = [Fault(status=503), Fault(status=429)]
     assert len(addresses("tiny", splits={"val"})) == 3
+    assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
+    assert "val.txt: HTTP 503 Service Unavailable; again in 0 s" in caplog.text
 
 
 def test_busy_server_is_not_asked_for_ever(published, server):

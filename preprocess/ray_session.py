@@ -1,0 +1,109 @@
+"""Ray for a run: started for it on this machine, or a cluster that is there."""
+
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from preprocess.errors import EnvironmentProblem
+
+OBJECT_STORE_BYTES = 512 << 20
+_LOOPBACK = "127.0.0.1"
+_KNOCK_S = 10.0
+_GIVE_UP_S = 10  # Ray's helpers look for a driver that was killed for a minute, and only then end
+
+
+@contextmanager
+def ray_session(address: str | None, *, cpus: int, gpus: int | None, remedy: str) -> Iterator[Any]:
+    """The module `ray`, connected, until the block ends.
+
+    Args:
+        address: of a cluster, such as `auto` or `host:6379`; None starts one for this run, which listens on 127.0.0.1
+            alone, asks for a token and has no dashboard.
+        cpus: of a cluster that is started.
+        gpus: likewise; None for all that Ray finds.
+        remedy: what to do without Ray, for the message.
+
+    Raises:
+        EnvironmentProblem: it cannot be started or reached.
+    """
+    import ray
+
+    # a local cluster switches its token check on by itself, which is what we want, and says so on every start
+    logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
+    quiet: dict[str, Any] = {
+        "log_to_driver": False,
+        "configure_logging": False,
+        "logging_level": logging.ERROR,
+    }
+    try:
+        if address is None:
+            os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", str(_GIVE_UP_S))
+            with _signals_kept(), _loopback_allowed():
+                ray.init(
+                    # not None: RAY_ADDRESS in the environment must not send this run to somebody's cluster
+                    address="local",
+                    num_cpus=cpus,
+                    num_gpus=gpus,
+                    include_dashboard=False,
+                    object_store_memory=OBJECT_STORE_BYTES,
+                    _node_ip_address=_LOOPBACK,
+                    # what a worker started, such as ffmpeg, ends with it
+                    _system_config={"process_group_cleanup_enabled": True},
+                    **quiet,
+                )
+        else:
+            _knock(address)
+            with _signals_kept():
+                ray.init(address=address, **quiet)
+    except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+        where = "a local Ray" if address is None else f"the Ray cluster at {address}"
+        raise EnvironmentProblem(f"cannot start or reach {where}: {error}; {remedy}") from error
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Leave requests to stop to those who had them: Ray takes SIGTERM for itself, and prints a stack of its C++."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    except SystemExit as error:  # so Ray answers SIGTERM
+        raise KeyboardInterrupt from error
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _loopback_allowed() -> Iterator[None]:
+    """Let Ray's processes listen on 127.0.0.1 and nowhere else.
+
+    They do when that is the address of their node. But `ray.init`, unlike `ray start`, takes another address of the
+    machine in its place, and then they listen on all of them. tests/test_network.py looks at the sockets.
+    """
+    from ray._private import services
+
+    replace_loopback = services.resolve_ip_for_localhost
+    services.resolve_ip_for_localhost = lambda host: host
+    try:
+        yield
+    finally:
+        services.resolve_ip_for_localhost = replace_loopback
+
+
+def _knock(address: str) -> None:
+    """Fail at once where nobody listens; Ray itself waits for minutes."""
+    host, _, port = address.rpartition(":")
+    if port.isdigit():
+        socket.create_connection((host, int(port)), timeout=_KNOCK_S).close()

@@ -1,0 +1,161 @@
+"""Make the damaged and missing shards of a folder again, byte for byte as they were, and leave the others alone.
+
+A shard is a pure function of its clips and the configuration, so the index is enough to know what to make, and its
+SHA-256 to know that it was made. Nothing else is ever put in place of a shard.
+"""
+
+import json
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+from preprocess.clips import find_clips
+from preprocess.config import FlowConfig, WorkerConfig
+from preprocess.errors import InvalidInput, WorkerDied
+from preprocess.flow import Tvl1Params, resolve_backend
+from preprocess.paths import exclusive, rename_into_place, swept, temporary_beside
+from preprocess.plan import PLAN_NAME, Plan, difference, make_plan, read_plan
+from preprocess.sharding import ShardResult, attributes_of, check_space, compute_shards
+from preprocess.shards.index import INDEX_NAME, Index, ShardInfo
+from preprocess.shards.verify import Finding
+from preprocess.typed_json import decode
+from preprocess.verification import verify_folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepairReport:
+    """What a repair did."""
+
+    shards: int
+    """That the index names."""
+    repaired: tuple[str, ...]
+    """Shards made again, each with the SHA-256 of the index."""
+    failed: dict[str, str]
+    """Name to reason, of what is still broken."""
+
+    @property
+    def sound(self) -> int:
+        """Shards that were well before."""
+        return self.shards - len(self.repaired) - len(self.failed.keys() - {INDEX_NAME})
+
+
+def repair_folder(
+    folder: Path,
+    clips_folder: Path,
+    *,
+    workers: WorkerConfig,
+    on_progress: Callable[[int], None] = lambda total: None,
+    on_finding: Callable[[Finding], None] = lambda found: None,
+) -> RepairReport:
+    """Check a folder of shards and make again what is broken.
+
+    Args:
+        folder: of the shards, with their index.
+        clips_folder: of the clips that they were made from.
+        workers: with how many processes to make them.
+        on_progress: called for each clip that is finished, with the number of clips to do.
+        on_finding: called for each thing that is broken before the repair begins.
+
+    Raises:
+        InvalidInput: no index, or the clips are not those that the shards were made from.
+        BadShard: the index is damaged.
+        EnvironmentProblem: no space, no backend, no Ray, or another run holds the folder.
+    """
+    index = Index.read(folder)
+    config = config_of(index)
+    backend = resolve_backend(config.backend, on_gpu=workers.gpus > 0)
+    plan = make_plan(find_clips(clips_folder), config=config, backend=backend, labels=index.labels)
+    infos = {info.name: info for info in index.shards}
+    with exclusive(folder), swept(folder):
+        has_plan = _require_same(plan, index, folder=folder, clips_folder=clips_folder)
+        found = verify_folder(folder)
+        for finding in found.findings:
+            on_finding(finding)
+        todo = [shard for shard in plan.shards if shard.name in found.damaged]
+        check_space(folder, todo)
+        # under names that are swept, whatever ends this
+        final = {temporary_beside(folder / shard.name).name: shard for shard in todo}
+        repaired: list[str] = []
+        failed = {one.shard: one.problem for one in found.findings if one.shard == INDEX_NAME}
+        computed = compute_shards(
+            [replace(shard, name=name) for name, shard in final.items()],
+            clips_folder=clips_folder,
+            out=folder,
+            attributes=attributes_of(plan, config, backend),
+            config=config,
+            backend=backend,
+            workers=workers,
+            on_progress=on_progress,
+        )
+        with closing(computed):  # no worker may write when the folder is given up
+            for staged, result in computed:
+                name = final[staged.name].name
+                reason = _difference(result, infos[name])
+                if reason is not None:
+                    failed[name] = reason
+                    continue
+                rename_into_place(folder / staged.name, folder / name)
+                repaired.append(name)
+        if not has_plan:
+            plan.write(folder)
+    return RepairReport(shards=len(index.shards), repaired=tuple(sorted(repaired)), failed=failed)
+
+
+def config_of(index: Index) -> FlowConfig:
+    """The configuration that made the shards of an index.
+
+    Raises:
+        InvalidInput: the index holds none that this version knows.
+    """
+    where = f"the configuration in {INDEX_NAME}"
+    values = dict(index.config)
+    try:
+        fps = Fraction(str(values.pop("fps")))
+        tvl1 = decode(Tvl1Params, values.pop("tvl1"), where=f"{where}: tvl1")
+        config = FlowConfig(fps=fps, tvl1=tvl1, **values)
+    except InvalidInput:
+        raise
+    except (KeyError, ValueError, TypeError, ZeroDivisionError) as error:
+        raise InvalidInput(
+            f"{where} is not one of this version ({error!r}); repair with the version that made the shards"
+        ) from error
+    return config
+
+
+def _require_same(plan: Plan, index: Index, *, folder: Path, clips_folder: Path) -> bool:
+    """That the plan is the one the shards were made by; returns whether its file is whole."""
+    other = f"{clips_folder} does not hold what {folder} was made from"
+    if json.loads(json.dumps(plan.settings)) != index.config or plan.labels != index.labels:
+        raise InvalidInput(f"{other}: its plan has another configuration or other labels than {INDEX_NAME}")
+    if (names := [shard.name for shard in plan.shards]) != [info.name for info in index.shards]:
+        raise InvalidInput(
+            f"{other}: it gives {len(names)} shards with the names {', '.join(names[:2])}, ..., {INDEX_NAME} has "
+            f"{len(index.shards)}; give the clips of that run, or make all anew with `preprocess flow --replan`"
+        )
+    try:
+        old = read_plan(folder)
+    except InvalidInput:
+        return False  # it is damaged, and written again
+    if old is None:
+        return False
+    if old["fingerprint"] != plan.fingerprint:
+        raise InvalidInput(
+            f"{other} ({difference(old, plan)}, says {PLAN_NAME}); give the clips of that run, or make all anew with "
+            "`preprocess flow --replan`"
+        )
+    return True
+
+
+def _difference(result: ShardResult | WorkerDied, info: ShardInfo) -> str | None:
+    """Why what was made is not what the index says; None if it is."""
+    if isinstance(result, WorkerDied):
+        return str(result)
+    if result.info.sha256 == info.sha256:
+        return None
+    lost = "".join(f"; clip {key}: {reason}" for key, reason in result.failed.items())
+    return (
+        f"what these clips give has sha256 {result.info.sha256[:12]}..., {INDEX_NAME} says {info.sha256[:12]}...: a "
+        f"clip changed since, or this is another version of kineflow or of a library{lost}"
+    )

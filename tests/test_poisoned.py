@@ -1,0 +1,101 @@
+"""Clips and moments that kill a worker: what they cost."""
+
+import signal
+
+import h5py
+import pytest
+
+from preprocess.config import FlowConfig, WorkerConfig
+from preprocess.errors import WorkerDied
+from preprocess.sharding import make_shards
+from preprocess.shards.index import Index
+from preprocess.shards.verify import verify_shard
+from preprocess.trials import DEATHS, KILLED_REASON, Trials, run_shards
+from tests.crash.commands import command
+from tests.preprocess.conftest import clip_file, textured_frames, write_video
+
+
+@pytest.fixture
+def clips(tmp_path):
+    folder = tmp_path / "clips" / "train" / "yoga"
+    folder.mkdir(parents=True)
+    for i in range(4):
+        write_video(folder / f"clip{i}.mp4", textured_frames(12, height=48, width=64, seed=i))
+    return tmp_path / "clips"
+
+
+@pytest.mark.ray
+def test_clip_that_kills_its_worker_is_left_out_and_all_others_are_made(clips, tmp_path):
+    options = ("--short-side", 48, "--clips-per-shard", 3, "--out", "out", "--cpus", 1)
+    at = "preprocess.extract:_Job.compute_flow:poison:clip1"
+    with command("preprocess", "flow", clips, *options, folder=tmp_path, at=at) as run:
+        assert run.wait() == 0, run.log
+        assert f"failed: clip1: {KILLED_REASON}" in run.log
+    made = [verify_shard(tmp_path / "out" / info.name) for info in Index.read(tmp_path / "out").shards]
+    assert [key.decode() for shard in made for key in shard.clips.key] == ["clip0", "clip2", "clip3"]
+    assert made[0].attributes.failed == {"clip1": KILLED_REASON}
+    assert not (tmp_path / "out" / ".trials").exists()
+    # the calls of the poisoned step: clip0 and the killer, the killer alone, then the two others; and clip3
+    count = len((tmp_path / "calls" / "preprocess.extract-_Job.compute_flow").read_bytes())
+    assert count == 2 + 1 + 2 + 1
+
+
+class Shard:
+    def __init__(self, name):
+        self.name = name
+
+
+def test_suspects_are_known_from_what_dead_workers_wrote(clips, tmp_path):
+    files = [clip_file(path, folder=clips) for path in sorted(clips.rglob("*.mp4"))]
+    trials = Trials("a.h5", folder=tmp_path)
+    list(trials.begun([(files[0], 0), (files[1], 0)]))  # the first worker dies with both
+    assert (trials.suspects(), trials.killers()) == ({"clip0", "clip1"}, set())
+    list(trials.begun([(files[0], 0)]))  # the second tries them alone, and dies with the first of them
+    assert (trials.suspects(), trials.killers()) == ({"clip1"}, {"clip0"})
+    list(trials.begun([(files[1], 0)]))
+    trials.end(files[1])
+    trials.end(files[1])
+    assert (trials.suspects(), trials.killers()) == (set(), {"clip0"})
+
+
+def test_run_goes_on_while_killers_are_found(clips, tmp_path, monkeypatch):
+    files = [clip_file(path, folder=clips) for path in sorted(clips.rglob("*.mp4"))]
+    tries = []
+
+    def make(shard, tick):
+        trials = Trials(shard.name, folder=tmp_path)
+        left = [file for file in files if file.key not in trials.killers()]
+        tries.append(len(left))
+        if left[2:]:
+            for _ in range(DEATHS):  # as `preprocess.workers` tries a task again by itself
+                list(trials.begun([(left[0], 0)]))
+            return WorkerDied("its worker process died")
+        return "made"
+
+    workers = WorkerConfig(workers=0)
+    results = list(run_shards(make, [Shard("a.h5")], folder=tmp_path, workers=workers, on_tick=lambda: None))
+    assert [result for _, result in results] == ["made"]
+    assert tries == [4, 3, 2]
+
+
+def test_deaths_of_an_earlier_run_do_not_count(clips, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    trials = Trials("train-00000-of-00001.h5", folder=out)
+    (killer, *_) = [clip_file(path, folder=clips) for path in sorted(clips.rglob("*.mp4"))]
+    for _ in range(DEATHS):
+        list(trials.begun([(killer, 0)]))
+    report = make_shards(clips, out, config=FlowConfig(short_side=48), workers=WorkerConfig(workers=0))
+    assert (report.clips, report.failed) == (4, {})
+
+
+def test_decoder_that_is_killed_is_replaced(clips, tmp_path):
+    options = ("--short-side", 48, "--out", "out", "--cpus", 0)
+    at = "preprocess.media_process:_Child.ask:child:2"
+    with command("preprocess", "flow", clips, *options, folder=tmp_path, at=at) as run:
+        assert run.wait() == 0, run.log
+    assert "4 clips" in run.log
+    assert "failed" not in run.log
+    with h5py.File(tmp_path / "out" / "train-00000-of-00001.h5") as file:
+        assert len(file["clips/key"]) == 4
+    assert signal.SIGKILL.name not in run.log
