@@ -4,7 +4,6 @@ Shapes: B = clips, C = channels, T = frames, H, W = pixels.
 """
 
 import logging
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -169,12 +168,11 @@ def check_training(config: DataConfig, *, model: str, processes: int = 1, short_
         short_side: what the shards' has to be, in pixels; None takes any.
 
     Raises:
-        InvalidInput: no such split, clips without a label or with one that has no name, too few clips, frames or
+        InvalidInput: no such split, clips without a label, too few clips, frames or
             pixels.
         BadShard: the shards break their contract.
     """
     clips = open_clips(config, split="train")
-    _check_labels(clips)
     unlabelled = int((clips.clips.label == UNLABELLED).sum())
     if unlabelled:
         raise InvalidInput(
@@ -206,7 +204,6 @@ def check_scoring(config: DataConfig, *, split: str, model: str) -> ShardSet:
         BadShard: the shards break their contract.
     """
     clips = open_clips(config, split=split)
-    _check_labels(clips)
     unlabelled = int((clips.clips.label == UNLABELLED).sum())
     if unlabelled == len(clips):
         raise InvalidInput(
@@ -248,15 +245,6 @@ def warn_of_unseen_classes(train: ShardSet, val: ShardSet) -> None:
     if unseen:
         names = ", ".join(repr(train.labels[label]) for label in unseen[:_NAMED])
         logger.warning("%d classes of the val split have no clip in train, such as %s", len(unseen), names)
-
-
-def _check_labels(clips: ShardSet) -> None:
-    labels = clips.clips.label
-    if wrong := Counter(int(label) for label in labels if label >= len(clips.labels) or label < UNLABELLED):
-        raise InvalidInput(
-            f"{wrong.total()} clips in split {clips.split!r} have labels such as {max(wrong)}, the index "
-            f"names {len(clips.labels)} classes; run `preprocess flow` again to rebuild it"
-        )
 
 
 def _names(clips: ShardSet, label: int) -> str:

@@ -206,11 +206,6 @@ def _open(config: EvaluateConfig, *, stream: str, frames: int | None, crop: int,
 
 def _check_clips(clips: ShardSet, info: WeightsInfo, *, frames: int | None, crop: int) -> None:
     labels = clips.clips.label
-    if (labels >= len(clips.labels)).any():
-        raise InvalidInput(
-            f"clips of split {clips.split!r} have labels such as {labels.max()}, the index names "
-            f"{len(clips.labels)} classes; run `preprocess flow` again to rebuild it"
-        )
     unlabelled = int((labels == UNLABELLED).sum())
     if unlabelled == len(clips):
         raise InvalidInput(

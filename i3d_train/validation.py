@@ -165,8 +165,8 @@ def open_validation(
         group: processes that validate together.
 
     Raises:
-        InvalidInput: the validation split has too few frames or pixels or labels without a name, or the schedule
-            follows a validation that there is not.
+        InvalidInput: the validation split has too few frames or pixels, or the schedule follows a validation that there
+            is not.
         BadShard: the shards break their contract.
     """
     lacks = _nothing_to_score(data, split=config.val_split, model=config.model, train=train)

@@ -198,19 +198,10 @@ class ShardSet:
         Args:
             sets: whose numbers mean the same, see `preprocess.shards.head.same_meaning`.
             labels: names that hold all of theirs; clips get the numbers of these.
-
-        Raises:
-            BadShard: a clip's label is not among the names of its own set.
         """
         tables, shards, before = [], [], 0
         bad: dict[int, str] = {}
         for one in sets:
-            label = one.clips.label
-            if len(wrong := np.flatnonzero((label < -1) | (label >= len(one.labels)))):
-                raise BadShard(
-                    f"{one.source(wrong[0])}: clip {one.key(wrong[0])} has label {label[wrong[0]]}, the index names "
-                    f"{len(one.labels)} classes; run `preprocess flow` again to rebuild it"
-                )
             # one more, so that -1, no label, stays itself
             renumbered = np.array([*(labels.index(name) for name in one.labels), -1], np.int32)
             tables.append(replace(one.clips, label=renumbered[one.clips.label]))

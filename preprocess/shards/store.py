@@ -202,6 +202,8 @@ def _agreeing(
         same_meaning([*([first] if first else []), (source(info), found.attributes)])
     except BadShard as error:
         return error
+    if first and found.attributes.labels != first[1].labels:
+        return BadShard(f"{source(info)} has other label names than {first[0]}; run `preprocess flow` again")
     return found
 
 

@@ -126,6 +126,15 @@ def test_shard_of_another_configuration_fails(folder, clips, attributes):
         ShardSet(folder, "train")
 
 
+def test_shard_of_other_classes_fails(folder, clips, attributes):
+    info = write_shard(folder / "train-00001-of-00003.h5", clips[2:], replace(attributes, labels=("x", "y", "z")))
+    index = Index.read(folder)
+    shards = tuple(info if old.name == info.name else old for old in index.shards)
+    replace(index, shards=shards).write(folder)
+    with pytest.raises(BadShard, match=r"00001-of-00003\.h5 has other label names than .*00000-of-00003\.h5"):
+        ShardSet(folder, "train")
+
+
 def test_other_number_of_clips_than_the_index_says_fails(folder):
     path = folder / "index.json"
     path.write_text(path.read_text().replace('"clips": 1', '"clips": 3'))
