@@ -32,13 +32,20 @@ def main(descriptor: int) -> None:
     """Answer requests until the other side hangs up, or is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who started this; it hangs up then
     cv2.setNumThreads(1)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (MAX_CLIP_BYTES, MAX_CLIP_BYTES))
+    _limit(resource.RLIMIT_CORE, 0)
+    _limit(resource.RLIMIT_AS, MEMORY_BYTES)
+    _limit(resource.RLIMIT_FSIZE, MAX_CLIP_BYTES)
     with socket.socket(fileno=descriptor) as channel:
         threading.Thread(target=_end_with, args=(channel.fileno(),), daemon=True).start()
         while request := channel.recv(MESSAGE_BYTES):
             _answer(channel, json.loads(request))
+
+
+def _limit(what: int, most: int) -> None:
+    """At most so much; less where this machine's limits for its users are lower, and cannot be raised."""
+    _, hard = resource.getrlimit(what)
+    least = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    resource.setrlimit(what, (least, least))
 
 
 def _end_with(descriptor: int) -> None:

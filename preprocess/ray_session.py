@@ -1,7 +1,6 @@
 """Ray for a run: started for it on this machine, or a cluster that is there."""
 
 import logging
-import os
 import signal
 import socket
 import threading
@@ -14,7 +13,6 @@ from preprocess.errors import EnvironmentProblem
 OBJECT_STORE_BYTES = 512 << 20
 _LOOPBACK = "127.0.0.1"
 _KNOCK_S = 10.0
-_GIVE_UP_S = 10  # Ray's helpers look for a driver that was killed for a minute, and only then end
 
 
 @contextmanager
@@ -42,7 +40,6 @@ def ray_session(address: str | None, *, cpus: int, gpus: int | None, remedy: str
     }
     try:
         if address is None:
-            os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", str(_GIVE_UP_S))
             with _signals_kept(), _loopback_allowed():
                 ray.init(
                     # not None: RAY_ADDRESS in the environment must not send this run to somebody's cluster

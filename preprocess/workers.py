@@ -127,7 +127,12 @@ class WorkerPool:
         if self._config.address is None:
             return make()
         actor = self._ray.remote(num_cpus=0)(_Holder).options(
-            name=name, namespace=_NAMESPACE, get_if_exists=True, lifetime="detached", max_restarts=-1
+            name=name,
+            namespace=_NAMESPACE,
+            get_if_exists=True,
+            lifetime="detached",
+            max_restarts=-1,
+            max_task_retries=-1,
         )
         proxy: Any = _Proxy(self._ray, actor.remote(make))
         return proxy  # type: ignore[no-any-return]
@@ -155,7 +160,8 @@ class WorkerPool:
         deadline_s: float | None,
     ) -> Iterator[tuple[Item, Any]]:
         ray, config = self._ray, self._config
-        counter = ray.remote(num_cpus=0)(_Counter).remote()
+        # counts shown to the user are no reason to end a run: one that dies is replaced, and asked again
+        counter = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(_Counter).remote()
 
         def call(item: Item) -> Value:
             # waits until it is counted: otherwise a result could come in before its last ticks

@@ -23,7 +23,7 @@ ONLY_IN = {
     "ray": {"preprocess.ray_session", "i3d_train.cluster"},
     "nvidia": {"pipelines.dali"},
     "urllib3": {"preprocess.sources.http"},
-    "yt_dlp": {"preprocess.sources.ytdlp"},
+    "yt_dlp": {"preprocess.sources.ytdlp", "preprocess.sources.mortal_child"},
     "av": {"preprocess.media", "preprocess.trim", "preprocess.sample"},
     "cupy": {"preprocess.gpus", "preprocess.flow"},
     "h5py": {"preprocess.shards", "i3d_train.feature_file"},

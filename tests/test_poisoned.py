@@ -29,7 +29,7 @@ def test_clip_that_kills_its_worker_is_left_out_and_all_others_are_made(clips, t
     options = ("--short-side", 48, "--clips-per-shard", 3, "--out", "out", "--cpus", 1)
     at = "preprocess.extract:_Job.compute_flow:poison:clip1"
     with command("preprocess", "flow", clips, *options, folder=tmp_path, at=at) as run:
-        assert run.wait() == 0, run.log
+        assert run.wait() == 1, run.log
         assert f"failed: clip1: {KILLED_REASON}" in run.log
     made = [verify_shard(tmp_path / "out" / info.name) for info in Index.read(tmp_path / "out").shards]
     assert [key.decode() for shard in made for key in shard.clips.key] == ["clip0", "clip2", "clip3"]

@@ -12,6 +12,7 @@ from tests.preprocess.conftest import textured_frames, write_video
 
 GO_ON = "stopped; what is done stays done, run the same command again to go on\n"
 STOPS = [(signal.SIGTERM, False), (signal.SIGINT, True)]
+RAY_AGENTS = {"ray::DashboardAgent", "ray::RuntimeEnvAgent"}
 IDS = ["SIGTERM", "Ctrl-C"]
 
 
@@ -87,7 +88,9 @@ def test_driver_that_is_killed_takes_its_workers_and_theirs_along(inputs, tmp_pa
         assert len(run.family()) > 3
         run.signal(signal.SIGKILL)
         assert run.wait() == -signal.SIGKILL
-        assert run.orphans(within_s=20) == []
+        # two of Ray's own, which do nothing for us, look for their node for another minute (62 s when measured)
+        left = {process.command for process in run.orphans(within_s=20, but=RAY_AGENTS)}
+        assert left <= RAY_AGENTS
     with command(*flow(inputs, workers=0), folder=tmp_path) as run:
         assert run.wait() == 0, run.log
     assert leftovers(tmp_path / "out") == []

@@ -21,6 +21,7 @@ from preprocess.errors import BadMedia, EnvironmentProblem, InvalidInput
 from preprocess.sources.fetched import Extent, Fetched
 from preprocess.sources.http import seconds_of_retry_after
 from preprocess.sources.messages import meaning_of
+from preprocess.sources.mortal_child import tie_children_of_ytdlp
 
 os.environ["YTDLP_NO_PLUGINS"] = "1"  # plugins are code from the user's folders, loaded through the API too
 
@@ -135,6 +136,7 @@ def options_of(*, config: DownloadConfig) -> dict[str, Any]:
     ffmpeg = imageio_ffmpeg.get_ffmpeg_exe()
     # the downloader asks for ffmpeg without looking at the option; yt-dlp's own command line sets this too
     FFmpegPostProcessor._ffmpeg_location.set(ffmpeg)
+    tie_children_of_ytdlp()
     return {
         "allowed_extractors": ["generic"] if config.url_template else ["youtube"],
         "format": "bv*/b",

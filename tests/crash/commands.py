@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -73,11 +73,13 @@ class Command:
         """Its exit status; negative for a signal."""
         return self._process.wait(PATIENCE_S)
 
-    def orphans(self, *, within_s: float) -> list[Process]:
-        """What is left of the family, after so long at most."""
+    def orphans(self, *, within_s: float, but: Collection[str] = ()) -> list[Process]:
+        """What is left of the family, after so long at most; not waiting for processes with the commands of `but`."""
         deadline = time.monotonic() + within_s
-        while (left := self._left()) and time.monotonic() < deadline:
+        left = self._left()
+        while any(process.command not in but for process in left) and time.monotonic() < deadline:
             time.sleep(0.1)
+            left = self._left()
         return left
 
     def _left(self) -> list[Process]:

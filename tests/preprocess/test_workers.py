@@ -49,6 +49,25 @@ def test_workers_report_results_and_parts_and_a_killer_costs_itself_only():
     assert len(ticks) == 4
 
 
+def kill_the_counter_then_tick(item, tick):
+    """Kills Ray's process that counts ticks, and ticks."""
+    for path in Path("/proc").glob("[0-9]*"):
+        parent = int((path / "stat").read_text().rpartition(")")[2].split()[1]) if (path / "stat").exists() else 0
+        if parent == os.getppid() and b"ray::_Counter" in (path / "cmdline").read_bytes():
+            os.kill(int(path.name), signal.SIGKILL)
+    tick()
+    return item
+
+
+@pytest.mark.ray
+def test_counter_that_is_killed_is_replaced():
+    ticks = []
+    config = WorkerConfig(workers=1)
+    results = dict(run_tasks(kill_the_counter_then_tick, [1, 2], config=config, on_tick=lambda: ticks.append(1)))
+    assert results == {1: 1, 2: 2}
+    assert ticks
+
+
 class Growing:
     """Gives 1 and 2, and whatever is added; 2 only some time after 1."""
 
