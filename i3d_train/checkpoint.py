@@ -8,15 +8,13 @@ import io
 import logging
 import pickle
 import re
-import struct
-import zipfile
-import zlib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from i3d_train.archive import MALFORMED, archive_fault
 from preprocess.errors import InvalidInput
 from preprocess.paths import publish
 
@@ -26,23 +24,6 @@ FORMAT = "kineflow-checkpoint"
 VERSION = 2
 BEST_NAME = "best.pt"
 """The checkpoint with the highest validation accuracy; apart from the numbered ones, and never deleted with them."""
-
-MALFORMED = (
-    OSError,
-    EOFError,
-    RuntimeError,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    AssertionError,
-    ArithmeticError,
-    MemoryError,
-    struct.error,
-    zipfile.BadZipFile,
-    zlib.error,
-)
-"""What PyTorch, numpy and zipfile raise on bytes that are not what their beginning promises."""
 
 _ADDED = {"ema", "scaler", "schedule", "validated_step", "best_top1"}
 """Fields that version 1 did not have."""
@@ -214,25 +195,6 @@ def _check(saved: Checkpoint, path: Path) -> None:
     ):
         if not all(isinstance(part, kind) for part in parts):
             raise InvalidInput(f"checkpoint {path} holds what is no {kind.__name__} in {name}; use an older one")
-
-
-def archive_fault(path: Path) -> str | None:
-    """Why the archive of a PyTorch file is not to be loaded, as a verb and its object; None if it may be.
-
-    Raises:
-        any of `MALFORMED`: it is no archive.
-    """
-    with zipfile.ZipFile(path) as archive:
-        entries = archive.infolist()
-        # PyTorch stores plainly: what is packed, or overlaps, could unpack to any size
-        if packed := [entry.filename for entry in entries if entry.compress_type != zipfile.ZIP_STORED]:
-            return f"holds packed entries such as {packed[0]!r:.80}, which PyTorch does not write"
-        declared, size = sum(entry.file_size for entry in entries), path.stat().st_size
-        if declared > size:
-            return f"declares {declared} bytes and has {size}"
-        # PyTorch is built without the check of the archive's CRCs: a flipped bit would load
-        damaged = archive.testzip()
-    return None if damaged is None else f"is damaged in {damaged!r:.80}"
 
 
 def newest(folder: Path) -> Checkpoint | None:

@@ -4,7 +4,6 @@ Shapes: N = clips, K = classes.
 """
 
 import io
-import zipfile
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812  (the name that PyTorch code knows it by)
 
+from i3d_train.archive import MALFORMED
 from i3d_train.data import UNLABELLED
 from i3d_train.scoring import Scores
 from preprocess.errors import InvalidInput
@@ -22,8 +22,6 @@ LOGITS_NAME = "logits.npz"
 
 _ARRAYS = {"classes": (1, "U"), "keys": (1, "U"), "labels": (1, "i"), "logits": (2, "f")}
 """Name in the file to number of dimensions and kind of numbers."""
-_MALFORMED = (OSError, EOFError, ValueError, LookupError, TypeError, zipfile.BadZipFile, NotImplementedError)
-"""What numpy raises on bytes that are no archive of plain arrays; objects are never unpickled."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +67,7 @@ class ClipLogits:
             # opened here: numpy leaves a file open that it cannot read
             with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in _ARRAYS}
-        except _MALFORMED as error:
+        except MALFORMED as error:
             raise InvalidInput(
                 f"logits {path} cannot be read ({error}); run `i3d_train evaluate` with --out again"
             ) from error

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from i3d_train import checkpoint
-from i3d_train.checkpoint import MALFORMED, archive_fault
+from i3d_train.archive import MALFORMED, archive_fault
 from i3d_train.weight_info import WeightsInfo, read_header
 from preprocess.errors import EnvironmentProblem, InvalidInput
 

@@ -4,6 +4,8 @@ Shapes: B = clips, C = channels, T = frames, H, W = pixels, F = features, K = cl
 for which a network gives logits of their own.
 """
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import nn
 
@@ -22,7 +24,7 @@ Clips = torch.Tensor | dict[str, torch.Tensor]
 """Input of a network: [B, C, T, H, W], or for stream `both` one of each under `rgb` and `flow`."""
 
 
-class Network(nn.Module):
+class Network(nn.Module, ABC):
     """A network that turns clips into class logits.
 
     A class sets the attributes that are described below. It defines `step_features`, and has the layers `dropout` and
@@ -69,9 +71,9 @@ class Network(nn.Module):
         logits_BKS = self.step_logits(x)
         return logits_BKS if every_step else self.clip_logits(logits_BKS)
 
+    @abstractmethod
     def step_features(self, x: Clips) -> torch.Tensor:
         """What the classifier sees, averaged over positions in the frame: float [B, F, S]."""
-        raise NotImplementedError(f"{type(self).__name__} gives logits only")
 
     def step_logits(self, x: Clips) -> torch.Tensor:
         """Logits of each step: float [B, K, S]."""

@@ -85,6 +85,5 @@ class TinyNetwork(Network):
         self.dropout = nn.Dropout(0.5)
         self.classifier = nn.Linear(8, num_classes)
 
-    def forward(self, x_BCTHW: torch.Tensor) -> torch.Tensor:
-        features_BC = torch.relu(self.bn(self.conv(x_BCTHW))).mean(dim=(2, 3, 4))
-        return self.classifier(self.dropout(features_BC))
+    def step_features(self, x_BCTHW: torch.Tensor) -> torch.Tensor:
+        return torch.relu(self.bn(self.conv(x_BCTHW))).mean(dim=(2, 3, 4))[:, :, None]
