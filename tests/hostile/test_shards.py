@@ -69,6 +69,11 @@ def soft_link_to_itself(file):
     file["rgb"] = h5py.SoftLink("/rgb")
 
 
+def soft_link_to_a_group(file):
+    file.move("flow", "rgb/hidden")
+    file["flow"] = h5py.SoftLink("/rgb/hidden")
+
+
 def external_storage(file):
     del file["rgb/data"]
     file.create_dataset("rgb/data", (len(SECRET),), np.uint8, external=[("secret", 0, len(SECRET))])
@@ -163,6 +168,7 @@ ATTACKS = {
     "external link to a group": (external_group, "/clips is missing or a link"),
     "soft link": (soft_link, "/clips/rgb_first is missing or a link"),
     "soft link to itself": (soft_link_to_itself, "/rgb is missing or a link"),
+    "soft link to a group": (soft_link_to_a_group, "/flow is missing or a link"),
     "external storage": (external_storage, "/rgb/data must be contiguous uint8 in this file"),
     "virtual dataset": (virtual, "/rgb/data must be contiguous uint8 in this file"),
     "4 TB in chunks": (giant(chunks=(1 << 20,)), "/rgb/data must be contiguous uint8 in this file"),

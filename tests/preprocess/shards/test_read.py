@@ -48,63 +48,16 @@ def change(path, how):
         how(file)
 
 
-def replace_dataset(name, **options):
-    def how(file):
-        data = file[name][()]
-        del file[name]
-        file.create_dataset(name, **{"data": data, **options})
-
-    return how
-
-
-def external_link(file):
-    del file["clips/label"]
-    file["clips/label"] = h5py.ExternalLink("other.h5", "/clips/label")
-
-
-def soft_link(file):
-    del file["clips/label"]
-    file["clips/label"] = h5py.SoftLink("/clips/width")
-
-
-def soft_group(file):
-    file.move("flow", "rgb/hidden")
-    file["flow"] = h5py.SoftLink("/rgb/hidden")
-
-
-def external_storage(file):
-    del file["rgb/data"]
-    file.create_dataset("rgb/data", (100,), np.uint8, external=[("/etc/passwd", 0, 100)])
-
-
-def virtual_dataset(file):
-    del file["rgb/data"]
-    layout = h5py.VirtualLayout((100,), np.uint8)
-    layout[:] = h5py.VirtualSource("other.h5", "x", (100,))
-    file.create_virtual_dataset("rgb/data", layout)
-
-
-def giant(file):
-    del file["rgb/data"]
-    file.create_dataset("rgb/data", (1 << 42,), np.uint8, chunks=(1 << 20,), compression="gzip")
+def shorten_widths(file):
+    del file["clips/width"]
+    file["clips/width"] = np.array([1, 2], np.int32)
 
 
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        (external_link, "/clips/label is missing or a link"),
-        (soft_link, "/clips/label is missing or a link"),
-        (soft_group, "/flow is missing or a link"),
-        (external_storage, "/rgb/data must be contiguous uint8 in this file"),
-        (virtual_dataset, "/rgb/data must be contiguous uint8 in this file"),
-        (giant, "/rgb/data must be contiguous uint8 in this file"),
-        (replace_dataset("clips/label", dtype="float64"), "/clips/label must be contiguous int32"),
-        (
-            replace_dataset("clips/key", data=["a", "b", "c"], dtype=h5py.string_dtype()),
-            "/clips/key must be contiguous S",
-        ),
         (lambda file: file.pop("clips/width"), "/clips/width is missing"),
-        (replace_dataset("clips/width", data=np.array([1, 2], np.int32)), "clip columns differ in length"),
+        (shorten_widths, "clip columns differ in length"),
         (lambda file: file["rgb/offset"].__setitem__(1, 0), "/rgb/offset does not rise"),
         (lambda file: file["clips/rgb_first"].__setitem__(1, 2), "rgb ranges do not cover"),
         (lambda file: file["clips/flow_count"].__setitem__(0, 1), "flow ranges do not cover"),
