@@ -12,15 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from i3d_train.models import network_class, streams_of
+from i3d_train.options import Machine, Reading, check_at_least, check_choice
 from pipelines.address import shown
-from pipelines.cache import CACHE_BYTES
-from pipelines.feed_config import ON_BAD_SHARD
 from preprocess.errors import InvalidInput
 from preprocess.shards.layout import SPLITS
 
-DEVICES = ("auto", "cpu", "cuda")
-PRECISIONS = ("auto", "bf16", "fp16", "fp32")
-LOADERS = ("auto", "dali", "torch")
 SCHEDULES = ("step", "plateau", "cosine")
 TRANSFERS = ("original", "fixed", "full")
 
@@ -28,7 +24,7 @@ DEFAULT_EPOCHS = 100
 """Length of a run that names neither steps nor epochs."""
 
 _RULES: dict[str, tuple[tuple[str, ...], Callable[[float], bool]]] = {
-    "positive": (("lr", "clip_norm", "cache_gb"), lambda value: 0 < value < math.inf),
+    "positive": (("lr", "clip_norm"), lambda value: 0 < value < math.inf),
     "at least 0": (("weight_decay",), lambda value: 0 <= value < math.inf),
     "above 0 and at most 1": (("bn_momentum", "width"), lambda value: 0 < value <= 1),
     "above 0 and below 1": (("ema",), lambda value: 0 < value < 1),
@@ -41,7 +37,7 @@ _RULES: dict[str, tuple[tuple[str, ...], Callable[[float], bool]]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig:
+class TrainConfig(Machine, Reading):
     """One training run."""
 
     shards: Path | str
@@ -110,10 +106,6 @@ class TrainConfig:
     """Batches from which BatchNorm's averages are measured anew before each validation; 0 keeps the running ones."""
     seed: int = 0
     """Of the initial weights, dropout, and the order and augmentation of clips."""
-    device: str = "auto"
-    """`cuda`, `cpu`, or `auto`: a GPU where there is one."""
-    precision: str = "auto"
-    """`bf16` or `fp16` (autocast; weights stay float32), `fp32`, or `auto`: bf16 on a GPU."""
     channels_last: bool = False
     """Weights and clips lie in memory with the channels innermost."""
     compile: bool = False
@@ -130,25 +122,12 @@ class TrainConfig:
     """How many checkpoints stay, beside the best one by validation; older ones are deleted."""
     tensorboard: bool = False
     """Write the curves for TensorBoard too, into `tensorboard` of the run."""
-    clips: Path | None = None
-    """List with the columns key, label and split, such as `fold1.csv` of `preprocess index`: its clips are trained and
-    validated on, from the shards of all splits."""
     val_split: str = "val"
     """Split that is validated on: UCF-101 and HMDB-51 have `test`."""
     balanced: bool = False
     """Draw every class equally often."""
     shuffle_shards: int | None = None
     """Shuffle clips within so many shards at a time, for shards that are far away; None shuffles all."""
-    on_bad_shard: str = "raise"
-    """What a shard or clip that cannot be read does: `raise`, or `skip` it, counted and named."""
-    cache: Path | None = None
-    """Local folder for copies of shards that are far away."""
-    cache_gb: float = CACHE_BYTES / 2**30
-    """Most that the folder may hold, in units of 2^30 bytes."""
-    loader: str = "auto"
-    """`dali`, `torch`, or `auto`: DALI where it is installed."""
-    threads: int = 4
-    """CPU threads that decode, of each process."""
     resume: bool = False
     """Go on from the newest good checkpoint of `out`; from the start where there is none."""
     weights: Path | None = None
@@ -161,15 +140,13 @@ class TrainConfig:
     """Start from the filters of this two-dimensional Inception-v1, see `i3d_train.inflate`."""
 
     def __post_init__(self) -> None:
+        Machine.__post_init__(self)
+        Reading.__post_init__(self)
         network = network_class(self.model)
         choices = {
             "stream": streams_of(self.model),
-            "device": DEVICES,
-            "precision": PRECISIONS,
-            "loader": LOADERS,
             "schedule": SCHEDULES,
             "val_split": SPLITS,
-            "on_bad_shard": ON_BAD_SHARD,
         }
         if self.transfer is not None:
             choices["transfer"] = TRANSFERS
@@ -180,7 +157,7 @@ class TrainConfig:
         least |= dict.fromkeys(
             ("crop", "short_side", "shuffle_shards", "batch_size", "accumulate", "steps", "epochs", "patience"), 1
         )
-        least |= dict.fromkeys(("checkpoint_every", "keep", "threads"), 1)
+        least |= dict.fromkeys(("checkpoint_every", "keep"), 1)
         for name, lowest in least.items():
             check_at_least(name, getattr(self, name), lowest)
         self._check_ranges()
@@ -224,11 +201,6 @@ class TrainConfig:
         if self.address is not None and not self.workers:
             raise InvalidInput(f"a Ray address ({self.address}) needs workers; add --workers N")
 
-    @property
-    def cache_bytes(self) -> int:
-        """Most that the folder of copies may hold."""
-        return int(self.cache_gb * 2**30)
-
     def total_steps(self, *, steps_per_epoch: int) -> int:
         """Length of the run in steps."""
         if self.steps is not None:
@@ -240,23 +212,3 @@ class TrainConfig:
         values = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
         values["shards"] = shown(self.shards)
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
-
-
-def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    """Refuse a value that is not in the list.
-
-    Raises:
-        InvalidInput: quoting it and the list.
-    """
-    if value not in allowed:
-        raise InvalidInput(f"{name} {value!r} is unknown; use one of {', '.join(allowed)}")
-
-
-def check_at_least(name: str, value: int | None, lowest: int) -> None:
-    """Refuse a number that is too small; None, not given, passes.
-
-    Raises:
-        InvalidInput: quoting it and the lowest allowed.
-    """
-    if value is not None and value < lowest:
-        raise InvalidInput(f"{name} must be at least {lowest}, got {value}")

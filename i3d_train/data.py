@@ -14,9 +14,9 @@ import torch
 from i3d_train.models import network_class
 from i3d_train.models.network import BOTH, Clips
 from i3d_train.models.sampling import Sampling
+from i3d_train.options import Reading
 from pipelines import Batch, Loader, open_loader, portion
 from pipelines.address import shown
-from pipelines.cache import CACHE_BYTES
 from preprocess.errors import InvalidInput
 from preprocess.shards import ShardSet
 
@@ -34,7 +34,7 @@ _WINDOW_224 = 193
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataConfig:
+class DataConfig(Reading):
     """Which batches to read from where."""
 
     shards: Path | str
@@ -47,25 +47,13 @@ class DataConfig:
     """Pixels of the square crop."""
     batch_size: int
     """Clips a batch."""
-    loader: str = "auto"
-    """`auto`, `dali` or `torch`."""
-    threads: int = 4
-    """CPU threads that decode."""
     seed: int = 0
     flip: bool = True
     """Mirror every other clip in training."""
-    clips: Path | None = None
-    """List with the columns key, label and split whose clips are read, from the shards of all splits."""
     balanced: bool = False
     """In training, draw every class equally often."""
     shuffle_shards: int | None = None
     """In training, shuffle within so many shards at a time."""
-    on_bad_shard: str = "raise"
-    """One of `BAD_SHARDS`."""
-    cache: Path | None = None
-    """Local folder for copies of shards that are far away."""
-    cache_bytes: int = CACHE_BYTES
-    """Most that it may hold."""
 
 
 def open_clips(config: DataConfig, *, split: str) -> ShardSet:
@@ -108,7 +96,6 @@ def open_batches(
     """
     return open_loader(
         config.shards,
-        backend=config.loader,
         split=split,
         streams=STREAMS_READ[config.stream],
         frames=config.frames,
@@ -118,15 +105,11 @@ def open_batches(
         seed=config.seed,
         training=training,
         flip=config.flip,
-        threads=config.threads,
-        clips=config.clips,
         balanced=config.balanced and training,
         shuffle_shards=config.shuffle_shards if training else None,
-        on_bad_shard=config.on_bad_shard,
-        cache=config.cache,
-        cache_bytes=config.cache_bytes,
         shard_id=rank,
         num_shards=ranks,
+        **config.loader_options,
     )
 
 

@@ -14,20 +14,18 @@ import torch
 
 from i3d_train import weights
 from i3d_train.clip_logits import ClipLogits, ViewAverage
-from i3d_train.config import DEVICES, LOADERS, PRECISIONS, check_at_least, check_choice
 from i3d_train.data import STREAMS_READ, UNLABELLED, check_size, note_small_crop, readable
 from i3d_train.device import choose_device, choose_precision
 from i3d_train.evaluation_folder import write_evaluation
 from i3d_train.events import Observer, Scored, ignore
 from i3d_train.labels import class_names
 from i3d_train.models import network_class
+from i3d_train.options import Machine, Reading, check_at_least, check_choice
 from i3d_train.results import Results, Trial
 from i3d_train.scoring import answers
 from i3d_train.weight_info import WeightsInfo
 from pipelines import Loader, open_loader
 from pipelines.address import folder_name
-from pipelines.cache import CACHE_BYTES
-from pipelines.feed_config import ON_BAD_SHARD
 from preprocess.errors import InvalidInput
 from preprocess.labels import dataset_of
 from preprocess.paths import make_folder, publish
@@ -45,7 +43,7 @@ _BATCH_SIZE = {1: 4, 3: 6}
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateConfig:
+class EvaluateConfig(Machine, Reading):
     """Which weights to score on what."""
 
     shards: Path | str
@@ -54,9 +52,6 @@ class EvaluateConfig:
     """What `i3d_train.weights.load` takes: a checkpoint of a run, safetensors, or a released network."""
     split: str = "val"
     """One of `SPLITS`."""
-    clips: Path | None = None
-    """List with the columns key, label and split, such as `fold1.csv` of `preprocess index`: the clips of that split of
-    the list are scored, from the shards of all splits."""
     stream: str | None = None
     """What the weights are expected to be for; None takes their word."""
     frames: int | None = None
@@ -74,20 +69,6 @@ class EvaluateConfig:
     """Views a forward pass, a multiple of `crops`; None is 4, or 6 for 3 crops."""
     labels: Path | None = None
     """Class names of the weights, one a line, where they carry none."""
-    device: str = "auto"
-    """`cuda`, `cpu`, or `auto`: a GPU where there is one."""
-    precision: str = "auto"
-    """`bf16`, `fp16`, `fp32`, or `auto`: bf16 on a GPU."""
-    on_bad_shard: str = "raise"
-    """What a shard or clip that cannot be read does: `raise`, or `skip` it, counted and named."""
-    cache: Path | None = None
-    """Local folder for copies of shards that are far away."""
-    cache_gb: float = CACHE_BYTES / 2**30
-    """Most that the folder may hold, in units of 2^30 bytes."""
-    loader: str = "auto"
-    """`dali`, `torch`, or `auto`: DALI where it is installed."""
-    threads: int = 4
-    """CPU threads that decode."""
     predictions: Path | None = None
     """Write each clip's answer to this file, one JSON line a clip."""
     out: Path | None = None
@@ -101,11 +82,10 @@ class EvaluateConfig:
     """How many clips the results name, of those with the highest loss."""
 
     def __post_init__(self) -> None:
-        choices = {"device": DEVICES, "precision": PRECISIONS, "loader": LOADERS, "split": SPLITS}
-        choices["on_bad_shard"] = ON_BAD_SHARD
-        for name, allowed in choices.items():
-            check_choice(name, getattr(self, name), allowed)
-        for name in ("frames", "windows", "crop", "batch_size", "threads"):
+        Machine.__post_init__(self)
+        Reading.__post_init__(self)
+        check_choice("split", self.split, SPLITS)
+        for name in ("frames", "windows", "crop", "batch_size"):
             check_at_least(name, getattr(self, name), 1)
         check_at_least("most_wrong", self.most_wrong, 0)
         if self.crops not in _BATCH_SIZE:
@@ -186,9 +166,7 @@ def evaluate(config: EvaluateConfig, *, observe: Observer = ignore) -> Results:
 def _open(config: EvaluateConfig, *, stream: str, frames: int | None, crop: int, device: torch.device) -> Loader:
     return open_loader(
         config.shards,
-        backend=config.loader,
         split=config.split,
-        clips=config.clips,
         streams=STREAMS_READ[stream],
         frames=frames,
         windows=config.windows,
@@ -197,10 +175,7 @@ def _open(config: EvaluateConfig, *, stream: str, frames: int | None, crop: int,
         batch_size=config.crops if frames is None else config.batch_size or _BATCH_SIZE[config.crops],
         device=device.type,
         training=False,
-        threads=config.threads,
-        on_bad_shard=config.on_bad_shard,
-        cache=config.cache,
-        cache_bytes=int(config.cache_gb * 2**30),
+        **config.loader_options,
     )
 
 

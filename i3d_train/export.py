@@ -21,11 +21,11 @@ import torch
 from torch import nn
 
 from i3d_train import weights
-from i3d_train.config import check_at_least
 from i3d_train.data import STREAMS_READ
 from i3d_train.labels import class_names
 from i3d_train.models import network_class
 from i3d_train.models.network import BOTH, STREAM_CHANNELS, Network
+from i3d_train.options import check_at_least
 from i3d_train.predict import FLOW_SPAN, FPS, SHORT_SIDE
 from preprocess.errors import EnvironmentProblem, InvalidInput
 from preprocess.paths import make_folder, publish

@@ -18,19 +18,17 @@ import numpy as np
 import torch
 
 from i3d_train import weights
-from i3d_train.config import DEVICES, LOADERS, PRECISIONS, check_at_least, check_choice
 from i3d_train.data import STREAMS_READ, UNLABELLED
 from i3d_train.device import autocast, choose_device, choose_precision
 from i3d_train.events import Observer, Scored, ignore
 from i3d_train.feature_file import ClipFeatures, check_name, writing
 from i3d_train.models import network_class
 from i3d_train.models.network import Network
+from i3d_train.options import Machine, Reading, check_at_least, check_choice
 from i3d_train.predict import FPS, SHORT_SIDE, as_network_input, clip_input
 from i3d_train.step_times import step_frames
 from pipelines import Loader, open_loader
 from pipelines.address import shown
-from pipelines.cache import CACHE_BYTES
-from pipelines.feed_config import ON_BAD_SHARD
 from preprocess.errors import BadMedia, InvalidInput
 from preprocess.shards.layout import SPLITS
 
@@ -38,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class FeaturesConfig:
+class FeaturesConfig(Machine, Reading):
     """Of which clips to take features, with which network."""
 
     weights: Path
@@ -51,9 +49,6 @@ class FeaturesConfig:
     """Folder or address of `index.json`."""
     split: str = "val"
     """One of `SPLITS`."""
-    clips: Path | None = None
-    """List with the columns key, label and split, such as `fold1.csv` of `preprocess index`: its clips of that split,
-    from the shards of all splits."""
     frames: int | None = None
     """Consecutive frames that the network sees at once; longer clips are seen in parts. None is the network's own
     test window, 250 for I3D."""
@@ -61,27 +56,12 @@ class FeaturesConfig:
     """Frames of the longest video that is taken, at 25 a second: all of it is decoded into memory."""
     crop: int | None = None
     """Pixels of the square centre crop; None is the network's own, 224 for I3D."""
-    device: str = "auto"
-    """`cuda`, `cpu`, or `auto`: a GPU where there is one."""
-    precision: str = "auto"
-    """`bf16`, `fp16`, `fp32`, or `auto`: bf16 on a GPU."""
-    on_bad_shard: str = "raise"
-    """What a shard or clip that cannot be read does: `raise`, or `skip` it, counted and named."""
-    cache: Path | None = None
-    """Local folder for copies of shards that are far away."""
-    cache_gb: float = CACHE_BYTES / 2**30
-    """Most that the folder may hold, in units of 2^30 bytes."""
-    loader: str = "auto"
-    """`dali`, `torch`, or `auto`: DALI where it is installed."""
-    threads: int = 4
-    """CPU threads that decode."""
 
     def __post_init__(self) -> None:
-        choices = {"device": DEVICES, "precision": PRECISIONS, "loader": LOADERS, "split": SPLITS}
-        choices["on_bad_shard"] = ON_BAD_SHARD
-        for name, allowed in choices.items():
-            check_choice(name, getattr(self, name), allowed)
-        for name in ("frames", "longest", "crop", "threads"):
+        Machine.__post_init__(self)
+        Reading.__post_init__(self)
+        check_choice("split", self.split, SPLITS)
+        for name in ("frames", "longest", "crop"):
             check_at_least(name, getattr(self, name), 1)
         check_name(self.out)
         if self.clips is not None and self.shards is None:
@@ -212,19 +192,14 @@ def _open(config: FeaturesConfig, *, stream: str, crop: int, device: torch.devic
     assert config.shards is not None
     return open_loader(
         config.shards,
-        backend=config.loader,
         split=config.split,
-        clips=config.clips,
         streams=STREAMS_READ[stream],
         frames=None,
         crop=crop,
         batch_size=1,
         device=device.type,
         training=False,
-        threads=config.threads,
-        on_bad_shard=config.on_bad_shard,
-        cache=config.cache,
-        cache_bytes=int(config.cache_gb * 2**30),
+        **config.loader_options,
     )
 
 

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 
 from i3d_train import weights
-from i3d_train.config import DEVICES, PRECISIONS, check_at_least, check_choice
 from i3d_train.device import autocast, choose_device, choose_precision
 from i3d_train.labels import class_names
 from i3d_train.models.network import BOTH, Clips, Network
 from i3d_train.models.sampling import Sampling
+from i3d_train.options import Machine, check_at_least
 from preprocess.errors import BadMedia, InvalidInput
 from preprocess.flow import FLOW_ZERO, quantise, tvl1
 from preprocess.media import read_clip, to_gray
@@ -32,7 +32,7 @@ FLOW_SPAN = 127
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictConfig:
+class PredictConfig(Machine):
     """With which weights to look at videos, and how long."""
 
     weights: Path
@@ -45,14 +45,9 @@ class PredictConfig:
     """Pixels of the square centre crop."""
     top: int = 5
     """How many classes to name."""
-    device: str = "auto"
-    """`cuda`, `cpu`, or `auto`: a GPU where there is one."""
-    precision: str = "auto"
-    """`bf16`, `fp16`, `fp32`, or `auto`: bf16 on a GPU."""
 
     def __post_init__(self) -> None:
-        for name, allowed in {"device": DEVICES, "precision": PRECISIONS}.items():
-            check_choice(name, getattr(self, name), allowed)
+        super().__post_init__()
         if not 1 <= self.crop <= SHORT_SIDE:
             raise InvalidInput(f"crop must be 1 to {SHORT_SIDE}, got {self.crop}")
         for name in ("frames", "top"):

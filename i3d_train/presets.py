@@ -79,9 +79,11 @@ def config_of(preset: str | None, **given: Any) -> TrainConfig:
 
 def summary(config: TrainConfig) -> str:
     """One line: the preset, and every value that is not the default of `TrainConfig`."""
+    # what the run is before where it runs and how it reads
+    ordered = sorted(fields(config), key=lambda field: field.name not in TrainConfig.__annotations__)
     changed = [
         f"{field.name} {value}"
-        for field in fields(config)
+        for field in ordered
         if field.name not in {"shards", "out", "preset", "resume"}
         and (value := getattr(config, field.name)) != field.default
     ]

@@ -70,16 +70,11 @@ class Trainer:
             frames=config.frames,
             crop=config.crop,
             batch_size=config.batch_size,
-            loader=config.loader,
-            threads=config.threads,
             seed=config.seed,
             flip=config.flip,
-            clips=config.clips,
             balanced=config.balanced,
             shuffle_shards=config.shuffle_shards,
-            on_bad_shard=config.on_bad_shard,
-            cache=config.cache,
-            cache_bytes=config.cache_bytes,
+            **config.reading,
         )
         self.train_clips = check_training(data, model=config.model, processes=group.size, short_side=config.short_side)
         ClassBalance.of(self.train_clips).tell()

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from i3d_train.config import DEVICES, LOADERS, PRECISIONS, TrainConfig
+from i3d_train.options import DEVICES, LOADERS, PRECISIONS, Machine, Reading
 from pipelines.address import is_address
 from pipelines.feed_config import ON_BAD_SHARD
 
@@ -36,14 +36,14 @@ def machine_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--precision",
             type=click.Choice(PRECISIONS),
-            default="auto",
+            default=Machine.precision,
             show_default=True,
             help="auto is bf16 on a GPU, otherwise fp32.",
         ),
         click.option(
             "--device",
             type=click.Choice(DEVICES),
-            default="auto",
+            default=Machine.device,
             show_default=True,
             help="auto is a GPU where there is one.",
         ),
@@ -58,22 +58,22 @@ def loader_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--on-bad-shard",
             type=click.Choice(ON_BAD_SHARD),
-            default=TrainConfig.on_bad_shard,
+            default=Reading.on_bad_shard,
             show_default=True,
             help="Stop at a shard or clip that cannot be read, or skip and count it.",
         ),
         click.option(
             "--cache-gb",
-            default=TrainConfig.cache_gb,
+            default=Reading.cache_gb,
             show_default=True,
             help="Most that --cache may hold.",
         ),
         click.option("--cache", type=OUTPUT, help="Local folder for copies, where --shards is an address."),
-        click.option("--threads", default=4, show_default=True, help="CPU threads that decode."),
+        click.option("--threads", default=Reading.threads, show_default=True, help="CPU threads that decode."),
         click.option(
             "--loader",
             type=click.Choice(LOADERS),
-            default="auto",
+            default=Reading.loader,
             show_default=True,
             help="auto is DALI where it is installed.",
         ),
