@@ -9,16 +9,8 @@ bytes a frame. Damage behind the header stops neither decoder; only a checksum t
 import cv2
 import numpy as np
 
-_START, _END = b"\xff\xd8", b"\xff\xd9"
-_APP0, _COMMENT = 0xE0, 0xFE
-_QUANTISATION, _HUFFMAN, _RESTART = 0xDB, 0xC4, 0xDD
-_FRAMES = {0xC0, 0xC1, 0xC2}
-"""Baseline, extended sequential, progressive."""
-_SCAN = 0xDA
-_ALLOWED = {_APP0, _COMMENT, _QUANTISATION, _HUFFMAN, _RESTART, _SCAN} | _FRAMES
-"""No Exif: it can turn the picture, and decoders parse it each in their own way."""
-_LONGEST = 1 << 16
-"""Bytes in which the scan has to begin."""
+from preprocess.shards.jpeg import END, LONGEST_HEADER, read_jpeg_header
+
 _KNOWN_KEPT = 16
 
 
@@ -37,54 +29,21 @@ class HeaderCheck:
             height: that the picture must have, in pixels.
             width: that it must have.
         """
-        if jpeg[-2:].tobytes() != _END:
+        if jpeg[-2:].tobytes() != END:
             return "is not a whole JPEG"
         known = self._known.setdefault((stream, height, width), [])
         for header in known:
             if jpeg[: len(header)].tobytes() == header:
                 return None
-        size, header = read_header(jpeg[:_LONGEST].tobytes())
-        if size is None:
+        start = jpeg[:LONGEST_HEADER].tobytes()
+        found = read_jpeg_header(start)
+        if found is None:
             return "is not a JPEG"
-        if size != (height, width):
-            return f"has {size[0]}x{size[1]} pixels"
+        if (found.height, found.width) != (height, width):
+            return f"has {found.height}x{found.width} pixels"
         # a header that is new costs a decoding; where every frame has one of its own, each does
         if cv2.imdecode(jpeg, cv2.IMREAD_UNCHANGED) is None:
             return "is not a JPEG"
-        known.append(header)
+        known.append(start[: found.end])
         del known[:-_KNOWN_KEPT]
         return None
-
-
-def read_header(content: bytes) -> tuple[tuple[int, int] | None, bytes]:
-    """Height and width that a JPEG declares, and its bytes up to the compressed picture.
-
-    Args:
-        content: of the file, from its start.
-
-    Returns:
-        None and nothing where this is no header of a JPEG with one frame.
-
-    Source: ITU-T T.81, annex B.
-    """
-    size: tuple[int, int] | None = None
-    place = 2
-    if not content.startswith(_START):
-        return None, b""
-    while place + 4 <= len(content):
-        if content[place] != 0xFF:
-            return None, b""
-        marker, length = content[place + 1], int.from_bytes(content[place + 2 : place + 4])
-        if marker not in _ALLOWED or length < 2:
-            return None, b""
-        if marker in _FRAMES:
-            if size is not None or length < 8:
-                return None, b""
-            size = (
-                int.from_bytes(content[place + 5 : place + 7]),
-                int.from_bytes(content[place + 7 : place + 9]),
-            )
-        place += 2 + length
-        if marker == _SCAN:
-            return (size, content[:place]) if size is not None and place <= len(content) else (None, b"")
-    return None, b""

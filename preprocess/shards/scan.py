@@ -145,7 +145,7 @@ class _Marks:
             size = int(stream.begin[1] - stream.begin[0])
             header = read_jpeg_header(os.pread(descriptor, min(size, LONGEST_HEADER), int(stream.begin[0])))
             if header is not None:
-                self._expect(header.at)
+                self._expect(header.frame_at)
 
     def take(self, piece: memoryview, at: int) -> None:
         begin = self.stream.begin

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.jpeg_header import HeaderCheck, read_header
+from pipelines.jpeg_header import HeaderCheck
 from tests.pipelines.tiny_shards import encode
 
 
@@ -26,11 +26,8 @@ def fault(content: bytes, **wanted):
     "options",
     [[], [cv2.IMWRITE_JPEG_PROGRESSIVE, 1], [cv2.IMWRITE_JPEG_OPTIMIZE, 1], [cv2.IMWRITE_JPEG_RST_INTERVAL, 2]],
 )
-def test_size_is_what_the_header_says(height, width, options):
+def test_what_opencv_writes_passes(height, width, options):
     content = cv2.imencode(".jpg", picture(height, width), options)[1].tobytes()
-    size, header = read_header(content)
-    assert size == (height, width)
-    assert content.startswith(header)
     assert fault(content, height=height, width=width) is None
 
 
