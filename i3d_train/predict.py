@@ -20,7 +20,8 @@ from i3d_train.models.sampling import Sampling
 from i3d_train.options import Machine, check_at_least
 from preprocess.errors import BadMedia, InvalidInput
 from preprocess.flow import FLOW_ZERO, quantise, tvl1
-from preprocess.media import read_clip, to_gray
+from preprocess.media import to_gray
+from preprocess.media_process import read_clip
 
 logger = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ MAY_IMPORT = {
     "preprocess": {"preprocess"},
     "pipelines": {"pipelines", "preprocess.shards"} | SHARED,
     "i3d_train": {"i3d_train", "pipelines", "preprocess.shards"} | SHARED,
-    # a raw video must be opened by the one module that opens untrusted video
-    "i3d_train.predict": {"preprocess.media", "preprocess.flow"},
+    # a raw video must be opened by the one module that opens untrusted video, in a process that may crash
+    "i3d_train.predict": {"preprocess.media", "preprocess.media_process", "preprocess.flow"},
     "preprocess.shards": {"preprocess.shards", "preprocess.errors", "preprocess.paths"},
 }
 ONLY_IN = {

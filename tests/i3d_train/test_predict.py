@@ -50,6 +50,14 @@ def test_rgb_input_is_centred_scaled_and_cut_to_length(tmp_path):
     assert 0.8 < float(x.mean()) <= 1
 
 
+def test_videos_are_decoded_in_another_process(tmp_path, monkeypatch):
+    def here(*arguments, **options):
+        raise AssertionError("decoded in this process")
+
+    monkeypatch.setattr("preprocess.media.clip_frames", here)
+    clip_input(write_video(tmp_path / "a.mp4", frames=9), stream="rgb", frames=9, crop=224)
+
+
 def test_black_is_minus_one(tmp_path):
     x = clip_input(write_video(tmp_path / "a.mp4", frames=9, gray=-100), stream="rgb", frames=9, crop=224)["rgb"]
     assert float(x.min()) == -1
