@@ -114,13 +114,18 @@ class Video:
             with open_video(self.path) as again:
                 yield from again.frames(absolute=absolute)
             return
+        yield from ((tick * self.time_base, frame) for tick, frame in self.ticks(absolute=absolute))
+
+    def ticks(self, *, absolute: bool = False) -> Iterator[tuple[int, av.VideoFrame]]:
+        """All frames in presentation order, each with its time in ticks of the time base, otherwise as `frames`."""
         start: int | None = 0 if absolute else None
+        limit = math.floor(MAX_HOURS * 3600 / self.time_base)
         for tick, frame in self._ticked():
             start = tick if start is None else start
-            time_s = (tick - start) * self.time_base
-            if time_s > MAX_HOURS * 3600:
-                raise BadMedia(f"{self.path.name}: a frame at hour {float(time_s) / 3600:.0f}, of {MAX_HOURS} at most")
-            yield time_s, frame
+            if tick - start > limit:
+                hour = float((tick - start) * self.time_base) / 3600
+                raise BadMedia(f"{self.path.name}: a frame at hour {hour:.0f}, of {MAX_HOURS} at most")
+            yield tick - start, frame
 
     def seconds(self, frame: av.VideoFrame) -> Fraction:
         """How long a frame is shown: its own duration, or else one frame of the stream's mean rate."""
@@ -234,17 +239,18 @@ def inspect(path: Path) -> VideoInfo:
     Raises:
         BadMedia: not an allowed container, no video stream, damaged anywhere, or fewer than two frames.
     """
-    count, shown, stillness = 0, None, Stillness()
+    count, shown = 0, None
     with open_video(path) as video:
-        for time_s, frame in video.frames():
-            count, shown = count + 1, (time_s, frame)
-            _look_at(frame, time_s, stillness)
+        stillness = Stillness(video.time_base)
+        for tick, frame in video.ticks():
+            count, shown = count + 1, (tick, frame)
+            _look_at(frame, tick, stillness)
         if shown is None or count < 2:
             raise BadMedia(f"{path.name}: {count} frames decoded, at least 2 are needed")
-        last_s, last = shown
-        end_s = last_s + video.seconds(last)
+        last_tick, last = shown
+        end_s = last_tick * video.time_base + video.seconds(last)
         codec = video.stream.codec_context.name
-    stillness.close(end_s)
+        stillness.close(end_s / video.time_base)
     height, width = _upright_size(last)
     return VideoInfo(
         width=width,
@@ -353,7 +359,7 @@ def _resize(frame_HW3: np.ndarray, short_side: int) -> np.ndarray:
     return cv2.resize(frame_HW3, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
-def _look_at(frame: av.VideoFrame, time_s: Fraction, stillness: Stillness) -> None:
+def _look_at(frame: av.VideoFrame, tick: int, stillness: Stillness) -> None:
     if frame.format.name not in _PLANAR:
         with _convertible(frame):
             frame = frame.reformat(format="yuv420p")  # which keeps the range, and makes RGB limited
@@ -361,7 +367,7 @@ def _look_at(frame: av.VideoFrame, time_s: Fraction, stillness: Stillness) -> No
         np.ndarray((plane.height, plane.width), np.uint8, memoryview(plane), strides=(abs(plane.line_size), 1))
         for plane in frame.planes
     ]
-    stillness.add(time_s, planes, full_range=frame.color_range == ColorRange.JPEG)
+    stillness.add(tick, planes, full_range=frame.color_range == ColorRange.JPEG)
 
 
 def _upright_rgb(frame: av.VideoFrame) -> np.ndarray:

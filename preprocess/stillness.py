@@ -7,6 +7,7 @@ a still picture afresh at a key frame, it may differ by more than the noise; the
 Shapes: H, W = pixels.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -40,21 +41,27 @@ class Stretch:
 
 
 class Stillness:
-    """Finds the stretches while the frames of a video go by."""
+    """Finds the stretches while the frames of a video go by.
 
-    def __init__(self) -> None:
+    Args:
+        time_base: seconds a tick. Times come in ticks: fractions would take as long as looking at the pictures.
+    """
+
+    def __init__(self, time_base: Fraction) -> None:
+        self._time_base = time_base
+        self._min_ticks = math.ceil(MIN_STRETCH_S / time_base)
         self.frozen: list[Stretch] = []
         """Complete after `close`."""
         self.black: list[Stretch] = []
         """Likewise."""
-        self._reference: tuple[Sequence[np.ndarray], Fraction] | None = None
-        self._black_since_s: Fraction | None = None
+        self._reference: tuple[Sequence[np.ndarray], int] | None = None
+        self._black_since: int | None = None
 
-    def add(self, time_s: Fraction, planes: Sequence[np.ndarray], *, full_range: bool) -> None:
+    def add(self, tick: int, planes: Sequence[np.ndarray], *, full_range: bool) -> None:
         """Look at the next frame.
 
         Args:
-            time_s: presentation time, later than that of the frame before.
+            tick: presentation time since the video's first frame, later than that of the frame before.
             planes: uint8 [H, W] each, as many for all frames, the luma first. Kept, not copied, so they must not
                 change.
             full_range: whether black is luma 0 and white 255, or else 16 and 235.
@@ -62,28 +69,32 @@ class Stillness:
         # against the first frame of the stretch, not the one before: a slow pan or fade differs little from one frame
         # to the next, and must not count as still
         if self._reference is None or not is_still(planes, self._reference[0]):
-            self._end_frozen(time_s)
-            self._reference = planes, time_s
+            self._end_frozen(tick)
+            self._reference = planes, tick
         if is_black(planes[0], full_range=full_range):
-            if self._black_since_s is None:
-                self._black_since_s = time_s
+            if self._black_since is None:
+                self._black_since = tick
         else:
-            self._end_black(time_s)
+            self._end_black(tick)
 
-    def close(self, end_s: Fraction) -> None:
-        """End the stretches that last until the end of the video, `end_s`."""
-        self._end_frozen(end_s)
-        self._end_black(end_s)
+    def close(self, end: int | Fraction) -> None:
+        """End the stretches that last until the end of the video, which need not be at a whole tick."""
+        self._end_frozen(end)
+        self._end_black(end)
 
-    def _end_frozen(self, time_s: Fraction) -> None:
+    def _end_frozen(self, tick: int | Fraction) -> None:
         if self._reference is not None:
-            _append(self.frozen, start_s=self._reference[1], end_s=time_s)
+            self._append(self.frozen, since=self._reference[1], until=tick)
         self._reference = None
 
-    def _end_black(self, time_s: Fraction) -> None:
-        if self._black_since_s is not None:
-            _append(self.black, start_s=self._black_since_s, end_s=time_s)
-        self._black_since_s = None
+    def _end_black(self, tick: int | Fraction) -> None:
+        if self._black_since is not None:
+            self._append(self.black, since=self._black_since, until=tick)
+        self._black_since = None
+
+    def _append(self, stretches: list[Stretch], *, since: int, until: int | Fraction) -> None:
+        if until - since >= self._min_ticks:
+            stretches.append(Stretch(start_s=since * self._time_base, end_s=until * self._time_base))
 
 
 def seconds_of(stretches: Sequence[Stretch]) -> float:
@@ -110,8 +121,3 @@ def is_black(luma_HW: np.ndarray, *, full_range: bool) -> bool:
     if cv2.norm(luma_HW, cv2.NORM_L1) > (BLACK_SHARE * limit + (1 - BLACK_SHARE) * 255) * luma_HW.size:
         return False
     return int(np.count_nonzero(luma_HW <= limit)) >= BLACK_SHARE * luma_HW.size
-
-
-def _append(stretches: list[Stretch], *, start_s: Fraction, end_s: Fraction) -> None:
-    if end_s - start_s >= MIN_STRETCH_S:
-        stretches.append(Stretch(start_s=start_s, end_s=end_s))

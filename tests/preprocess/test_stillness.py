@@ -22,13 +22,13 @@ def still(count, *, luma=120):
     return [np.full((16, 24), luma, np.uint8)] * count
 
 
-def look_at(lumas, *, times_s=None, end_s=None, full_range=False):
-    """(frozen, black), each as pairs of seconds, with the lumas as the only planes."""
-    stillness = Stillness()
-    times_s = times_s or [Fraction(k, FPS) for k in range(len(lumas))]
-    for time_s, luma in zip(times_s, lumas, strict=True):
-        stillness.add(time_s, [luma], full_range=full_range)
-    stillness.close(times_s[-1] + Fraction(1, FPS) if end_s is None else end_s)
+def look_at(lumas, *, ticks=None, end=None, full_range=False):
+    """(frozen, black), each as pairs of seconds, with the lumas as the only planes; a frame a tick."""
+    stillness = Stillness(Fraction(1, FPS))
+    ticks = ticks or range(len(lumas))
+    for tick, luma in zip(ticks, lumas, strict=True):
+        stillness.add(tick, [luma], full_range=full_range)
+    stillness.close(ticks[-1] + 1 if end is None else end)
     return tuple([(s.start_s, s.end_s) for s in found] for found in (stillness.frozen, stillness.black))
 
 
@@ -53,8 +53,8 @@ def test_only_two_seconds_or_more_count(frames, found):
 def test_times_are_those_of_presentation():
     # a slide show: one picture shown for 2.5 s, then one for 1 s
     first, second, third = moving(3)
-    frozen, _ = look_at([first, second, third], times_s=[Fraction(0), Fraction(5, 2), Fraction(7, 2)], end_s=4)
-    assert frozen == [(0, Fraction(5, 2))]
+    frozen, _ = look_at([first, second, third], ticks=[0, 63, 88], end=100)
+    assert frozen == [(0, Fraction(63, FPS))]
 
 
 def test_slow_change_is_measured_from_the_first_frame_of_the_stretch():
@@ -123,10 +123,10 @@ def test_black_may_hold_two_percent_that_is_not(bright, expected):
 
 
 def test_seconds_add_up():
-    stillness = Stillness()
+    stillness = Stillness(Fraction(1, FPS))
     for k, luma in enumerate(still(60) + moving(10) + still(50)):
-        stillness.add(Fraction(k, FPS), [luma], full_range=False)
-    stillness.close(Fraction(120, FPS))
+        stillness.add(k, [luma], full_range=False)
+    stillness.close(120)
     assert seconds_of(stillness.frozen) == pytest.approx(4.4)
     assert seconds_of([]) == 0
 
