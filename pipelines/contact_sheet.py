@@ -6,9 +6,9 @@ Shapes: H, W = pixels.
 import numpy as np
 
 from pipelines.decode import decode_flow, decode_rgb
-from pipelines.flow_color import flow_to_color
 from pipelines.sheet import CAPTION, GAP, HEADER, LEGEND, MARGIN, TILE_HEIGHT, Sheet, full_speed, spread
 from preprocess.errors import InvalidInput
+from preprocess.flow_color import flow_to_color
 from preprocess.shards import ShardSet
 
 

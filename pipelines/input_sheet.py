@@ -10,11 +10,11 @@ import numpy as np
 
 from pipelines.contact_sheet import label_name
 from pipelines.decode import decode_rgb
-from pipelines.flow_color import flow_to_color
 from pipelines.loader import FLOW_STD, Batch, Loader
 from pipelines.sampling import SamplePlan
 from pipelines.sheet import CAPTION, GAP, HEADER, LEGEND, MARGIN, TILE_HEIGHT, Sheet, full_speed, spread
 from preprocess.errors import InvalidInput
+from preprocess.flow_color import flow_to_color
 
 _OUTLINE = (255, 60, 60)
 _ROW = HEADER + 2 * (TILE_HEIGHT + CAPTION) + GAP

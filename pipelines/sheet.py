@@ -6,7 +6,7 @@ Shapes: H, W = pixels.
 import cv2
 import numpy as np
 
-from pipelines.flow_color import flow_to_color
+from preprocess.flow_color import flow_to_color
 
 TILE_HEIGHT = 180
 """Pixels of a frame on the sheet; its width follows from the clip."""

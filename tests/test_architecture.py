@@ -10,7 +10,7 @@ PACKAGES = ("preprocess", "pipelines", "i3d_train")
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
-SHARED = {"preprocess.errors", "preprocess.paths", "preprocess.console", "preprocess.labels", "preprocess.ray_session"}
+SHARED = {f"preprocess.{name}" for name in ("errors", "paths", "console", "labels", "ray_session", "flow_color")}
 MAY_IMPORT = {
     "preprocess": {"preprocess"},
     "pipelines": {"pipelines", "preprocess.shards"} | SHARED,

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from pipelines.flow_color import flow_to_color
 from pipelines.input_sheet import input_sheet
 from pipelines.sheet import CAPTION, GAP, HEADER, MARGIN, TILE_HEIGHT
 from preprocess.errors import InvalidInput
+from preprocess.flow_color import flow_to_color
 from tests.pipelines.small_loader import open_small
 from tests.pipelines.tiny_shards import encoded_clip, ramp_clip, write_set
 

@@ -3,8 +3,8 @@ import colorsys
 import numpy as np
 import pytest
 
-from pipelines.flow_color import color_wheel, flow_to_color
 from preprocess.errors import InvalidInput
+from preprocess.flow_color import color_wheel, flow_to_color
 
 
 def color_of(u: float, v: float) -> tuple[int, ...]:
