@@ -1,6 +1,7 @@
-"""The one part of the package that needs a compiler: the CPU flow engine. Everything else is in setup.cfg.
+"""What needs a compiler: the CPU flow engine, and the last step of the feed on the CPU. All else is in setup.cfg.
 
-With no C++ compiler the package installs all the same, and `preprocess.flow` says that it falls back to OpenCV.
+With no C++ compiler the package installs all the same; `preprocess.flow` says that it falls back to OpenCV, and
+`pipelines` that it takes more time.
 """
 
 from pathlib import Path
@@ -32,6 +33,13 @@ setup(
             ],
             extra_link_args=["-pthread"],
             optional=True,
-        )
+        ),
+        Extension(
+            "pipelines._normalise",  # likewise
+            sources=["pipelines/csrc/normalise.cpp"],
+            language="c++",
+            extra_compile_args=["-std=c++17", "-O3", "-fvisibility=hidden", "-ffp-contract=off"],
+            optional=True,
+        ),
     ]
 )

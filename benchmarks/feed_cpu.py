@@ -4,8 +4,7 @@ Of ours, `ClipLoader` (DALI) and `TorchClipLoader` (OpenCV). Beside them torch's
 one writes it: OpenCV on the JPEGs of the same shards, and PyAV on mp4 files of the same frames (libx264 with crf 20 and
 its own defaults, so at most 250 frames between key frames). And the bare decode: OpenCV's libjpeg-turbo in a loop over
 the same JPEGs, whole, in one thread, nothing else. What is delivered: float32 [B, C, T, H, W] in [-1, 1]; a row that
-says uint8 delivers the decoded crops as they are, which the network would still have to convert. In memory the frames
-of `ClipLoader` lie before its channels, in all other rows the channels before the frames.
+says uint8 delivers the decoded crops as they are, which the network would still have to convert.
 
 Rounds go through all of them in turn, so that other work on the machine hits all alike; medians are printed. A round
 ends when prefetching has come to rest, so that it holds all work for as many batches as it counts. CPU time is that of

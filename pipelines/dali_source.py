@@ -30,7 +30,7 @@ crop, y, x of the second and so on."""
 
 _INPUTS_OF = {
     "rgb": ("rgb", "rgb_start", "rgb_shape"),
-    "flow": ("flow", "flow_start", "flow_shape", "flow_planes", "flow_place", "flow_std"),
+    "flow": ("flow", "flow_start", "flow_shape", "flow_planes", "flow_place"),
 }
 
 
@@ -40,10 +40,15 @@ class Source:
     DALI asks for batches before the caller does, so the source runs ahead of the loader and goes on into the
     next epoch by itself. A batch is a pure function of its position: one that is on its way already is right,
     whoever wanted it.
+
+    Args:
+        reader: of the batches.
+        normalises: whether DALI does that too, and not the loader: it is told `flow_std` then.
     """
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, *, normalises: bool) -> None:
         self.reader = reader
+        self.normalises = normalises
         self.config = reader.sampler.config
         self._next = (0, 0)
         # with the arrays, because DALI reads them without a copy until the batch is delivered
@@ -94,6 +99,8 @@ class Source:
         # the region of a single crop of the frames is the crop
         if self.config.crops > 1 and "rgb" in self.config.streams:
             names.append("rgb_place")
+        if self.normalises and "flow" in self.config.streams:
+            names.append("flow_std")
         return names
 
     def _arrays(self, samples: list[Sample]) -> list[Any]:

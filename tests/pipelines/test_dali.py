@@ -3,8 +3,6 @@ import gc
 import pytest
 import torch
 
-import pipelines.dali
-import pipelines.loader
 from pipelines import ClipLoader, TorchClipLoader
 from preprocess.errors import InvalidInput
 from tests.pipelines.small_loader import assert_same_epochs
@@ -42,22 +40,6 @@ def test_state_moves_between_the_loaders(shards):
     next(iteration)
     oracle.load_state_dict(dali.state_dict())
     assert_same_epochs(iteration, oracle)
-
-
-def test_batch_without_loops_and_further_crops_is_not_copied_on_the_cpu(shards, monkeypatch):
-    copies = []
-
-    def new_stream(stream, **options):
-        copies.append(stream)
-        return pipelines.loader.new_stream(stream, **options)
-
-    monkeypatch.setattr(pipelines.dali, "new_stream", new_stream)
-    options = {"crop": 31, "split": "test", "training": False, "threads": 2, "device": "cpu"}
-    # the shortest clip has six flow fields
-    list(ClipLoader(shards, frames=6, batch_size=3, **options))
-    assert copies == []
-    list(ClipLoader(shards, frames=7, batch_size=3, **options))
-    assert copies == ["rgb", "flow"]
 
 
 def test_batch_outlives_its_loader(shards):
