@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 # Which CUDA generation DALI and CuPy are installed for: cuda13 or cuda12. Both also work without a GPU.
 CUDA ?= cuda13
+# Processes that run tests side by side; the tests of a file stay in one.
+TESTERS ?= 2
 
 INSTALLED := $(VENV)/installed-$(CUDA)
 
@@ -16,7 +18,7 @@ lint: $(INSTALLED)
 	$(VENV)/bin/mypy
 
 pytest: $(INSTALLED)
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n $(TESTERS) --dist loadfile
 
 demo: $(INSTALLED)
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" ./demo.sh

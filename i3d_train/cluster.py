@@ -8,7 +8,7 @@ import logging
 import shutil
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,12 @@ from typing import Any
 from i3d_train.config import TrainConfig
 from i3d_train.events import Event, Observer
 from i3d_train.train import TrainSummary, train
+from preprocess.address import is_address
 from preprocess.errors import EnvironmentProblem, KineflowError
+from preprocess.nodes import terms
 from preprocess.paths import make_folder
 from preprocess.ray_session import ray_session
+from preprocess.shards.index import INDEX_NAME
 
 logger = logging.getLogger(__name__)
 
@@ -40,14 +43,18 @@ def train_on_ray(config: TrainConfig, *, observe: Observer, should_stop: Callabl
         should_stop: asked several times a second; True ends the run with a checkpoint to resume from.
 
     Raises:
-        EnvironmentProblem: Ray or Ray Train is not there, cannot be reached or has too few CPUs or GPUs; or a worker
-            died.
+        EnvironmentProblem: Ray or Ray Train is not there, cannot be reached or has too few CPUs or GPUs; a node has
+            another version of kineflow or does not see the folders; or a worker died.
         KineflowError: as raised by the workers.
     """
     make_folder(config.out)
     with _ray(config) as ray:
         on_gpus = _check_resources(ray, config)
-        mailbox = ray.remote(num_cpus=0)(_Mailbox).remote()
+        # beside the driver: what another node has in it goes with the node
+        beside = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
+            ray.get_runtime_context().get_node_id(), soft=False
+        )
+        mailbox = ray.remote(num_cpus=0)(_Mailbox).options(scheduling_strategy=beside).remote()
         run = _Fit(_absolute(config, on_gpus=on_gpus), mailbox, on_gpus=on_gpus)
         asked, summary, error = False, None, None
         while summary is None and error is None:
@@ -231,9 +238,12 @@ def _ray(config: TrainConfig) -> Iterator[Any]:
             f"or start the processes with torchrun"
         ) from error
     try:
-        with ray_session(
-            config.address, cpus=config.workers, gpus=None, remedy="check the address, or leave --workers out"
-        ) as session:
+        reads = [Path(config.shards) / INDEX_NAME] if not is_address(config.shards) else []
+        remedy = "check the address, or leave --workers out"
+        with (
+            nullcontext() if config.address is None else terms(folders=[config.out], files=reads) as wanted,
+            ray_session(config.address, cpus=config.workers, gpus=None, remedy=remedy, wanted=wanted) as session,
+        ):
             yield session
     finally:
         shutil.rmtree(config.out / _STORAGE, ignore_errors=True)

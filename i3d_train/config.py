@@ -13,7 +13,7 @@ from typing import Any
 
 from i3d_train.models import network_class, streams_of
 from i3d_train.options import Machine, Reading, check_at_least, check_choice
-from pipelines.address import shown
+from preprocess.address import shown
 from preprocess.errors import InvalidInput
 from preprocess.shards.layout import SPLITS
 

@@ -16,7 +16,7 @@ from i3d_train.models.network import BOTH, Clips
 from i3d_train.models.sampling import Sampling
 from i3d_train.options import Reading
 from pipelines import Batch, Loader, open_loader, portion
-from pipelines.address import shown
+from preprocess.address import shown
 from preprocess.errors import InvalidInput
 from preprocess.shards import ShardSet
 

@@ -25,7 +25,7 @@ from i3d_train.results import Results, Trial
 from i3d_train.scoring import answers
 from i3d_train.weight_info import WeightsInfo
 from pipelines import Loader, open_loader
-from pipelines.address import folder_name
+from preprocess.address import folder_name
 from preprocess.errors import InvalidInput
 from preprocess.labels import dataset_of
 from preprocess.paths import make_folder, publish

@@ -28,7 +28,7 @@ from i3d_train.options import Machine, Reading, check_at_least, check_choice
 from i3d_train.predict import FPS, SHORT_SIDE, as_network_input, clip_input
 from i3d_train.step_times import step_frames
 from pipelines import Loader, open_loader
-from pipelines.address import shown
+from preprocess.address import shown
 from preprocess.errors import BadMedia, InvalidInput
 from preprocess.shards.layout import SPLITS
 

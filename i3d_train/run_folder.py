@@ -13,7 +13,7 @@ from i3d_train.curves import draw_loss
 from i3d_train.events import Event, StepDone, Validated
 from i3d_train.metrics import MetricsFile
 from i3d_train.tensorboard_log import TensorBoardLog
-from pipelines.address import folder_name
+from preprocess.address import folder_name
 from preprocess.errors import InvalidInput
 from preprocess.paths import exclusive, make_folder, publish, swept
 

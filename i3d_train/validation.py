@@ -25,7 +25,7 @@ from i3d_train.models.network import Network
 from i3d_train.process_group import ProcessGroup
 from i3d_train.scoring import ClassScore, Scores, score
 from pipelines import Batch, Loader
-from pipelines.address import shown
+from preprocess.address import shown
 from preprocess.errors import InvalidInput, NoClips
 from preprocess.shards import ShardSet
 

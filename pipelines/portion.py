@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipelines.address import is_address, shown
 from pipelines.cache import CACHE_BYTES, ShardCache
 from pipelines.clip_list import choose, read_clip_list
 from pipelines.sampling import Share
 from pipelines.table_cache import cached_table
+from preprocess.address import is_address, shown
 from preprocess.errors import BadShard, InvalidInput
 from preprocess.shards import ShardInfo, ShardSet, ShardStore
 from preprocess.shards.head import same_meaning

@@ -1,4 +1,4 @@
-"""Shards in an object store or behind a web server, through fsspec; the only file that imports it.
+"""Shards in an object store or behind a web server, through fsspec.
 
 A shard is needed as a file, because its bytes are mapped: whole shards are copied into a `ShardCache`. For the clip
 tables alone, some blocks of each shard are read where the server can give ranges, otherwise the whole shard.
@@ -7,7 +7,6 @@ tables alone, some blocks of each shard are read where the server can give range
 import io
 import logging
 import re
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,10 +16,11 @@ from typing import Any, BinaryIO, TypeVar, cast
 import fsspec  # type: ignore[import-untyped]
 import numpy as np
 
-from pipelines.address import without_secrets
 from pipelines.cache import ShardCache, Wanted
 from pipelines.table_cache import cached_table
+from preprocess.address import without_secrets
 from preprocess.errors import BadShard, EnvironmentProblem, InvalidInput
+from preprocess.object_store import network_errors
 from preprocess.shards import Index, ShardInfo
 from preprocess.shards.head import ShardHead, read_head
 from preprocess.shards.index import INDEX_NAME
@@ -261,19 +261,12 @@ class _Blocks(io.RawIOBase):
         return done
 
 
-def _network_errors() -> tuple[type[Exception], ...]:
-    """What file systems raise that is not an OSError, of those libraries that are loaded."""
-    names = (("aiohttp", "ClientError"), ("botocore.exceptions", "BotoCoreError"))
-    found = [getattr(sys.modules[module], name) for module, name in names if module in sys.modules]
-    return (OSError, EOFError, *found)
-
-
 @contextmanager
 def _told(source: str) -> Iterator[None]:
     """What a file system raises, as an error that names the shard."""
     try:
         yield
-    except _network_errors() as error:
+    except network_errors() as error:
         status = getattr(error, "status", None)
         if isinstance(error, FileNotFoundError) or status == HTTPStatus.NOT_FOUND:
             raise _TransferError(

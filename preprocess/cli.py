@@ -12,7 +12,9 @@ from preprocess.commands.download import download
 from preprocess.commands.flow import flow
 from preprocess.commands.index import index
 from preprocess.commands.repair import repair
+from preprocess.commands.report import report
 from preprocess.commands.sample import sample
+from preprocess.commands.serve import serve
 from preprocess.commands.status import status
 from preprocess.commands.verify import verify
 from preprocess.console import CommandGroup, show_log
@@ -35,5 +37,5 @@ def main(verbose: bool) -> None:
     show_log(verbose)
 
 
-for command in (sample, download, index, status, card, flow, verify, repair):
+for command in (sample, download, index, status, card, flow, verify, repair, serve, report):
     main.add_command(command)

@@ -1,8 +1,10 @@
 """The clips that are ready for flow: from our manifest, or from any tree `split/class/video`."""
 
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path, PurePosixPath
 
+from preprocess.collector import collector_paused
 from preprocess.errors import BadMedia, InvalidInput
 from preprocess.kinetics_csv import SPLITS
 from preprocess.media_process import probe
@@ -15,7 +17,7 @@ VIDEO_SUFFIXES = {".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".flv", ".ts"
 _MOST, _MOST_CHARACTERS = 1e9, 256  # of a number or a key in a manifest
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ClipFile:
     """One finished clip on disk."""
 
@@ -36,6 +38,7 @@ class ClipFile:
     """Changes when the file does."""
 
 
+@collector_paused()
 def find_clips(folder: Path) -> list[ClipFile]:
     """All finished clips of a folder, sorted by key.
 
@@ -49,22 +52,7 @@ def find_clips(folder: Path) -> list[ClipFile]:
         raise InvalidInput(f"folder of clips {folder} does not exist; `preprocess download` makes one")
     entries = read_manifest(folder)
     if entries:
-        clips = [
-            ClipFile(
-                key=_checked(entry, folder).key,
-                path=entry.path,
-                split=entry.split,
-                label=entry.label,
-                time_start=entry.time_start,
-                time_end=entry.time_end,
-                duration_s=entry.duration_s,
-                height=entry.height,
-                width=entry.width,
-                fingerprint=entry.sha256,
-            )
-            for entry in entries.values()
-            if entry.outcome is Outcome.DONE
-        ]
+        clips = _done(entries, folder)
         if strange := sorted({clip.split for clip in clips} - set(SHARD_SPLITS)):
             raise InvalidInput(f"{folder} has clips of split {strange[0]!r}; shards know {', '.join(SHARD_SPLITS)}")
     else:
@@ -73,7 +61,30 @@ def find_clips(folder: Path) -> list[ClipFile]:
         raise InvalidInput(
             f"{folder} holds no finished clips: no manifest with clips done, and no split/class/video files"
         )
-    return sorted(clips, key=lambda clip: clip.key)
+    clips.sort(key=attrgetter("key"))
+    return clips
+
+
+def _done(entries: dict[str, ManifestEntry], folder: Path) -> list[ClipFile]:
+    clips = []
+    while entries:  # taken out one by one: millions in both kinds at once are GBs
+        _, entry = entries.popitem()
+        if entry.outcome is Outcome.DONE:
+            clips.append(
+                ClipFile(
+                    key=_checked(entry, folder).key,
+                    path=entry.path,
+                    split=entry.split,
+                    label=entry.label,
+                    time_start=entry.time_start,
+                    time_end=entry.time_end,
+                    duration_s=entry.duration_s,
+                    height=entry.height,
+                    width=entry.width,
+                    fingerprint=entry.sha256,
+                )
+            )
+    return clips
 
 
 def _checked(entry: ManifestEntry, folder: Path) -> ManifestEntry:

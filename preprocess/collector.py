@@ -1,4 +1,4 @@
-"""Python's collector of cyclic garbage, out of the way while a long list is read."""
+"""Python's collector of cyclic garbage, out of the way of long lists."""
 
 import gc
 from collections.abc import Iterator
@@ -20,3 +20,16 @@ def collector_paused() -> Iterator[None]:
     finally:
         if was_enabled:
             gc.enable()
+
+
+@contextmanager
+def old_objects_spared() -> Iterator[None]:
+    """No search for cycles, within the block, among the objects that were there before it.
+
+    Each search among a million clips takes seconds, in which a driver does nothing else; see docs/scale.md.
+    """
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from preprocess.errors import InvalidInput
 from preprocess.flow.params import Tvl1Params
 from preprocess.schedule import RetryPolicy
+from preprocess.target import FolderTarget, ObjectTarget, target_of
 
 SHARD_CLIPS = 64
 SHARD_BYTES = 512 << 20
@@ -121,6 +122,8 @@ class DownloadConfig:
 
     out: Path
     """Folder of the clips and their manifest."""
+    store: str | None = None
+    """An address that the clips go to instead, such as `s3://bucket/clips`; `out` is the staging folder then."""
     sources: tuple[str, ...] = ()
     """Where clips come from, of `SOURCES`, each asked for what those before it did not have. Empty: the folder, the
     mirror and the address that are given, in this order, or YouTube when none is."""
@@ -191,6 +194,20 @@ class DownloadConfig:
             return self.sources
         given = {"directory": self.source_dir, "mirror": self.mirror, "url": self.url_template}
         return tuple(name for name, value in given.items() if value is not None) or ("youtube",)
+
+    def absolute(self) -> "DownloadConfig":
+        """The same for workers, which have another working folder on a cluster."""
+        return replace(
+            self,
+            out=self.out.absolute(),
+            source_dir=self.source_dir and self.source_dir.absolute(),
+            identities=tuple(replace(one, cookies=one.cookies and one.cookies.absolute()) for one in self.identities),
+        )
+
+    @property
+    def target(self) -> FolderTarget | ObjectTarget:
+        """Where the clips go."""
+        return FolderTarget(folder=self.out) if self.store is None else target_of(self.store, staging=self.out)
 
     def askers(self, source: str) -> "dict[str, Identity]":
         """Who asks a source, by the name that the limiter counts them under: the site, and how it is reached."""

@@ -10,16 +10,21 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
+from pathlib import Path
 from typing import Protocol
 
 from preprocess.annotations import Clip
+from preprocess.collector import old_objects_spared
 from preprocess.config import YOUTUBE_PER_HOUR, DownloadConfig, WorkerConfig
 from preprocess.errors import Cause, ClipError, EnvironmentProblem, TemporarilyUnavailable, Unavailable, WorkerDied
-from preprocess.fetching import fetch_clip, workspace
+from preprocess.fetching import fetch_clip
 from preprocess.limiter import Limiter, Pause
-from preprocess.mirror.ledger import ArchiveJournal
+from preprocess.mirror.ledger import LEDGER_NAME, ArchiveJournal
 from preprocess.mirror.stage import MirrorStage
 from preprocess.outcomes import (
+    MANIFEST_NAME,
+    MISSING_NAME,
     ManifestEntry,
     Outcome,
     Standing,
@@ -35,9 +40,13 @@ from preprocess.sources.http import Connection
 from preprocess.sources.mirror import archives_of
 from preprocess.sources.ytdlp import export_browser_cookies, require_javascript
 from preprocess.status.run_status import RunState, RunStatus
-from preprocess.wanted import Wanted
+from preprocess.status.work import Work
+from preprocess.target import workspace
+from preprocess.wanted import LIST_INFO_NAME, LIST_NAME, Wanted
 from preprocess.workers import InOrder, WorkerPool, worker_pool
 
+_RECORDS = (LIST_NAME, LIST_INFO_NAME, LEDGER_NAME, MISSING_NAME, MANIFEST_NAME)
+"""Files beside the clips, with an address too."""
 _YOUTUBE_PAUSE_S = 900.0
 _URL_PAUSE_S = 60.0
 _KILL_AFTER = 1.2  # times the deadline: a worker that its own alarm could not end
@@ -100,10 +109,15 @@ def download(
     """
     if "youtube" in config.chain:
         logger.info("JavaScript for YouTube: %s", require_javascript())
+    config = config.absolute()
     make_folder(config.out)
     # a clip's temporary files are in the workspace; not to walk through 650,000 clips
-    with exclusive(config.out), swept(config.out, subfolders=False):
-        shutil.rmtree(workspace(config), ignore_errors=True)
+    with (
+        exclusive(config.out),
+        swept(config.out, subfolders=False),
+        config.target.records(_RECORDS) as records,
+    ):
+        shutil.rmtree(workspace(config.out), ignore_errors=True)
         wanted.write(config.out)
         entries = read_standings(config.out)
         left = [clip for clip in wanted.clips if not _is_done(entries.get(clip.key))]
@@ -123,17 +137,20 @@ def download(
                 observer=observer,
                 status=status,
             )
-            with closing(run.outcomes(todo)) as outcomes_so_far:  # no worker may write when the folder is given up
+            # closed, since no worker may write when the folder is given up
+            with old_objects_spared(), closing(run.outcomes(todo)) as outcomes_so_far:
                 for entry in outcomes_so_far:
                     append_manifest(config.out, entry)
+                    records.tick()
                     entries[entry.key] = entry.standing
                     fetched += entry.outcome is Outcome.DONE
                     status.count(entry.outcome, source=entry.source)
+                    status.spend(Work(frames=entry.frame_count, bytes=entry.bytes))
                     observer.finished(entry, len(todo))
             ended = RunState.FINISHED
         finally:
             status.publish(state=ended)
-            shutil.rmtree(workspace(config), ignore_errors=True)
+            shutil.rmtree(workspace(config.out), ignore_errors=True)
             missing = write_missing(config.out, left, entries, wanted.refused)
         outcomes = count_outcomes(left, entries, wanted.refused, done=done)
         return DownloadReport(outcomes=outcomes, rows=sum(outcomes.values()), fetched=fetched, missing=missing)
@@ -169,7 +186,9 @@ class _Run:
             return
         left = {clip.key: clip for clip in clips}
         *_, last = chain = self._config.chain
-        with worker_pool(self._workers) as pool:
+        # archives have their journals in the driver's folder
+        writes = [self._config.out] if "mirror" in chain else self._config.target.shared
+        with worker_pool(self._workers, writes=writes, reads=_read_by_workers(self._config)) as pool:
             for source in chain:
                 ask = self._ask_mirror if source == "mirror" else self._ask
                 for entry in ask(pool, source, list(left.values())):
@@ -195,8 +214,13 @@ class _Run:
             entries=self._entries,
             config=config,
             connection=connection,
+            on_work=self._status.spend,
             run=lambda function, items, *, on_tick: pool.run(
-                function, InOrder(items), on_tick=on_tick, on_poll=lambda: self._status.publish(state=RunState.RUNNING)
+                function,
+                InOrder(items),
+                on_tick=on_tick,
+                on_poll=lambda: self._status.publish(state=RunState.RUNNING),
+                on_lost=lambda task: ArchiveJournal.of(task.archive.address, folder=config.out).forgive(),
             ),
         )
         given = set()
@@ -219,8 +243,11 @@ class _Run:
         look = partial(self._look, limiter, queue, names)
         pause_s = config.pause_s or (_YOUTUBE_PAUSE_S if source == "youtube" else _URL_PAUSE_S)
         for attempt, answer in pool.run(fetch, queue, on_poll=look, deadline_s=config.deadline_s * _KILL_AFTER):
-            entry = _failed(attempt.clip, answer, source) if isinstance(answer, WorkerDied) else answer.entry
-            retry_after_s = None if isinstance(answer, WorkerDied) else answer.retry_after_s
+            if isinstance(answer, WorkerDied):
+                entry, retry_after_s = _failed(attempt.clip, answer, source), None
+            else:
+                entry, retry_after_s = answer.entry, answer.retry_after_s
+                self._status.spend(answer.work)
             temporary = entry.outcome is Outcome.TEMPORARY
             limiter.report(
                 attempt.identity,
@@ -256,10 +283,21 @@ def _with_browser_cookies(config: DownloadConfig) -> DownloadConfig:
     if config.cookies_from_browser is None:
         return config
     # read once, here: workers may be on machines without that browser, and reading takes seconds
-    file = workspace(config) / "cookies.txt"
+    file = workspace(config.out) / "cookies.txt"
     file.parent.mkdir(parents=True, exist_ok=True)
     export_browser_cookies(config.cookies_from_browser, file)
     return replace(config, identities=tuple(replace(one, cookies=file) for one in config.identities))
+
+
+def _read_by_workers(config: DownloadConfig) -> list[Path]:
+    """The files that workers read, and one of each folder."""
+    places = [config.source_dir, *([Path(config.mirror)] if config.mirror else [])]
+    some = [
+        next((path for path in chain([place], place.rglob("*")) if path.is_file()), place)
+        for place in places
+        if place is not None and place.exists()
+    ]
+    return [*some, *(one.cookies for one in config.identities if one.cookies is not None)]
 
 
 def _is_done(entry: Standing | None) -> bool:

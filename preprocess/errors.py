@@ -73,11 +73,35 @@ class NoClips(InvalidInput):
     code = "no_clips"
 
 
+class NoSuchJob(InvalidInput):
+    """An id that no job has."""
+
+    code = "no_such_job"
+
+
+class JobConflict(KineflowError):
+    """What is wanted of a job does not go with the state that it, or another one, is in."""
+
+    code = "job_conflict"
+
+
 class EnvironmentProblem(KineflowError, RuntimeError):
     """The machine lacks something: a GPU, a driver, disk space, a library."""
 
     code = "environment"
     exit_status = 3
+
+
+class DeviceLost(EnvironmentProblem):
+    """A GPU failed in the middle of its work; this process can use it no more, another one perhaps can."""
+
+    code = "device_lost"
+
+
+class DeviceDead(EnvironmentProblem):
+    """A GPU that does not compute for a fresh process either."""
+
+    code = "device_dead"
 
 
 class BadMedia(ClipError):

@@ -15,10 +15,11 @@ import numpy as np
 from preprocess.clips import ClipFile
 from preprocess.config import FlowConfig
 from preprocess.errors import BadMedia
-from preprocess.flow import tvl1_codes
+from preprocess.flow import answering, tvl1_codes
 from preprocess.media import to_gray
 from preprocess.media_process import read_clip
 from preprocess.shards.layout import EncodedClip
+from preprocess.status.work import Work
 
 MAX_SECONDS = 120
 """A longer clip is refused: all its frames are in memory at once."""
@@ -34,6 +35,8 @@ class StageSeconds:
     """Seconds, as are the next two."""
     flow: float = 0.0
     encode: float = 0.0
+    frames: int = 0
+    """After resampling; of clips that came to their end."""
     pairs: int = 0
     """Flow fields computed."""
     bytes: int = 0
@@ -41,8 +44,14 @@ class StageSeconds:
 
     def add(self, other: "StageSeconds") -> None:
         """Sum up."""
-        for name in ("decode", "flow", "encode", "pairs", "bytes"):
+        for name in ("decode", "flow", "encode", "frames", "pairs", "bytes"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    @property
+    def work(self) -> Work:
+        """As the status of a run counts it; its bytes are those of files, which are not made here."""
+        seconds = {"decode": self.decode, "flow": self.flow, "encode": self.encode}
+        return Work(seconds=seconds, frames=self.frames, flow_pairs=self.pairs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,11 +87,15 @@ def extract_all(
         threads: for the flow.
         helpers: threads that decode and encode; about as many clips are in memory before and after the flow.
         max_frames: take only the first frames of each clip, for a measurement.
+
+    Raises:
+        DeviceDead: the backend's GPU does not answer, and no clip was asked for yet.
+        DeviceLost: it failed in the middle.
     """
     jobs = (_Job(clip, label, folder, config, max_frames) for clip, label in clips)
     decoding: deque[tuple[_Job, Future[None]]] = deque()
     encoding: deque[tuple[_Job, Future[None]]] = deque()
-    with ThreadPoolExecutor(helpers) if helpers else _CallingThread() as executor:
+    with answering(backend), ThreadPoolExecutor(helpers) if helpers else _CallingThread() as executor:
         while True:
             for job in islice(jobs, helpers + 1 - len(decoding)):
                 decoding.append((job, executor.submit(job.decode)))
@@ -162,7 +175,8 @@ class _Job:
         )
         self._frames_THW3 = self._codes_T2HW = _NOTHING  # the JPEGs stay, the pictures need not
         self.seconds.encode = time.perf_counter() - started
-        self.seconds.pairs, self.seconds.bytes = len(self.result.flow), self.result.nbytes
+        self.seconds.frames, self.seconds.pairs = len(self.result.rgb), len(self.result.flow)
+        self.seconds.bytes = self.result.nbytes
 
 
 def _outcome(job: _Job, encoded: "Future[None]") -> Extraction:

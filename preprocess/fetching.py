@@ -1,7 +1,6 @@
 """Get one clip from one source: the work of a download worker, and what it answers."""
 
 import logging
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from preprocess.linking import link_or_copy
 from preprocess.outcomes import ManifestEntry, outcome_of
 from preprocess.schedule import Attempt
 from preprocess.sources.fetched import Extent
+from preprocess.status.work import StageClock, Work
 from preprocess.store import store_clip
 from preprocess.trim import trim
 from preprocess.workers import Tick
@@ -26,22 +26,25 @@ class Answer:
     """What became of one attempt."""
 
     entry: ManifestEntry
+    work: Work
+    """What it took, well or not."""
     retry_after_s: float | None = None
     """Seconds that the source asks to wait."""
 
 
-def fetch_clip(attempt: Attempt, _tick: Tick = lambda: None, *, source: str, config: DownloadConfig) -> Answer:
+def fetch_clip(
+    attempt: Attempt, _tick: Tick = lambda told=None: None, *, source: str, config: DownloadConfig
+) -> Answer:
     """Fetch, trim, decode and publish one clip; what the clip or its source does wrong ends in the entry's outcome.
 
     Raises:
         EnvironmentProblem: this machine's fault, such as a full disk.
     """
-    clip = attempt.clip
+    clip, clock = attempt.clip, StageClock()
     try:
-        space = workspace(config)
-        space.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=space, ignore_cleanup_errors=True) as folder:
-            return Answer(entry=_get(attempt, Path(folder), source=source, config=config))
+        with config.target.scratch() as folder:
+            entry = _get(attempt, folder, source=source, config=config, clock=clock)
+            return Answer(entry=entry, work=clock.work)
     except OSError as error:
         raise EnvironmentProblem(
             f"cannot write below {config.out}: {error}; free space, then run the command again"
@@ -50,15 +53,10 @@ def fetch_clip(attempt: Attempt, _tick: Tick = lambda: None, *, source: str, con
         entry = ManifestEntry.of_clip(
             clip, outcome_of(error), cause=error.cause.value, reason=str(error), source=source
         )
-        return Answer(entry=entry, retry_after_s=getattr(error, "retry_after_s", None))
+        return Answer(entry=entry, work=clock.work, retry_after_s=getattr(error, "retry_after_s", None))
 
 
-def workspace(config: DownloadConfig) -> Path:
-    """Where unfinished files are; emptied before and after each run."""
-    return config.out / ".tmp"
-
-
-def _get(attempt: Attempt, folder: Path, *, source: str, config: DownloadConfig) -> ManifestEntry:
+def _get(attempt: Attempt, folder: Path, *, source: str, config: DownloadConfig, clock: StageClock) -> ManifestEntry:
     made = folder / "clip.mp4"
     (folder / "fetched").mkdir()
     try:
@@ -69,16 +67,21 @@ def _get(attempt: Attempt, folder: Path, *, source: str, config: DownloadConfig)
                 made,
                 source=source,
                 config=config.narrowed(source, attempt.identity),
+                clock=clock,
             )
-            return store_clip(attempt.clip, made, config=config, source=source)
+            with clock.running("inspect"):
+                return store_clip(attempt.clip, made, config=config, source=source)
     except DeadlinePassed as error:
         raise TemporarilyUnavailable(
             f"{error}, the deadline of a clip ({source}); the connection may be slow or hang", cause=Cause.TIMEOUT
         ) from error
 
 
-def _make_clip(clip: Clip, folder: Path, target: Path, *, source: str, config: DownloadConfig) -> None:
-    fetched = sources.fetch(clip, folder, source=source, config=config)
+def _make_clip(
+    clip: Clip, folder: Path, target: Path, *, source: str, config: DownloadConfig, clock: StageClock
+) -> None:
+    with clock.running("fetch"):
+        fetched = sources.fetch(clip, folder, source=source, config=config)
     if fetched.extent is Extent.CLIP:
         if fetched.borrowed:
             link_or_copy(fetched.path, target)
@@ -86,15 +89,18 @@ def _make_clip(clip: Clip, folder: Path, target: Path, *, source: str, config: D
             fetched.path.rename(target)
         return
     try:
-        _trim(clip, fetched, target)
+        _trim(clip, fetched, target, clock=clock)
     except BadMedia as error:
         if fetched.extent is not Extent.SECTION:
             raise
         logger.info("%s: section cannot be used (%s), fetching the whole video", clip.key, error)
         fetched.path.unlink(missing_ok=True)
-        _trim(clip, sources.fetch(clip, folder, source=source, config=config, sections=False), target)
+        with clock.running("fetch"):
+            whole = sources.fetch(clip, folder, source=source, config=config, sections=False)
+        _trim(clip, whole, target, clock=clock)
 
 
-def _trim(clip: Clip, fetched: sources.Fetched, target: Path) -> None:
+def _trim(clip: Clip, fetched: sources.Fetched, target: Path, *, clock: StageClock) -> None:
     section = fetched.extent is Extent.SECTION
-    trim(fetched.path, target, start_s=clip.time_start, end_s=clip.time_end, absolute=section)
+    with clock.running("trim"):
+        trim(fetched.path, target, start_s=clip.time_start, end_s=clip.time_end, absolute=section)

@@ -114,7 +114,9 @@ def index_videos(
         gone = {"cause": Cause.NOT_FOUND.value, "reason": "no video file of this name in the folder"}
         entries = {video.key: video.entry(Outcome.UNAVAILABLE, **gone) for video in videos if not video.path}
         decoded = 0
-        for video, result in run_tasks(partial(index_file, folder=folder, out=out), todo, config=workers):
+        make = partial(index_file, folder=folder.absolute(), out=out.absolute())
+        reads = [folder / video.path for video in todo[:1]]
+        for video, result in run_tasks(make, todo, config=workers, writes=[out], reads=reads):
             entry = (
                 video.entry(Outcome.QUARANTINED, cause=result.cause.value, reason=str(result))
                 if isinstance(result, WorkerDied)

@@ -84,6 +84,18 @@ def read_lines(path: Path, *, parse: Callable[[dict[str, Any]], Record]) -> Iter
             number += len(lines)
 
 
+def parse_line(line: bytes) -> dict[str, Any]:
+    """The fields of one line that `append_line` wrote.
+
+    Raises:
+        ValueError: torn or changed.
+    """
+    fields = json.loads(line)
+    if not isinstance(fields, dict):
+        raise ValueError(f"not an object: {line[:80]!r}")
+    return _without_sum(fields, line)
+
+
 def _without_sum(fields: dict[str, Any], line: bytes) -> dict[str, Any]:
     """The fields without the checksum; ValueError if it is not that of the line. An older line may have none."""
     if line[-1] != _LINE_END:

@@ -6,6 +6,7 @@ on at full speed would turn a list of good clips into failures within minutes.
 """
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -54,7 +55,7 @@ class Limiter:
 
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        self._states: dict[str, _State] = {}
+        self._states: defaultdict[str, _State] = defaultdict(_State)
 
     def take(self, identities: Sequence[str], *, per_hour: float | None) -> str | None:
         """The identity for one request now, the one that waited longest; None when none may.
@@ -67,8 +68,8 @@ class Limiter:
         free = [name for name in identities if self._free_at(name) <= now]
         if not free:
             return None
-        chosen = min(free, key=lambda name: self._state(name).next_at)
-        state = self._state(chosen)
+        chosen = min(free, key=lambda name: self._states[name].next_at)
+        state = self._states[chosen]
         state.next_at = now + (3600 / per_hour if per_hour else 0.0)
         if state.pauses:
             state.probe_until = now + _PROBE_S
@@ -96,7 +97,7 @@ class Limiter:
             reason: in the words of the source.
             retry_after_s: seconds that the source asks to wait; heeded at once.
         """
-        state, now = self._state(identity), self._clock()
+        state, now = self._states[identity], self._clock()
         if cause not in WALLS:
             # an answer to a request from before the pause does not end it
             if now >= state.paused_until:
@@ -122,7 +123,7 @@ class Limiter:
         return [
             Pause(identity=name, until=state.paused_until, reason=state.reason)
             for name in identities
-            if (state := self._state(name)).paused_until > now
+            if (state := self._states[name]).paused_until > now
         ]
 
     def walled(self, identities: Sequence[str]) -> tuple[float, str]:
@@ -130,15 +131,12 @@ class Limiter:
 
         0 when one of them had another answer since, or was not sent yet.
         """
-        states = [self._state(name) for name in identities]
+        states = [self._states[name] for name in identities]
         since = [state.walled_since for state in states if state.walled_since is not None]
         if len(since) < len(states):
             return 0.0, ""
         return self._clock() - max(since), states[-1].reason
 
     def _free_at(self, name: str) -> float:
-        state = self._state(name)
+        state = self._states[name]
         return max(state.next_at, state.paused_until, state.probe_until)
-
-    def _state(self, name: str) -> _State:
-        return self._states.setdefault(name, _State())

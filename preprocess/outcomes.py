@@ -3,9 +3,10 @@
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
 from enum import StrEnum
+from itertools import chain, islice
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +29,20 @@ NOT_TRIED = "not_tried"
 """Status of a clip without an outcome yet."""
 REFUSED = "refused"
 """Status of a row of a list that is no clip."""
+
+_MISSING_COLUMNS = (
+    "list",
+    "line",
+    "youtube_id",
+    "time_start",
+    "time_end",
+    "label",
+    "split",
+    "status",
+    "cause",
+    "reason",
+)
+_ROWS_AT_ONCE = 10_000  # made into bytes: at a first run's start all clips are missing, and may be millions
 
 
 class Outcome(StrEnum):
@@ -188,41 +203,15 @@ def write_missing(
     Returns:
         Number of rows.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
-        ["list", "line", "youtube_id", "time_start", "time_end", "label", "split", "status", "cause", "reason"]
+    missing = [clip for clip in clips if (entry := entries.get(clip.key)) is None or entry.outcome is not Outcome.DONE]
+    not_clips = tuple(refused)
+    rows = chain(
+        [_MISSING_COLUMNS],
+        (_missing_row(clip, entries.get(clip.key)) for clip in missing),
+        map(_refused_row, not_clips),
     )
-    count = 0
-    for clip in clips:
-        entry = entries.get(clip.key)
-        if entry is not None and entry.outcome is Outcome.DONE:
-            continue
-        if entry is None:
-            status, cause, reason = NOT_TRIED, "", "the run stopped before it"
-        else:
-            status, cause, reason = entry.outcome.value, entry.cause, entry.reason
-        times = (clip.time_start, clip.time_end)
-        writer.writerow(
-            [
-                clip.list_name,
-                clip.line,
-                clip.youtube_id,
-                *times,
-                _cell(clip.label or ""),
-                clip.split,
-                status,
-                cause,
-                _cell(reason),
-            ]
-        )
-        count += 1
-    for row in refused:
-        reason = f"{row.reason}: {','.join(row.row)[:200]!r}"
-        writer.writerow([row.list_name, row.line, "", "", "", "", "", REFUSED, "", _cell(reason)])
-        count += 1
-    publish(folder / MISSING_NAME, text.getvalue().encode(errors="backslashreplace"))
-    return count
+    publish(folder / MISSING_NAME, _csv(rows))
+    return len(missing) + len(not_clips)
 
 
 def count_outcomes(
@@ -240,6 +229,37 @@ def count_outcomes(
     counts[Outcome.DONE.value] += done
     counts[REFUSED] = sum(1 for _ in refused)
     return {name: counts[name] for name in (*Outcome, NOT_TRIED, REFUSED) if counts[name]}
+
+
+def _missing_row(clip: Clip, entry: Standing | None) -> Sequence[object]:
+    if entry is None:
+        status, cause, reason = NOT_TRIED, "", "the run stopped before it"
+    else:
+        status, cause, reason = entry.outcome.value, entry.cause, entry.reason
+    return (
+        clip.list_name,
+        clip.line,
+        clip.youtube_id,
+        clip.time_start,
+        clip.time_end,
+        _cell(clip.label or ""),
+        clip.split,
+        status,
+        cause,
+        _cell(reason),
+    )
+
+
+def _refused_row(row: RefusedRow) -> Sequence[object]:
+    reason = f"{row.reason}: {','.join(row.row)[:200]!r}"
+    return (row.list_name, row.line, "", "", "", "", "", REFUSED, "", _cell(reason))
+
+
+def _csv(rows: Iterator[Sequence[object]]) -> Iterator[bytes]:
+    while some := list(islice(rows, _ROWS_AT_ONCE)):
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(some)
+        yield text.getvalue().encode(errors="backslashreplace")
 
 
 def _cell(text: str) -> str:

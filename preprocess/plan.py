@@ -5,14 +5,18 @@ So a shard is one retryable unit of work, and the same input gives the same shar
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
+from itertools import islice
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from preprocess.clips import ClipFile
+from preprocess.collector import collector_paused
 from preprocess.config import FlowConfig
 from preprocess.errors import InvalidInput
 from preprocess.extract import MAX_SECONDS
@@ -28,6 +32,9 @@ _QUALITY = (50, 75, 85, 90, 95, 98, 100)
 _RGB_BYTES_PX = (0.11, 0.15, 0.20, 0.24, 0.34, 0.47, 0.66)
 _FLOW_BYTES_PX = (0.01, 0.017, 0.023, 0.028, 0.041, 0.054, 0.069)
 _MARGIN = 1.3  # the busiest of the five clips took 1.28 times their mean
+_CLIP_FIELDS = tuple(field.name for field in fields(ClipFile))
+_clip_values = attrgetter(*_CLIP_FIELDS)
+_CLIPS_AT_ONCE = 1000  # as JSON: that of ten million would be several GB
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +73,7 @@ class Plan:
         publish(folder / PLAN_NAME, (json.dumps(document, indent=1, sort_keys=True) + "\n").encode())
 
 
+@collector_paused()
 def make_plan(
     clips: Sequence[ClipFile], *, config: FlowConfig, backend: str, labels: Sequence[str] | None = None
 ) -> Plan:
@@ -93,19 +101,18 @@ def make_plan(
         )
     shards: list[PlannedShard] = []
     for split in SPLITS:
-        groups = _split_up([clip for clip in clips if clip.split == split], config)
+        groups = _split_up((clip for clip in clips if clip.split == split), config)
         shards += [
             PlannedShard(
                 name=shard_name(split, number, len(groups)),
                 clips=tuple(group),
                 labels=tuple(-1 if clip.label is None else index[clip.label] for clip in group),
-                planned_bytes=sum(planned_bytes(clip, config) for clip in group),
+                planned_bytes=size,
             )
-            for number, group in enumerate(groups)
+            for number, (group, size) in enumerate(groups)
         ]
     settings = {**asdict(config), "fps": str(config.fps), "backend": backend}
-    identity = json.dumps([settings, names, [asdict(clip) for clip in clips]], sort_keys=True)
-    fingerprint = hashlib.sha256(identity.encode()).hexdigest()
+    fingerprint = _fingerprint(settings, names, clips)
     return Plan(shards=tuple(shards), labels=names, fingerprint=fingerprint, settings=settings)
 
 
@@ -114,11 +121,10 @@ def planned_bytes(clip: ClipFile, config: FlowConfig) -> int:
     if not (clip.height and clip.width):
         return 0
     height, width = resized_size(clip.height, clip.width, config.short_side)
-    rgb = np.interp(config.rgb_quality, _QUALITY, _RGB_BYTES_PX)
-    flow = 2 * np.interp(config.flow_quality, _QUALITY, _FLOW_BYTES_PX)
     # what is longer is refused when it is decoded; a header that declares a day must not make the disk seem too small
     duration_s = min(clip.duration_s, MAX_SECONDS)
-    return round(duration_s * config.fps * height * width * float(rgb + flow) * _MARGIN)
+    bytes_px = _bytes_px(config.rgb_quality, config.flow_quality)
+    return round(duration_s * config.fps * height * width * bytes_px * _MARGIN)
 
 
 def read_plan(folder: Path) -> dict[str, Any] | None:
@@ -151,14 +157,35 @@ def difference(old: dict[str, Any], plan: Plan) -> str:
     return "; ".join(changed) or "the clips or the labels are others"
 
 
-def _split_up(clips: list[ClipFile], config: FlowConfig) -> list[list[ClipFile]]:
-    groups: list[list[ClipFile]] = []
-    room = 0
+@lru_cache
+def _bytes_px(rgb_quality: int, flow_quality: int) -> float:
+    """Bytes that a frame and its flow take for each pixel of the frame."""
+    rgb = np.interp(rgb_quality, _QUALITY, _RGB_BYTES_PX)
+    return float(rgb + 2 * np.interp(flow_quality, _QUALITY, _FLOW_BYTES_PX))
+
+
+def _split_up(clips: Iterable[ClipFile], config: FlowConfig) -> list[tuple[list[ClipFile], int]]:
+    """Clips of each shard, and the bytes they are planned to take."""
+    groups: list[tuple[list[ClipFile], int]] = []
+    group: list[ClipFile] = []
+    taken = 0
     for clip in clips:
         size = planned_bytes(clip, config)
-        if not groups or len(groups[-1]) == config.clips_per_shard or size > room:
-            groups.append([])
-            room = config.bytes_per_shard
-        groups[-1].append(clip)
-        room -= size
-    return groups
+        if group and (len(group) == config.clips_per_shard or taken + size > config.bytes_per_shard):
+            groups.append((group, taken))
+            group, taken = [], 0
+        group.append(clip)
+        taken += size
+    return [*groups, (group, taken)] if group else groups
+
+
+def _fingerprint(settings: Mapping[str, Any], names: Sequence[str], clips: Sequence[ClipFile]) -> str:
+    """sha256 over the JSON of `[settings, names, clips]`, its keys sorted."""
+    digest = hashlib.sha256(json.dumps([settings, names], sort_keys=True)[:-1].encode())
+    left = iter(clips)
+    before = ", ["
+    while some := [dict(zip(_CLIP_FIELDS, _clip_values(clip), strict=True)) for clip in islice(left, _CLIPS_AT_ONCE)]:
+        digest.update(f"{before}{json.dumps(some, sort_keys=True)[1:-1]}".encode())
+        before = ", "
+    digest.update(b"]]" if clips else b", []]")
+    return digest.hexdigest()

@@ -3,20 +3,35 @@
 import logging
 import signal
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from preprocess.errors import EnvironmentProblem
+from preprocess.nodes import Terms, require
 
 OBJECT_STORE_BYTES = 512 << 20
 _LOOPBACK = "127.0.0.1"
 _KNOCK_S = 10.0
+_ASK_S = 20.0
+_ASK = """
+import sys
+from ray._private.services import canonicalize_bootstrap_address
+from ray._raylet import GcsClient
+try:
+    GcsClient(address=canonicalize_bootstrap_address(sys.argv[1])).internal_kv_get(b"session_name", b"session")
+except Exception as error:
+    sys.exit(f"{type(error).__name__}: {error}")
+"""
 
 
 @contextmanager
-def ray_session(address: str | None, *, cpus: int, gpus: int | None, remedy: str) -> Iterator[Any]:
+def ray_session(
+    address: str | None, *, cpus: int, gpus: int | None, remedy: str, wanted: Terms | None = None
+) -> Iterator[Any]:
     """The module `ray`, connected, until the block ends.
 
     Args:
@@ -25,9 +40,10 @@ def ray_session(address: str | None, *, cpus: int, gpus: int | None, remedy: str
         cpus: of a cluster that is started.
         gpus: likewise; None for all that Ray finds.
         remedy: what to do without Ray, for the message.
+        wanted: of each node of the cluster at `address`.
 
     Raises:
-        EnvironmentProblem: it cannot be started or reached.
+        EnvironmentProblem: it cannot be started or reached, its token is another one, or a node does not meet `wanted`.
     """
     import ray
 
@@ -61,6 +77,8 @@ def ray_session(address: str | None, *, cpus: int, gpus: int | None, remedy: str
         where = "a local Ray" if address is None else f"the Ray cluster at {address}"
         raise EnvironmentProblem(f"cannot start or reach {where}: {error}; {remedy}") from error
     try:
+        if wanted is not None:
+            require(ray, wanted)
         yield ray
     finally:
         ray.shutdown()
@@ -100,7 +118,28 @@ def _loopback_allowed() -> Iterator[None]:
 
 
 def _knock(address: str) -> None:
-    """Fail at once where nobody listens; Ray itself waits for minutes."""
+    """Fail soon where no cluster answers; Ray itself tries for minutes, and says so on every try.
+
+    Raises:
+        OSError: nobody listens.
+        ConnectionError: not Ray, or it wants another token.
+    """
+    if "://" in address:
+        raise ValueError("a driver has to be a part of the cluster; give HOST:PORT of its head, from one of its nodes")
     host, _, port = address.rpartition(":")
     if port.isdigit():
         socket.create_connection((host, int(port)), timeout=_KNOCK_S).close()
+    # in a process of its own, which can be ended, and whose complaints are not for the user
+    command = [sys.executable, "-c", _ASK, address]
+    try:
+        asked = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=_ASK_S, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise ConnectionError(f"it did not answer as Ray does within {_ASK_S:g} s") from error
+    *_, said = asked.stderr.strip().splitlines() or [""]
+    if "AuthenticationError" in asked.stderr:
+        raise ConnectionError(
+            "its token is not the one given here, or none is given; set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, or put "
+            "the token of its head into ~/.ray/auth_token"
+        )
+    if asked.returncode:
+        raise ConnectionError(said)

@@ -11,15 +11,18 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
+from preprocess.clip_source import FolderSource
 from preprocess.clips import find_clips
 from preprocess.config import FlowConfig, WorkerConfig
 from preprocess.errors import InvalidInput, WorkerDied
 from preprocess.flow import Tvl1Params, resolve_backend
+from preprocess.made_shards import ShardResult
 from preprocess.paths import exclusive, rename_into_place, swept, temporary_beside
 from preprocess.plan import PLAN_NAME, Plan, difference, make_plan, read_plan
-from preprocess.sharding import ShardResult, attributes_of, check_space, compute_shards
+from preprocess.sharding import attributes_of, check_space, compute_shards
 from preprocess.shards.index import INDEX_NAME, Index, ShardInfo
 from preprocess.shards.verify import Finding
+from preprocess.target import FolderTarget
 from preprocess.typed_json import decode
 from preprocess.verification import verify_folder
 
@@ -74,20 +77,22 @@ def repair_folder(
         for finding in found.findings:
             on_finding(finding)
         todo = [shard for shard in plan.shards if shard.name in found.damaged]
-        check_space(folder, todo)
+        target = FolderTarget(folder=folder)
+        check_space(target, todo)
+        clips = sum(len(shard.clips) for shard in todo)
         # under names that are swept, whatever ends this
         final = {temporary_beside(folder / shard.name).name: shard for shard in todo}
         repaired: list[str] = []
         failed = {one.shard: one.problem for one in found.findings if one.shard == INDEX_NAME}
         computed = compute_shards(
             [replace(shard, name=name) for name, shard in final.items()],
-            clips_folder=clips_folder,
-            out=folder,
+            source=FolderSource(folder=clips_folder),
+            target=target,
             attributes=attributes_of(plan, config, backend),
             config=config,
             backend=backend,
             workers=workers,
-            on_progress=on_progress,
+            on_clip=lambda clip: on_progress(clips),
         )
         with closing(computed):  # no worker may write when the folder is given up
             for staged, result in computed:

@@ -1,41 +1,33 @@
 """From clips to shards: plan, compute what is missing, write the index last."""
 
-import logging
-import shutil
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
-from preprocess.clips import find_clips
+from preprocess.clip_source import ClipSource, FolderSource
 from preprocess.config import FlowConfig, WorkerConfig
 from preprocess.errors import BadMedia, BadShard, EnvironmentProblem, InvalidInput, WorkerDied
 from preprocess.extract import StageSeconds, extract_all
 from preprocess.flow import FLOW_BOUND, FLOW_SCALE, FLOW_ZERO, resolve_backend
-from preprocess.paths import exclusive, inside, make_folder, swept
-from preprocess.plan import Plan, PlannedShard, difference, make_plan, read_plan
-from preprocess.shards.index import INDEX_NAME, Index, ShardInfo, shard_info
+from preprocess.made_shards import JOURNAL_NAME, ShardResult, made_shards
+from preprocess.outcomes import Outcome
+from preprocess.paths import exclusive, make_folder, swept
+from preprocess.plan import PLAN_NAME, Plan, PlannedShard, difference, make_plan, read_plan
+from preprocess.shards.index import INDEX_NAME, Index
 from preprocess.shards.layout import EncodedClip, ShardAttributes
-from preprocess.shards.verify import verify_shard
 from preprocess.shards.write import write_shard
-from preprocess.trials import KILLED_REASON, Trials, run_shards
+from preprocess.status.flow_status import FinishedClip, FlowStatus
+from preprocess.target import FolderTarget, Target
+from preprocess.trials import KILLED_REASON, Notes, Trials, run_shards
 from preprocess.workers import Tick
 
+_RECORDS = (PLAN_NAME, JOURNAL_NAME, INDEX_NAME)
+"""Files beside the shards, with an address too; the index last."""
 _REASON_LENGTH = 300  # of a failure kept in a shard's attributes
-
-logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ShardResult:
-    """What a worker says of a shard it made."""
-
-    info: ShardInfo
-    failed: dict[str, str]
-    """Key to reason, of the clips that are not in it."""
-    seconds: StageSeconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,28 +48,9 @@ class FlowReport:
     elapsed_s: float
 
 
-@dataclass(frozen=True, kw_only=True)
-class Estimate:
-    """What a dry run measured and what it expects of the whole."""
-
-    clips: int
-    shards: int
-    measured_pairs: int
-    pairs_per_s: float
-    """Of one worker, decoding and encoding included."""
-    pairs: int
-    """Flow fields of the whole run."""
-    hours: float
-    """With all workers."""
-    bytes: int
-    free_bytes: int
-    failed: dict[str, str] = field(default_factory=dict)
-    """Sampled clips that could not be made."""
-
-
 def make_shards(
-    clips_folder: Path,
-    out: Path,
+    clips: Path | ClipSource,
+    out: Path | Target,
     *,
     config: FlowConfig,
     workers: WorkerConfig,
@@ -88,8 +61,8 @@ def make_shards(
     """Make every shard of the plan that is not there yet, and the index once all are.
 
     Args:
-        clips_folder: what `preprocess download` made, or a tree `split/class/video`.
-        out: folder of the shards.
+        clips: what `preprocess download` made, or a folder `split/class/video`.
+        out: where the shards go.
         config: what to compute.
         workers: with how many processes.
         labels: label names in order; by default those of the clips, sorted.
@@ -102,44 +75,51 @@ def make_shards(
     """
     started = time.monotonic()
     backend = resolve_backend(config.backend)
-    plan = make_plan(find_clips(clips_folder), config=config, backend=backend, labels=labels)
-    make_folder(out)
-    with exclusive(out), swept(out):
-        _adopt_plan(out, plan, replan=replan)
+    source = FolderSource(folder=clips) if isinstance(clips, Path) else clips
+    target = FolderTarget(folder=out) if isinstance(out, Path) else out
+    plan = make_plan(source.clips(), config=config, backend=backend, labels=labels)
+    make_folder(target.folder)
+    with exclusive(target.folder), swept(target.folder), target.records(_RECORDS) as records:
+        _adopt_plan(target, plan, replan=replan)
+        records.send()
         attributes = attributes_of(plan, config, backend)
-        results: dict[str, ShardResult] = {}
-        written = _indexed(out)
-        for shard in plan.shards:
-            if (earlier := _finished(shard, out, attributes, indexed=written.get(shard.name))) is not None:
-                results[shard.name] = earlier
+        made = made_shards(target, plan=plan, attributes=attributes)
+        results = {shard.name: earlier for shard in plan.shards if (earlier := made.find(shard)) is not None}
         todo = [shard for shard in plan.shards if shard.name not in results]
-        check_space(out, todo)
+        check_space(target, todo)
+        finished = {name: result.failed for name, result in results.items()}
+        status = FlowStatus(target.folder, plan=plan, finished=finished, on_progress=on_progress)
         seconds = StageSeconds()
         deaths: dict[str, str] = {}
         computed = compute_shards(
             todo,
-            clips_folder=clips_folder,
-            out=out,
+            source=source,
+            target=target,
             attributes=attributes,
             config=config,
             backend=backend,
             workers=workers,
-            on_progress=on_progress,
+            on_clip=status.count,
+            on_poll=status.publish,
         )
-        with closing(computed):  # also when this is stopped: no worker may write when the folder is given up
-            for shard, result in computed:
-                if isinstance(result, WorkerDied):
-                    deaths[shard.name] = str(result)
-                    continue
-                results[shard.name] = result
-                seconds.add(result.seconds)
-        if deaths:
-            reasons = "; ".join(f"{name}: {reason}" for name, reason in deaths.items())
-            raise BadShard(
-                f"{len(deaths)} of {len(plan.shards)} shards could not be made ({reasons}); run again to retry them"
-            )
-        infos = tuple(results[shard.name].info for shard in plan.shards)
-        Index(config=plan.settings, labels=plan.labels, shards=infos).write(out)
+        with status.published():
+            with closing(computed):  # also when this is stopped: no worker may write when the folder is given up
+                for shard, result in computed:
+                    if isinstance(result, WorkerDied):
+                        deaths[shard.name] = str(result)
+                        continue
+                    made.add(result)
+                    records.tick()
+                    results[shard.name] = result
+                    status.count_shard(shard, size=result.info.bytes, failed=result.failed)
+                    seconds.add(result.seconds)
+            if deaths:
+                reasons = "; ".join(f"{name}: {reason}" for name, reason in deaths.items())
+                raise BadShard(
+                    f"{len(deaths)} of {len(plan.shards)} shards could not be made ({reasons}); run again to retry them"
+                )
+            infos = tuple(results[shard.name].info for shard in plan.shards)
+            Index(config=plan.settings, labels=plan.labels, shards=infos).write(target.folder)
     return FlowReport(
         clips=sum(info.clips for info in infos),
         shards=len(infos),
@@ -154,49 +134,54 @@ def make_shards(
 def compute_shards(
     todo: Sequence[PlannedShard],
     *,
-    clips_folder: Path,
-    out: Path,
+    source: ClipSource,
+    target: Target,
     attributes: ShardAttributes,
     config: FlowConfig,
     backend: str,
     workers: WorkerConfig,
-    on_progress: Callable[[int], None] = lambda total: None,
+    on_clip: Callable[[FinishedClip], None],
+    on_poll: Callable[[], None] = lambda: None,
 ) -> Generator[tuple[PlannedShard, ShardResult | WorkerDied], None, None]:
-    """Make shards in worker processes; each is published in `out` when it is yielded.
+    """Make shards in worker processes; each is published in `target` when it is yielded.
 
     Args:
         todo: what to make.
-        clips_folder: that the paths of the clips count from.
-        out: folder of the shards.
+        source: of the clips.
+        target: where they go.
         attributes: of all of them.
         config: what to compute.
         backend: as resolved.
         workers: with how many processes.
-        on_progress: called for each clip that is finished, with the number of clips of `todo`.
+        on_clip: called for each clip that is through.
+        on_poll: called about every second.
 
     Raises:
         EnvironmentProblem: no space, no Ray, or the backend fails.
     """
     make = partial(
         make_shard,
-        clips_folder=clips_folder,
-        out=out,
+        source=source.absolute(),
+        target=target.absolute(),
         attributes=attributes,
         config=config,
         backend=backend,
         threads=threads_a_task(workers.workers, tasks=len(todo)),
         helpers=workers.helpers,
     )
-    total = sum(len(shard.clips) for shard in todo)
-    yield from run_shards(make, todo, folder=out, workers=workers, on_tick=lambda: on_progress(total))
+    reads = source.witnesses([clip for shard in todo[:1] for clip in shard.clips])
+    yield from run_shards(
+        make, todo, workers=workers, on_tick=on_clip, on_poll=on_poll, writes=target.shared, reads=reads
+    )
 
 
 def make_shard(
     shard: PlannedShard,
-    tick: Tick = lambda: None,
+    tick: Tick = lambda told=None: None,
     *,
-    clips_folder: Path,
-    out: Path,
+    source: ClipSource,
+    target: Target,
+    notes: Notes,
     attributes: ShardAttributes,
     config: FlowConfig,
     backend: str,
@@ -208,9 +193,9 @@ def make_shard(
     So is a clip that killed two workers, see `preprocess.trials`.
 
     Raises:
-        EnvironmentProblem: the disk is full or the backend fails.
+        EnvironmentProblem: the disk is full, the backend fails, or clips or shard cannot be transferred.
     """
-    trials = Trials(shard.name, folder=out)
+    trials = Trials(shard.name, notes=notes)
     suspects, killers = trials.suspects(), trials.killers()
     made: dict[str, EncodedClip] = {}
     failed = dict.fromkeys(killers, KILLED_REASON)
@@ -219,20 +204,24 @@ def make_shard(
     # what may kill this process is tried before anything else is under way
     alone = [pair for pair in labelled if pair[0].key in suspects]
     others = [pair for pair in labelled if pair[0].key not in suspects]
-    for pairs, helpers_ in ((alone, 0), (others, helpers)):
-        for done in extract_all(
-            trials.begun(pairs), clips_folder, config=config, backend=backend, threads=threads, helpers=helpers_
-        ):
+    with source.at_hand([clip for clip, _ in labelled]) as folder:
+        extracted = (
+            extract_all(trials.begun(pairs), folder, config=config, backend=backend, threads=threads, helpers=count)
+            for pairs, count in ((alone, 0), (others, helpers))
+        )
+        for done in chain.from_iterable(extracted):
             trials.end(done.clip)
+            key, outcome = done.clip.key, Outcome.DONE
             if isinstance(done.result, BadMedia):
-                failed[done.clip.key] = str(done.result)[:_REASON_LENGTH]
+                failed[key], outcome = str(done.result)[:_REASON_LENGTH], Outcome.BAD_MEDIA
             else:
-                made[done.clip.key] = done.result
+                made[key] = done.result
             seconds.add(done.seconds)
-            tick()
+            tick(FinishedClip(shard=shard.name, key=key, outcome=outcome, work=done.seconds.work))
     rows = [made[clip.key] for clip in shard.clips if clip.key in made]
     failed = {clip.key: failed[clip.key] for clip in shard.clips if clip.key in failed}
-    info = write_shard(out / shard.name, rows, replace(attributes, failed=failed))
+    with target.making(shard.name) as path:
+        info = write_shard(path, rows, replace(attributes, failed=failed))
     return ShardResult(info=info, failed=failed, seconds=seconds)
 
 
@@ -244,58 +233,6 @@ def threads_a_task(workers: int, *, tasks: int) -> int:
         (2, 1, 1)
     """
     return max(workers // max(tasks, 1), 1)
-
-
-def estimate(
-    clips_folder: Path,
-    out: Path,
-    *,
-    config: FlowConfig,
-    workers: WorkerConfig,
-    sample: int = 4,
-    pairs_a_clip: int = 10,
-) -> Estimate:
-    """Measure some clips in this process, write nothing, and say what the whole run will take.
-
-    Args:
-        clips_folder: as for `make_shards`.
-        out: where the shards would go; asked for its free space only.
-        config: what would be computed.
-        workers: how many would compute it; they are taken to scale evenly.
-        sample: how many clips to measure, spread evenly over the keys.
-        pairs_a_clip: flow fields to compute of each.
-
-    Raises:
-        InvalidInput: no clips.
-        BadMedia: none of the sampled clips can be decoded.
-    """
-    backend = resolve_backend(config.backend)
-    clips = find_clips(clips_folder)
-    plan = make_plan(clips, config=config, backend=backend)
-    spent = StageSeconds()
-    failed: dict[str, str] = {}
-    chosen = [(clip, -1) for clip in clips[:: max(len(clips) // sample, 1)][:sample]]
-    for done in extract_all(chosen, clips_folder, config=config, backend=backend, max_frames=pairs_a_clip + 1):
-        if isinstance(done.result, BadMedia):
-            failed[done.clip.key] = str(done.result)
-        spent.add(done.seconds)
-    if not spent.pairs:
-        raise BadMedia(
-            f"none of the {len(failed)} sampled clips can be decoded; the first: {next(iter(failed.values()))}"
-        )
-    pairs_per_s = spent.pairs / (spent.decode + spent.flow + spent.encode)
-    pairs = sum(max(round(clip.duration_s * config.fps) - 1, 0) for clip in clips)
-    return Estimate(
-        clips=len(clips),
-        shards=len(plan.shards),
-        measured_pairs=spent.pairs,
-        pairs_per_s=pairs_per_s,
-        pairs=pairs,
-        hours=pairs / pairs_per_s / max(workers.workers, 1) / 3600,
-        bytes=round(pairs * spent.bytes / spent.pairs),
-        free_bytes=_free_bytes(out),
-        failed=failed,
-    )
 
 
 def attributes_of(plan: Plan, config: FlowConfig, backend: str) -> ShardAttributes:
@@ -313,72 +250,32 @@ def attributes_of(plan: Plan, config: FlowConfig, backend: str) -> ShardAttribut
     )
 
 
-def _adopt_plan(out: Path, plan: Plan, *, replan: bool) -> None:
-    """Make `plan` the plan of the folder, or refuse when another one's shards are there."""
-    old = read_plan(out)
+def _adopt_plan(target: Target, plan: Plan, *, replan: bool) -> None:
+    """Make `plan` the plan of the target, or refuse when another one's shards are there."""
+    old = read_plan(target.folder)
     if old is not None and old["fingerprint"] == plan.fingerprint:
         return
     if old is not None:
         if not replan:
             raise InvalidInput(
-                f"{out} was planned with something else ({difference(old, plan)}); "
+                f"{target.name} was planned with something else ({difference(old, plan)}); "
                 "choose another folder, or --replan to drop its shards and start over"
             )
-        (out / INDEX_NAME).unlink(missing_ok=True)  # first: no reader may meet an index without its shards
-        for name in old["shards"]:
-            inside(out, name).unlink(missing_ok=True)
-    plan.write(out)
+        # the index first: no reader may meet one without its shards
+        for name in (INDEX_NAME, JOURNAL_NAME, *old["shards"]):
+            target.remove(name)
+    plan.write(target.folder)
 
 
-def _indexed(out: Path) -> dict[str, ShardInfo]:
-    """What an earlier run of the same plan wrote of its shards; nothing if it did not come to its end."""
-    if not (out / INDEX_NAME).is_file():
-        return {}
-    try:
-        return {info.name: info for info in Index.read(out).shards}
-    except BadShard as error:
-        logger.warning("written again: %s", error)
-        return {}
-
-
-def _finished(
-    shard: PlannedShard, out: Path, attributes: ShardAttributes, *, indexed: ShardInfo | None
-) -> ShardResult | None:
-    """The result of an earlier run, when its shard is there and right, and what its index says if it wrote one."""
-    path = out / shard.name
-    if not path.exists():
-        return None
-    try:
-        found = verify_shard(path)
-    except BadShard as error:
-        logger.warning("made again: %s", error)
-        return None
-    keys = [key.decode() for key in found.clips.key]
-    failed = found.attributes.failed
-    if replace(found.attributes, failed={}) != attributes or {*keys, *failed} != {clip.key for clip in shard.clips}:
-        logger.warning("made again: %s does not hold what is planned for it", path)
-        return None
-    info = shard_info(path, clips=len(keys))
-    if indexed is not None and info != indexed:
-        logger.warning("made again: %s is not what %s says", path, INDEX_NAME)
-        return None
-    return ShardResult(info=info, failed=failed, seconds=StageSeconds())
-
-
-def check_space(out: Path, todo: Sequence[PlannedShard]) -> None:
-    """That the shards to make will fit on the disk.
+def check_space(target: Target, todo: Sequence[PlannedShard]) -> None:
+    """That the shards to make will fit on the disk, as far as that can be known.
 
     Raises:
         EnvironmentProblem: they will not.
     """
-    needed, free = sum(shard.planned_bytes for shard in todo), _free_bytes(out)
-    if needed > free:
+    needed, free = sum(shard.planned_bytes for shard in todo), target.free_bytes()
+    if free is not None and needed > free:
         raise EnvironmentProblem(
-            f"{out} has {free / 1e9:.1f} GB free; the {len(todo)} shards to make are planned at {needed / 1e9:.1f} GB; "
-            "free space, lower the JPEG quality, or choose another folder"
+            f"{target.name} has {free / 1e9:.1f} GB free; the {len(todo)} shards to make are planned at "
+            f"{needed / 1e9:.1f} GB; free space, lower the JPEG quality, or choose another folder"
         )
-
-
-def _free_bytes(folder: Path) -> int:
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    return shutil.disk_usage(existing).free

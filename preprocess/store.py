@@ -9,7 +9,7 @@ from preprocess.config import DownloadConfig
 from preprocess.errors import BadMedia, Cause
 from preprocess.media import inspect
 from preprocess.outcomes import ManifestEntry, Outcome
-from preprocess.paths import inside, label_folder, rename_into_place
+from preprocess.paths import label_folder, rename_into_place
 from preprocess.stillness import seconds_of
 
 
@@ -18,7 +18,7 @@ def store_clip(clip: Clip, made: Path, *, config: DownloadConfig, source: str) -
 
     Args:
         clip: what it is a clip of.
-        made: a file of our own on the same disk as `config.out`; moved away.
+        made: a file of our own in the scratch folder of `config.target`; moved away.
         config: where to, and how much of the wanted seconds must be there.
         source: for the manifest, such as `youtube`.
 
@@ -28,6 +28,7 @@ def store_clip(clip: Clip, made: Path, *, config: DownloadConfig, source: str) -
     Raises:
         BadMedia: it cannot be decoded whole, or it is too short.
         OSError: the disk is full or read-only.
+        EnvironmentProblem: it cannot be uploaded.
     """
     info = inspect(made)
     wanted_s = clip.time_end - clip.time_start
@@ -41,9 +42,8 @@ def store_clip(clip: Clip, made: Path, *, config: DownloadConfig, source: str) -
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     size = made.stat().st_size
     relative = f"{clip.split}/{label_folder(clip.label or '')}/{clip.key}.mp4"
-    final = inside(config.out, relative)
-    final.parent.mkdir(parents=True, exist_ok=True)
-    rename_into_place(made, final)
+    with config.target.making(relative) as final:
+        rename_into_place(made, final)
     return ManifestEntry.of_clip(
         clip,
         Outcome.DONE,

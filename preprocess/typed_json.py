@@ -40,13 +40,18 @@ def _decode(kind: Any, value: Any, where: str) -> Any:
         return tuple(_decode(get_args(kind)[0], part, f"{where}[{number}]") for number, part in enumerate(value))
     if container is dict and isinstance(value, dict):
         return {name: _decode(get_args(kind)[1], part, f"{where}.{name}") for name, part in value.items()}
-    if kind is float and type(value) in {int, float} and math.isfinite(value):
+    if kind is float and type(value) in {int, float} and not _is_beyond(value) and math.isfinite(value):
         return float(value)
     if isinstance(kind, type) and issubclass(kind, StrEnum) and value in list(kind):
         return kind(value)
-    if kind in {str, int, bool} and type(value) is kind:
+    if kind in {str, int, bool} and type(value) is kind and not _is_beyond(value):
         return value
     raise InvalidInput(f"{where} should be {getattr(kind, '__name__', kind)}, it is {value!r:.80}")
+
+
+def _is_beyond(value: Any) -> bool:
+    # what was counted or measured fits into 64 bits, as it must for a data base or a float
+    return isinstance(value, int) and not -(1 << 63) <= value < 1 << 63
 
 
 def _decode_object(kind: Any, value: Any, where: str) -> Any:

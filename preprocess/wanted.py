@@ -105,7 +105,10 @@ def wanted_of(listed: ClipList, clips: Iterable[Clip]) -> Wanted:
 
 def hash_keys(keys: Iterable[str]) -> str:
     """sha256 over sorted keys, a newline after each."""
-    return hashlib.sha256("".join(f"{key}\n" for key in sorted(keys)).encode()).hexdigest()
+    digest, ordered = hashlib.sha256(), iter(sorted(keys))
+    while some := list(islice(ordered, _ROWS_AT_ONCE)):
+        digest.update("".join(f"{key}\n" for key in some).encode())
+    return digest.hexdigest()
 
 
 def _csv(clips: Sequence[Clip]) -> Iterator[bytes]:

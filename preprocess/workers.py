@@ -2,29 +2,41 @@
 
 Tasks write their output themselves and return something small; nothing is kept in Ray's object store. Ray's own
 retries are off, since they would hide from the ledger that a task was tried twice.
+
+A worker whose GPU failed ends, and its item is tried again by a fresh one. A fresh one whose GPU does not answer keeps
+it, so that Ray gives it to nobody else, and hands its item back.
 """
 
 import logging
+import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from preprocess.config import WorkerConfig
-from preprocess.errors import EnvironmentProblem, KineflowError, WorkerDied
+from preprocess.errors import DeviceDead, DeviceLost, EnvironmentProblem, WorkerDied
+from preprocess.flight import POLL_S, Flight, OnLost
+from preprocess.nodes import Terms, terms
 from preprocess.ray_session import ray_session
 
-_TRIES = 2  # a task whose worker died is tried once more
-_POLL_S = 1.0  # how often progress within tasks is looked at
+_DEVICE_LOST = 70  # exit status of a worker whose GPU failed
 _NAMESPACE = "kineflow"
 
 Item = TypeVar("Item")
 Taken_co = TypeVar("Taken_co", covariant=True)
 Value = TypeVar("Value")
 Shared = TypeVar("Shared")
-Tick = Callable[[], None]
-"""Called by a task for each part of its work that is finished."""
+
+
+class Tick(Protocol):
+    """Called by a task for each part of its work that is finished."""
+
+    def __call__(self, told: Any = None, /) -> None:
+        """Tell the driver something of that part, picklable and small."""
+
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +56,9 @@ def run_tasks(
     items: Sequence[Item] | Supply[Item],
     *,
     config: WorkerConfig,
-    on_tick: Tick = lambda: None,
+    on_tick: Callable[[Any], None] = lambda told: None,
+    writes: Sequence[Path] = (),
+    reads: Sequence[Path] = (),
 ) -> Iterator[tuple[Item, Value | WorkerDied]]:
     """Call `function` on every item in worker processes and yield each item with its result, as they finish.
 
@@ -52,7 +66,9 @@ def run_tasks(
         function: gets an item and something to call for each part of it that is finished.
         items: picklable and small.
         config: how many workers, and where.
-        on_tick: called here, in the driver, for each part finished anywhere.
+        on_tick: called here, in the driver, for each part finished anywhere, with what was told of it.
+        writes: see `worker_pool`.
+        reads: likewise.
 
     Yields:
         (item, result), or (item, WorkerDied) when the item's worker died twice.
@@ -65,43 +81,57 @@ def run_tasks(
         if not items:
             return
         items = InOrder(items)
-    with worker_pool(config) as pool:
+    with worker_pool(config, writes=writes, reads=reads) as pool:
         yield from pool.run(function, items, on_tick=on_tick)
 
 
 @contextmanager
-def worker_pool(config: WorkerConfig) -> Iterator["WorkerPool"]:
+def worker_pool(
+    config: WorkerConfig, *, writes: Sequence[Path] = (), reads: Sequence[Path] = ()
+) -> Iterator["WorkerPool"]:
     """Workers for one run after the other, and objects that all of them share.
 
+    Args:
+        config: how many, and where.
+        writes: folders that tasks write to, which all nodes of a cluster have to share.
+        reads: files that tasks read, or one of each folder that they read.
+
     Raises:
-        EnvironmentProblem: Ray cannot be started or reached.
+        EnvironmentProblem: Ray cannot be started or reached; or a node of the cluster has another version of kineflow,
+            or does not see `writes` and `reads`.
     """
     if config.workers == 0:
         yield WorkerPool(config, ray=None)
         return
     cpus = config.workers * (1 + config.helpers)
-    with ray_session(config.address, cpus=cpus, gpus=config.gpus, remedy="0 workers run without Ray") as ray:
+    remedy = "0 workers run without Ray"
+    with (
+        nullcontext() if config.address is None else terms(folders=writes, files=reads) as wanted,
+        ray_session(config.address, cpus=cpus, gpus=config.gpus, remedy=remedy, wanted=wanted) as ray,
+    ):
         # Ray would wait for ever, and say nothing, for a GPU that no node has
         found = int(ray.cluster_resources().get("GPU", 0))
         if found < config.gpus:
             raise EnvironmentProblem(f"{config.gpus} GPUs were asked for, the Ray cluster has {found}; ask for no more")
-        yield WorkerPool(config, ray=ray)
+        yield WorkerPool(config, ray=ray, wanted=wanted)
 
 
 class WorkerPool:
     """Made by `worker_pool`."""
 
-    def __init__(self, config: WorkerConfig, *, ray: Any) -> None:
+    def __init__(self, config: WorkerConfig, *, ray: Any, wanted: Terms | None = None) -> None:
         self._config = config
         self._ray = ray
+        self._wanted = wanted
 
     def run(
         self,
         function: Callable[[Item, Tick], Value],
         supply: Supply[Item],
         *,
-        on_tick: Tick = lambda: None,
+        on_tick: Callable[[Any], None] = lambda told: None,
         on_poll: Callable[[], None] = lambda: None,
+        on_lost: OnLost[Item] = lambda item: None,
         deadline_s: float | None = None,
     ) -> Iterator[tuple[Item, Value | WorkerDied]]:
         """As `run_tasks`, for a supply that may grow again while its results are read.
@@ -109,14 +139,17 @@ class WorkerPool:
         Args:
             function: gets an item and something to call for each part of it that is finished.
             supply: of picklable, small items.
-            on_tick: called here for each part finished anywhere.
+            on_tick: called here for each part finished anywhere, with what was told of it.
             on_poll: called here about every second.
+            on_lost: called here with an item whose node was lost, before another worker gets it.
             deadline_s: a worker that holds one item for longer is killed, as if it had died. Without workers nothing
                 can be killed.
         """
         if self._ray is None:
             return self._run_here(function, supply, on_tick=on_tick, on_poll=on_poll)
-        return self._run_on_ray(function, supply, on_tick=on_tick, on_poll=on_poll, deadline_s=deadline_s)
+        return self._run_on_ray(
+            function, supply, on_tick=on_tick, on_poll=on_poll, on_lost=on_lost, deadline_s=deadline_s
+        )
 
     def shared(self, name: str, make: Callable[[], Shared]) -> Shared:
         """One object for all runs on a cluster: made by the first that asks for `name`, and kept by the cluster.
@@ -137,16 +170,34 @@ class WorkerPool:
         proxy: Any = _Proxy(self._ray, actor.remote(make))
         return proxy  # type: ignore[no-any-return]
 
+    def hosted(self, make: Callable[[], Shared]) -> Shared:
+        """One object for this run, which its tasks may be given too; otherwise as `shared`.
+
+        It lives beside the driver: a node that is lost does not take it along. One that dies is made anew.
+        """
+        if self._ray is None:
+            return make()
+        here = self._ray.get_runtime_context().get_node_id()
+        beside = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(here, soft=True)
+        actor = self._ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(_Holder)
+        proxy: Any = _Proxy(self._ray, actor.options(scheduling_strategy=beside).remote(make))
+        return proxy  # type: ignore[no-any-return]
+
     def _run_here(
-        self, function: Callable[[Item, Tick], Value], supply: Supply[Item], *, on_tick: Tick, on_poll: Tick
+        self,
+        function: Callable[[Item, Tick], Value],
+        supply: Supply[Item],
+        *,
+        on_tick: Callable[[Any], None],
+        on_poll: Callable[[], None],
     ) -> Iterator[tuple[Item, Any]]:
         while True:
             on_poll()
             item = supply.take()
             if item is not None:
-                yield item, function(item, on_tick)
+                yield item, function(item, lambda told=None: on_tick(told))
             elif (wait_s := supply.wait_s()) is not None:
-                time.sleep(min(wait_s, _POLL_S))
+                time.sleep(min(wait_s, POLL_S))
             else:
                 return
 
@@ -155,88 +206,63 @@ class WorkerPool:
         function: Callable[[Item, Tick], Value],
         supply: Supply[Item],
         *,
-        on_tick: Tick,
-        on_poll: Tick,
+        on_tick: Callable[[Any], None],
+        on_poll: Callable[[], None],
+        on_lost: OnLost[Item],
         deadline_s: float | None,
     ) -> Iterator[tuple[Item, Any]]:
         ray, config = self._ray, self._config
         # counts shown to the user are no reason to end a run: one that dies is replaced, and asked again
-        counter = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(_Counter).remote()
-
-        def call(item: Item) -> Value:
-            # waits until it is counted: otherwise a result could come in before its last ticks
-            return function(item, lambda: ray.get(counter.add.remote()))
-
-        task = ray.remote(num_cpus=1 + config.helpers, num_gpus=1 if config.gpus else 0, max_retries=0)(call)
-        flight: _Flight[Item] = _Flight(ray, task, deadline_s=deadline_s)
+        board = self.hosted(_Board)
+        task = ray.remote(num_cpus=1 + config.helpers, num_gpus=1 if config.gpus else 0, max_retries=0)(
+            _called(ray, function, board=board, wanted=self._wanted)
+        )
+        flight: Flight[Item] = Flight(ray, task, deadline_s=deadline_s, on_lost=on_lost)
         try:
             while True:
                 # no more than needed in flight: a stop loses little, and results come in about the order asked for
-                while len(flight) < config.workers and (flight.start_killed() or flight.start(supply.take())):
+                room = config.workers - flight.kept
+                while len(flight) < room and (flight.start_again() or flight.start(supply.take())):
                     pass
                 on_poll()
                 if len(flight) == 0:
                     wait_s = supply.wait_s()
                     if wait_s is None:
                         return
-                    time.sleep(min(wait_s, _POLL_S))
+                    time.sleep(min(wait_s, POLL_S))
                     continue
                 finished = flight.wait()
-                for _ in range(ray.get(counter.take.remote())):
-                    on_tick()
+                ticks, handed_back = board.take()
+                for told in ticks:
+                    on_tick(told)
+                flight.keep(handed_back, workers=config.workers)
                 yield from flight.results(finished)
         finally:
             flight.cancel()
 
 
-class _Flight(Generic[Item]):
-    """The tasks that workers hold."""
+def _called(
+    ray: Any, function: Callable[[Item, Tick], Value], *, board: "_Board", wanted: Terms | None
+) -> Callable[[Item], Value]:
+    """What a worker does with an item."""
 
-    def __init__(self, ray: Any, task: Any, *, deadline_s: float | None) -> None:
-        self._ray = ray
-        self._task = task
-        self._deadline_s = deadline_s
-        self._running: dict[Any, _Running[Item]] = {}
-        self._killed: deque[Item] = deque()
+    def call(item: Item) -> Value:
+        if wanted is not None and (unmet := wanted.unmet()):  # of a node that joined later
+            raise EnvironmentProblem(f"node {ray.get_runtime_context().get_node_id()[:8]} {unmet}")
+        try:
+            # waits until it is counted: otherwise a result could come in before its last ticks
+            return function(item, lambda told=None: board.add(told))
+        except DeviceLost:
+            logger.exception("this worker ends")
+            os._exit(_DEVICE_LOST)
+        except DeviceDead as error:
+            context = ray.get_runtime_context()
+            reason = f"node {context.get_node_id()[:8]}: {error}"
+            while True:  # until the run is over; said again, since the board may die and forget
+                board.hand_back(context.get_task_id(), reason)
+                time.sleep(5)
 
-    def __len__(self) -> int:
-        return len(self._running)
-
-    def start(self, item: Item | None, *, tries: int = 1) -> bool:
-        """Hand an item, if there is one, to a worker."""
-        if item is None:
-            return False
-        self._running[self._task.remote(item)] = _Running(item, tries=tries)
-        return True
-
-    def start_killed(self) -> bool:
-        """Hand out again an item whose worker died, if there is one."""
-        return self.start(self._killed.popleft() if self._killed else None, tries=2)
-
-    def wait(self) -> list[Any]:
-        """References of what is finished, after a second at the latest; tasks past their deadline are killed."""
-        finished, _ = self._ray.wait(list(self._running), num_returns=1, timeout=_POLL_S)
-        for reference, run in self._running.items():
-            if self._deadline_s is not None and not run.is_late and run.seconds > self._deadline_s:
-                run.is_late = True
-                self._ray.cancel(reference, force=True)
-        return list(finished)
-
-    def results(self, finished: Iterable[Any]) -> Iterator[tuple[Item, Any]]:
-        """What came out of finished tasks; one whose worker died the first time is kept for another try instead."""
-        for reference in finished:
-            run = self._running.pop(reference)
-            result = _result(self._ray, reference, self._deadline_s if run.is_late else None)
-            if isinstance(result, WorkerDied) and run.tries < _TRIES:
-                logger.warning("trying a task again: %s", result)
-                self._killed.append(run.item)
-            else:
-                yield run.item, result
-
-    def cancel(self) -> None:
-        """Kill the workers that still hold something."""
-        for reference in self._running:
-            self._ray.cancel(reference, force=True)
+    return call
 
 
 class InOrder(Generic[Item]):
@@ -258,22 +284,8 @@ class InOrder(Generic[Item]):
         return 0.0 if self._items else None
 
 
-class _Running(Generic[Item]):
-    """An item that a worker holds."""
-
-    def __init__(self, item: Item, *, tries: int) -> None:
-        self.item = item
-        self.tries = tries
-        self.is_late = False
-        self._since = time.monotonic()
-
-    @property
-    def seconds(self) -> float:
-        return time.monotonic() - self._since
-
-
 class _Holder:
-    """The actor behind `WorkerPool.shared`."""
+    """The actor behind `WorkerPool.shared` and `WorkerPool.hosted`."""
 
     def __init__(self, make: Callable[[], Any]) -> None:
         self._held = make()
@@ -290,34 +302,28 @@ class _Proxy:
         self._actor = actor
 
     def __getattr__(self, method: str) -> Callable[..., Any]:
+        if method.startswith("_"):  # asked for when a copy is made for a task
+            raise AttributeError(method)
         return lambda *arguments, **options: self._ray.get(self._actor.call.remote(method, *arguments, **options))
 
 
-def _result(ray: Any, reference: Any, passed_s: float | None) -> Any:
-    died = (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError, ray.exceptions.NodeDiedError)
-    try:
-        return ray.get(reference)
-    except (*died, ray.exceptions.TaskCancelledError) as error:
-        if passed_s is not None:
-            return WorkerDied(f"its worker process was killed after {passed_s:g} s without an answer")
-        return WorkerDied(f"its worker process died ({type(error).__name__})")
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, KineflowError):
-            raise error.cause from error
-        raise
-
-
-class _Counter:
-    """Counts the ticks of all workers."""
+class _Board:
+    """Where tasks leave word while they go on."""
 
     def __init__(self) -> None:
-        self._count = 0
+        self._ticks: list[Any] = []
+        self._handed_back: dict[str, str] = {}
 
-    def add(self) -> None:
-        """One more."""
-        self._count += 1
+    def add(self, told: Any) -> None:
+        """One tick more, and what was told with it."""
+        self._ticks.append(told)
 
-    def take(self) -> int:
-        """How many since the last call."""
-        count, self._count = self._count, 0
-        return count
+    def hand_back(self, task_id: str, reason: str) -> None:
+        """A task cannot do its item and will not end."""
+        self._handed_back[task_id] = reason
+
+    def take(self) -> tuple[list[Any], dict[str, str]]:
+        """Ticks and tasks since the last call."""
+        taken = self._ticks, self._handed_back
+        self._ticks, self._handed_back = [], {}
+        return taken

@@ -8,16 +8,32 @@ import pytest
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip `gpu` tests without CUDA, unless FAIL_WITHOUT_CUDA is set: a GPU job must not pass by skipping."""
-    gpu_items = [item for item in items if item.get_closest_marker("gpu")]
-    if not gpu_items or os.environ.get("FAIL_WITHOUT_CUDA"):
-        return
-    import torch
+CHROMIUM = Path("/usr/bin/chromium")
+"""Debian's; the browsers that Playwright itself would fetch are not needed."""
 
-    if not torch.cuda.is_available():
-        for item in gpu_items:
-            item.add_marker(pytest.mark.skip(reason="no CUDA device (FAIL_WITHOUT_CUDA=1 makes this a failure)"))
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip tests that need what is not here, unless they must not be: a GPU job must not pass by skipping."""
+    gpu_items = _needing("gpu", items, forced_by="FAIL_WITHOUT_CUDA")
+    if gpu_items:
+        import torch
+
+        if not torch.cuda.is_available():
+            _skip(gpu_items, "no CUDA device (FAIL_WITHOUT_CUDA=1 makes this a failure)")
+    if not CHROMIUM.exists():
+        browser_items = _needing("browser", items, forced_by="FAIL_WITHOUT_CHROMIUM")
+        _skip(browser_items, f"no {CHROMIUM} (FAIL_WITHOUT_CHROMIUM=1 makes this a failure)")
+
+
+def _needing(marker: str, items: list[pytest.Item], *, forced_by: str) -> list[pytest.Item]:
+    if os.environ.get(forced_by):
+        return []
+    return [item for item in items if item.get_closest_marker(marker)]
+
+
+def _skip(items: list[pytest.Item], reason: str) -> None:
+    for item in items:
+        item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,20 @@ PACKAGES = ("preprocess", "pipelines", "i3d_train")
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
-SHARED = {f"preprocess.{name}" for name in ("errors", "paths", "console", "labels", "ray_session", "flow_color")}
+SHARED = {
+    f"preprocess.{name}"
+    for name in (
+        "errors",
+        "paths",
+        "console",
+        "labels",
+        "ray_session",
+        "nodes",
+        "address",
+        "object_store",
+        "flow_color",
+    )
+}
 MAY_IMPORT = {
     "preprocess": {"preprocess"},
     "pipelines": {"pipelines", "preprocess.shards"} | SHARED,
@@ -21,12 +34,14 @@ MAY_IMPORT = {
 }
 ONLY_IN = {
     "ray": {"preprocess.ray_session", "i3d_train.cluster"},
+    "fsspec": {"preprocess.object_store", "pipelines.remote"},
     "nvidia": {"pipelines.dali"},
     "urllib3": {"preprocess.sources.http"},
     "yt_dlp": {"preprocess.sources.ytdlp", "preprocess.sources.mortal_child"},
     "av": {"preprocess.media", "preprocess.trim", "preprocess.sample"},
     "cupy": {"preprocess.gpus", "preprocess.flow"},
     "h5py": {"preprocess.shards", "i3d_train.feature_file"},
+    "prometheus_client": {"preprocess.metrics"},
 }
 
 

@@ -83,7 +83,7 @@ def test_image_and_cluster_agree():
     home = re.search(r"useradd --create-home --uid \d+ (\w+)", dockerfile)
     assert home is not None
     assert f"/home/{home[1]}/.ray/auth_token" in cluster["file_mounts"]
-    assert dockerfile.rindex("USER kineflow") < dockerfile.rindex("\nCMD")
+    assert dockerfile.rindex("\nUSER ") < dockerfile.rindex("\nCMD")
 
 
 def test_image_copies_what_the_package_is_built_from():

@@ -5,12 +5,11 @@ import signal
 import h5py
 import pytest
 
-from preprocess.config import FlowConfig, WorkerConfig
+from preprocess.config import WorkerConfig
 from preprocess.errors import WorkerDied
-from preprocess.sharding import make_shards
 from preprocess.shards.index import Index
 from preprocess.shards.verify import verify_shard
-from preprocess.trials import DEATHS, KILLED_REASON, Trials, run_shards
+from preprocess.trials import DEATHS, KILLED_REASON, Notes, Trials, run_shards
 from tests.crash.commands import command
 from tests.preprocess.conftest import clip_file, textured_frames, write_video
 
@@ -34,7 +33,6 @@ def test_clip_that_kills_its_worker_is_left_out_and_all_others_are_made(clips, t
     made = [verify_shard(tmp_path / "out" / info.name) for info in Index.read(tmp_path / "out").shards]
     assert [key.decode() for shard in made for key in shard.clips.key] == ["clip0", "clip2", "clip3"]
     assert made[0].attributes.failed == {"clip1": KILLED_REASON}
-    assert not (tmp_path / "out" / ".trials").exists()
     # the calls of the poisoned step: clip0 and the killer, the killer alone, then the two others; and clip3
     count = len((tmp_path / "calls" / "preprocess.extract-_Job.compute_flow").read_bytes())
     assert count == 2 + 1 + 2 + 1
@@ -45,9 +43,10 @@ class Shard:
         self.name = name
 
 
-def test_suspects_are_known_from_what_dead_workers_wrote(clips, tmp_path):
+def test_suspects_are_known_from_what_dead_workers_noted(clips):
     files = [clip_file(path, folder=clips) for path in sorted(clips.rglob("*.mp4"))]
-    trials = Trials("a.h5", folder=tmp_path)
+    notes = Notes()
+    trials = Trials("a.h5", notes=notes)
     list(trials.begun([(files[0], 0), (files[1], 0)]))  # the first worker dies with both
     assert (trials.suspects(), trials.killers()) == ({"clip0", "clip1"}, set())
     list(trials.begun([(files[0], 0)]))  # the second tries them alone, and dies with the first of them
@@ -56,14 +55,16 @@ def test_suspects_are_known_from_what_dead_workers_wrote(clips, tmp_path):
     trials.end(files[1])
     trials.end(files[1])
     assert (trials.suspects(), trials.killers()) == (set(), {"clip0"})
+    notes.forget("a.h5")  # of a node that was lost
+    assert (trials.suspects(), trials.killers()) == (set(), set())
 
 
-def test_run_goes_on_while_killers_are_found(clips, tmp_path, monkeypatch):
+def test_run_goes_on_while_killers_are_found(clips):
     files = [clip_file(path, folder=clips) for path in sorted(clips.rglob("*.mp4"))]
     tries = []
 
-    def make(shard, tick):
-        trials = Trials(shard.name, folder=tmp_path)
+    def make(shard, tick, *, notes):
+        trials = Trials(shard.name, notes=notes)
         left = [file for file in files if file.key not in trials.killers()]
         tries.append(len(left))
         if left[2:]:
@@ -73,20 +74,9 @@ def test_run_goes_on_while_killers_are_found(clips, tmp_path, monkeypatch):
         return "made"
 
     workers = WorkerConfig(workers=0)
-    results = list(run_shards(make, [Shard("a.h5")], folder=tmp_path, workers=workers, on_tick=lambda: None))
+    results = list(run_shards(make, [Shard("a.h5")], workers=workers, on_tick=lambda told: None))
     assert [result for _, result in results] == ["made"]
     assert tries == [4, 3, 2]
-
-
-def test_deaths_of_an_earlier_run_do_not_count(clips, tmp_path):
-    out = tmp_path / "out"
-    out.mkdir()
-    trials = Trials("train-00000-of-00001.h5", folder=out)
-    (killer, *_) = [clip_file(path, folder=clips) for path in sorted(clips.rglob("*.mp4"))]
-    for _ in range(DEATHS):
-        list(trials.begun([(killer, 0)]))
-    report = make_shards(clips, out, config=FlowConfig(short_side=48), workers=WorkerConfig(workers=0))
-    assert (report.clips, report.failed) == (4, {})
 
 
 def test_decoder_that_is_killed_is_replaced(clips, tmp_path):

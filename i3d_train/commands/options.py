@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from i3d_train.options import DEVICES, LOADERS, PRECISIONS, Machine, Reading
-from pipelines.address import is_address
 from pipelines.feed_config import ON_BAD_SHARD
+from preprocess.address import is_address
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 OUTPUT = click.Path(path_type=Path)

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from preprocess.commands.options import FILE, FOLDER, worker_config, worker_options
+from preprocess.commands.options import (
+    FILE,
+    FOLDER,
+    PLACE,
+    metrics_options,
+    staging_option,
+    worker_config,
+    worker_options,
+)
 from preprocess.commands.stopping import stoppable
 
 if TYPE_CHECKING:
@@ -14,11 +22,18 @@ if TYPE_CHECKING:
     from preprocess.limiter import Pause
     from preprocess.outcomes import ManifestEntry
     from preprocess.progress import ShowProgress
+    from preprocess.target import Target
 
 
 @click.command()
 @click.argument("lists", metavar="LIST...", type=FILE, nargs=-1, required=True)
-@click.option("--out", type=FOLDER, required=True, help="Folder of the clips; running again does only what is missing.")
+@click.option(
+    "--out",
+    type=PLACE,
+    required=True,
+    help="Folder of the clips, or an address such as s3://bucket/clips; running again does only what is missing.",
+)
+@staging_option
 @click.option(
     "--dataset",
     metavar="NAME",
@@ -59,9 +74,11 @@ if TYPE_CHECKING:
 )
 @click.option("--workers", type=int, help="Worker processes; 0 is this process alone.  [default: one a core]")
 @worker_options
+@metrics_options
 def download(
     lists: tuple[Path, ...],
-    out: Path,
+    out: Path | str,
+    staging: Path | None,
     dataset: str | None,
     splits: tuple[str, ...],
     classes: tuple[str, ...],
@@ -80,6 +97,8 @@ def download(
     retry: tuple[str, ...],
     workers: int | None,
     address: str | None,
+    metrics_file: Path | None,
+    metrics_port: int | None,
 ) -> None:
     """Fetch, trim and check the clips of one LIST or several.
 
@@ -94,15 +113,20 @@ def download(
         preprocess download train.csv val.csv --out clips --source mirror,youtube --mirror kinetics400
         preprocess download list.csv --out clips --source-dir /data/videos
         preprocess download list.csv --out clips --url-template 'http://127.0.0.1:8000/{youtube_id}.mp4'
+        preprocess download list.csv --out s3://bucket/clips --address 10.0.0.1:6379
     """
     from preprocess.annotations import AUTO, read_lists, require_clean, select
     from preprocess.config import DownloadConfig, Identity
     from preprocess.download import download as run
+    from preprocess.metrics.batch import exported
     from preprocess.progress import ShowProgress
+    from preprocess.target import target_of
     from preprocess.wanted import wanted_of
 
+    target = target_of(out, staging=staging)
     config = DownloadConfig(
-        out=out,
+        out=target.folder,
+        store=out if isinstance(out, str) else None,
         sources=tuple(name.strip() for name in source.split(",")) if source else (),
         source_dir=source_dir,
         mirror=mirror,
@@ -117,14 +141,15 @@ def download(
     if strict:
         require_clean(listed.refused)
     clips = select(listed.clips, splits=splits, classes=classes, limit=limit, seed=seed)
-    with stoppable(), ShowProgress("clips").shown() as progress:
+    metrics = exported(target.folder, file=metrics_file, port=metrics_port)
+    with stoppable(), metrics, ShowProgress("clips").shown() as progress:
         report = run(
             wanted_of(listed, clips),
             config=config,
             workers=worker_config(workers, address),
             observer=_Shown(progress),
         )
-    _print_download(report, out)
+    _print_download(report, target)
     if report.missing:
         raise SystemExit(1)
 
@@ -143,8 +168,8 @@ class _Shown:
         self._progress.say(f"{pause.identity}: pause until {until} ({pause.reason})")
 
 
-def _print_download(report: "DownloadReport", out: Path) -> None:
+def _print_download(report: "DownloadReport", target: "Target") -> None:
     parts = " + ".join(f"{count} {outcome}" for outcome, count in report.outcomes.items()) or "0"
-    click.echo(f"{report.rows} rows = {parts} ({report.fetched} clips done by this run) in {out}")
+    click.echo(f"{report.rows} rows = {parts} ({report.fetched} clips done by this run) in {target.name}")
     if report.missing:
-        click.echo(f"missing: {report.missing}, each with its reason in {out / 'missing.csv'}")
+        click.echo(f"missing: {report.missing}, each with its reason in {target.folder / 'missing.csv'}")

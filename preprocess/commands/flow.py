@@ -5,24 +5,27 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from preprocess.commands.options import FOLDER, worker_config, worker_options
+from preprocess.commands.options import PLACE, metrics_options, staging_option, worker_config, worker_options
 from preprocess.commands.stopping import stoppable
 from preprocess.console import printable
 from preprocess.labels import DATASETS
 
 if TYPE_CHECKING:
     from preprocess.config import WorkerConfig
-    from preprocess.sharding import Estimate, FlowReport
+    from preprocess.estimate import Estimate
+    from preprocess.sharding import FlowReport
+    from preprocess.target import Target
 
 
 @click.command()
-@click.argument("clips", type=FOLDER)
+@click.argument("clips", type=PLACE)
 @click.option(
     "--out",
-    type=FOLDER,
+    type=PLACE,
     required=True,
-    help="Folder of the shards; running again makes only what is missing.",
+    help="Folder of the shards, or an address such as s3://bucket/shards; running again makes only what is missing.",
 )
+@staging_option
 @click.option("--gpus", type=int, help="GPUs to compute flow on; fewer than that is an error at once.")
 @click.option("--cpus", type=int, help="CPU worker processes; 0 is this process alone.  [default: one a core]")
 @click.option("--backend", default="auto", show_default=True, help="Flow implementation; auto takes the best one here.")
@@ -47,9 +50,11 @@ if TYPE_CHECKING:
 @click.option("--replan", is_flag=True, help="Drop the shards in OUT when they were planned otherwise.")
 @click.option("--dry-run", is_flag=True, help="Measure a few clips and say what the run will take; write nothing.")
 @worker_options
+@metrics_options
 def flow(
-    clips: Path,
-    out: Path,
+    clips: Path | str,
+    out: Path | str,
+    staging: Path | None,
     gpus: int | None,
     cpus: int | None,
     backend: str,
@@ -62,6 +67,8 @@ def flow(
     replan: bool,
     dry_run: bool,
     address: str | None,
+    metrics_file: Path | None,
+    metrics_port: int | None,
 ) -> None:
     """Turn CLIPS into shards of RGB frames and TV-L1 flow.
 
@@ -74,12 +81,18 @@ def flow(
         preprocess flow clips --out shards --cpus 8
         preprocess flow clips --out shards --gpus 1
         preprocess flow clips --out shards --labels kinetics400
+        preprocess flow clips --out shards --metrics-file /var/lib/node_exporter/flow.prom
+        preprocess flow s3://bucket/clips --out s3://bucket/shards --gpus 8 --address 10.0.0.1:6379
     """
+    from preprocess.clip_source import source_of
     from preprocess.config import FlowConfig, WorkerConfig
+    from preprocess.estimate import estimate
     from preprocess.flow import resolve_backend
     from preprocess.gpus import require_gpus
+    from preprocess.metrics.batch import exported
     from preprocess.progress import ShowProgress
-    from preprocess.sharding import estimate, make_shards
+    from preprocess.sharding import make_shards
+    from preprocess.target import target_of
 
     if gpus is not None:
         if cpus is not None:
@@ -95,20 +108,22 @@ def flow(
         backend=resolve_backend(backend, on_gpu=gpus is not None),
     )
     workers = worker_config(cpus, address) if gpus is None else WorkerConfig.on_gpus(gpus, address=address)
+    source, target = source_of(clips), target_of(out, staging=staging)
     if dry_run:
-        _print_estimate(estimate(clips, out, config=config, workers=workers), workers)
+        _print_estimate(estimate(source, target, config=config, workers=workers), workers)
         return
-    with stoppable(), ShowProgress("clips").shown() as progress:
+    metrics = exported(target.folder, file=metrics_file, port=metrics_port)
+    with stoppable(), metrics, ShowProgress("clips").shown() as progress:
         report = make_shards(
-            clips,
-            out,
+            source,
+            target,
             config=config,
             workers=workers,
             labels=_read_labels(labels_name) if labels_name else None,
             replan=replan,
             on_progress=progress.step,
         )
-    _print_flow(report, out)
+    _print_flow(report, target)
     if report.failed:
         raise SystemExit(1)
 
@@ -142,9 +157,9 @@ def _read_labels(name: str) -> tuple[str, ...]:
     return labels
 
 
-def _print_flow(report: "FlowReport", out: Path) -> None:
+def _print_flow(report: "FlowReport", target: "Target") -> None:
     size = f"{report.clips} clips, {report.bytes / 1e6:.1f} MB"
-    click.echo(f"shards: {report.shards} ({report.made} by this run), {size} in {out}")
+    click.echo(f"shards: {report.shards} ({report.made} by this run), {size} in {target.name}")
     spent = report.seconds
     if spent.pairs:
         rates = f"{spent.pairs / report.elapsed_s:.1f} pairs/s, all workers together"
@@ -161,6 +176,7 @@ def _print_estimate(estimate: "Estimate", workers: "WorkerConfig") -> None:
     click.echo(
         f"          {estimate.bytes / 1e9:.2f} GB, {estimate.hours:.2f} hours with {max(workers.workers, 1)} workers"
     )
-    click.echo(f"free:     {estimate.free_bytes / 1e9:.1f} GB")
+    if estimate.free_bytes is not None:
+        click.echo(f"free:     {estimate.free_bytes / 1e9:.1f} GB")
     for key, reason in estimate.failed.items():
         click.echo(printable(f"failed:   {key}: {reason}"))

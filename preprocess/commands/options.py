@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from preprocess.address import is_address
+
 if TYPE_CHECKING:
     from preprocess.config import WorkerConfig
 
@@ -13,11 +15,51 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
 
 
+class PlaceType(click.Path):
+    """A folder, or an address, which stays as it is."""
+
+    name = "folder or address"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """See `click.Path`."""
+        return value if is_address(value) else super().convert(value, param, ctx)
+
+
+PLACE = PlaceType(file_okay=False, path_type=Path)
+
+
 def worker_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Where workers run."""
     return click.option(
         "--address", metavar="HOST:PORT", help="Ray cluster to run on ('auto' finds one on this machine)."
     )(command)
+
+
+def staging_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What goes with `--out` at an address, for `preprocess.target.target_of`."""
+    return click.option(
+        "--staging",
+        type=FOLDER,
+        help="Folder on this machine for what a run into an address keeps while it goes.  [default: one of its own in "
+        "the user's cache]",
+    )(command)
+
+
+def metrics_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Where Prometheus sees the run, for `preprocess.metrics.batch.exported`."""
+    file = click.option(
+        "--metrics-file",
+        type=FILE,
+        metavar="FILE.prom",
+        help="Keep the run's metrics in this file, for node exporter's textfile collector.",
+    )
+    port = click.option(
+        "--metrics-port",
+        type=click.IntRange(1, 65535),
+        metavar="PORT",
+        help="Answer Prometheus on http://127.0.0.1:PORT/metrics while the run goes.",
+    )
+    return file(port(command))
 
 
 def worker_config(count: int | None, address: str | None) -> "WorkerConfig":

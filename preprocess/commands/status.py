@@ -13,25 +13,26 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("clips", type=FOLDER)
+@click.argument("folder", type=FOLDER)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document, its times in epoch seconds.")
 @click.option("--watch", is_flag=True, help="Show the run until it ends, live on a terminal; Ctrl-C looks away.")
-def status(clips: Path, as_json: bool, watch: bool) -> None:
-    """Show how far the download into the folder CLIPS is, while it goes and after.
+def status(folder: Path, as_json: bool, watch: bool) -> None:
+    """Show how far the download or flow run into FOLDER is, while it goes and after.
 
-    Says who runs it and whether it still does, rate and time left, outcomes, why clips are missing, and which sources
-    pause until when. Looking on changes nothing, from any terminal that sees the folder.
+    Says who runs it and whether it still does, rate and time left, outcomes, why clips are missing, which sources
+    pause until when, shards, flow pairs, and where the time goes. Looking on changes nothing, from any terminal that
+    sees the folder.
 
     \b
     Examples:
         preprocess status clips
-        preprocess status clips --watch
+        preprocess status shards --watch
     """
     from preprocess.status.run_view import Lookout
 
     if as_json and watch:
         raise click.UsageError("--json or --watch, not both; run --json again and again instead")
-    lookout = Lookout(clips)
+    lookout = Lookout(folder)
     if watch:
         _watch(lookout)
     elif as_json:

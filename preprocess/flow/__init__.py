@@ -5,7 +5,7 @@ flow_T2HW = tvl1(frames_THW)          # float32, pixels a frame
 codes_T2HW = quantise(flow_T2HW)      # uint8, 128 is no motion
 """
 
-from preprocess.flow.api import BACKENDS, available_backends, resolve_backend, tvl1, tvl1_codes, tvl1_many
+from preprocess.flow.api import BACKENDS, answering, available_backends, resolve_backend, tvl1, tvl1_codes, tvl1_many
 from preprocess.flow.params import Tvl1Params, opencv_cuda_params
 from preprocess.flow.quantise import FLOW_BOUND, FLOW_SCALE, FLOW_ZERO, dequantise, quantise
 
@@ -15,6 +15,7 @@ __all__ = [
     "FLOW_SCALE",
     "FLOW_ZERO",
     "Tvl1Params",
+    "answering",
     "available_backends",
     "dequantise",
     "opencv_cuda_params",

@@ -4,13 +4,14 @@ Shapes: T = frames, H, W = pixels; flow is [T-1, 2, H, W] with u (to the right) 
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 
-from preprocess.errors import EnvironmentProblem, InvalidInput
-from preprocess.flow import cpu, cuda, opencv
+from preprocess.errors import DeviceLost, EnvironmentProblem, InvalidInput
+from preprocess.flow import cpu, cuda, cuda_device, opencv
 from preprocess.flow.frames import check_frames
 from preprocess.flow.params import Tvl1Params
 from preprocess.flow.quantise import quantise
@@ -34,6 +35,8 @@ class Backend:
     """The same for many clips, where that is faster than one by one."""
     codes_of_clip: Callable[..., np.ndarray] | None = None
     """As `flow_of_clip`, but uint8 codes, quantised where they are computed: a quarter of the bytes to bring back."""
+    require_answer: Callable[[], None] = lambda: None
+    """Raises DeviceDead when what it computes on is there but does not compute."""
 
 
 BACKENDS: dict[str, Backend] = {
@@ -44,6 +47,7 @@ BACKENDS: dict[str, Backend] = {
         on_gpu=True,
         flow_of_clips=cuda.flow_of_clips,
         codes_of_clip=cuda.codes_of_clip,
+        require_answer=cuda_device.require_answer,
     ),
     "cpu": Backend(
         flow_of_clip=cpu.flow_of_clip,
@@ -95,6 +99,25 @@ def resolve_backend(name: str = "auto", *, on_gpu: bool | None = None) -> str:
     if not BACKENDS[name].is_available():
         raise EnvironmentProblem(f"flow backend {name!r} cannot run here; it needs {BACKENDS[name].needs}")
     return name
+
+
+@contextmanager
+def answering(backend: str) -> Iterator[None]:
+    """Tell a GPU that is gone from one that failed in the middle, and from all else that may be wrong.
+
+    Raises:
+        DeviceDead: there is no answer from what the backend computes on, before the block or after an error in it.
+        DeviceLost: as raised in the block.
+    """
+    require_answer = BACKENDS[backend].require_answer
+    require_answer()
+    try:
+        yield
+    except DeviceLost:
+        raise
+    except EnvironmentProblem:
+        require_answer()
+        raise
 
 
 def tvl1(

@@ -77,6 +77,7 @@ def flow_of_clips(
     Raises:
         InvalidInput: no clip, or one of wrong type or size.
         EnvironmentProblem: no GPU, driver, NVRTC or memory.
+        DeviceLost: the GPU failed; this process can use it no more.
     """
     if not clips:
         raise InvalidInput("flow_of_clips needs at least one clip, got none")
@@ -87,7 +88,7 @@ def flow_of_clips(
 
     dtype = np.dtype(np.uint8 if quantised else np.float32)
     empty = cupy.empty if on_device else cuda_device.pinned_empty
-    with stream or nullcontext():
+    with cuda_device.failures(), stream or nullcontext():
         results = [empty((len(clip) - 1, 2, *clip.shape[1:]), dtype) for clip in clips]
         try:
             for size in sorted({clip.shape[1:] for clip in clips}):

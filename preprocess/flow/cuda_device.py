@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from preprocess.errors import EnvironmentProblem
+from preprocess.errors import DeviceDead, DeviceLost, EnvironmentProblem
 from preprocess.flow.cuda_kernels import COMPILE_OPTIONS, TileShape, source
 
 LEAST_CAPABILITY = 75
@@ -45,6 +45,34 @@ def require() -> None:
     """Raise EnvironmentProblem unless a GPU can be used."""
     if reason := missing():
         raise EnvironmentProblem(f"TV-L1 on CUDA cannot run here: {reason}")
+
+
+def require_answer() -> None:
+    """Raise DeviceDead unless the GPU of this process computes: writes some bytes there and reads them back."""
+    if reason := missing():
+        raise DeviceDead(f"a GPU does not answer: {reason}")
+    import cupy
+
+    try:
+        with failures():
+            answer = int(cupy.full(64, 2, cupy.uint8).sum())
+    except DeviceLost as error:
+        raise DeviceDead(f"a GPU does not answer: {error}") from error
+    if answer != 128:
+        raise DeviceDead(f"a GPU miscounts: 64 times 2 gave {answer}")
+
+
+@contextmanager
+def failures() -> Iterator[None]:
+    """Errors of the driver or of a kernel, after which this process can use the GPU no more, as DeviceLost."""
+    import cupy
+
+    try:
+        yield
+    except (cupy.cuda.runtime.CUDARuntimeError, cupy.cuda.driver.CUDADriverError) as error:
+        raise DeviceLost(
+            f"the GPU failed ({error}); see nvidia-smi and the kernel's log, and start the program anew"
+        ) from error
 
 
 @cache

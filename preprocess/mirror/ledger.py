@@ -15,9 +15,9 @@ from typing import Any
 
 from preprocess.annotations import Clip
 from preprocess.errors import Cause
-from preprocess.jsonl import append_line, read_lines
+from preprocess.jsonl import append_line, line_of, read_lines
 from preprocess.outcomes import ManifestEntry, Outcome
-from preprocess.paths import make_folder
+from preprocess.paths import make_folder, publish
 from preprocess.sources.remote import Version
 
 LEDGER_NAME = "archives.jsonl"
@@ -117,6 +117,10 @@ class ArchiveJournal:
         """Say what became of it, durably."""
         make_folder(self._path.parent)
         append_line(self._path, asdict(entry))
+
+    def forgive(self) -> None:
+        """Forget the tries that led to nothing: the worker's node was lost, which is no clip's fault."""
+        publish(self._path, [line_of(asdict(entry)) for entry in self.entries.values()])
 
     @staticmethod
     def forget_all(folder: Path) -> None:

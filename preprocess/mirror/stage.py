@@ -4,7 +4,6 @@ Archives are the unit of work. Those that replace corrupt clips come first, so t
 counts; then all others, spread over the workers. A run that was stopped reads only archives that were not read whole.
 """
 
-import hashlib
 import logging
 import random
 import secrets
@@ -19,14 +18,17 @@ from typing import Protocol
 from preprocess.annotations import Clip
 from preprocess.config import DownloadConfig
 from preprocess.errors import Cause, WorkerDied
-from preprocess.fetching import workspace
 from preprocess.mirror.ledger import ArchiveJournal, ArchiveRecord, append_ledger, read_ledger
 from preprocess.mirror.wanted_index import write_wanted_index
 from preprocess.mirror.worker import ArchiveResult, ArchiveTask, take_archive
 from preprocess.outcomes import ManifestEntry, Outcome, Standing
 from preprocess.sources.http import Connection
 from preprocess.sources.mirror import Archive, narrowed
+from preprocess.status.work import Work
+from preprocess.target import workspace
 from preprocess.workers import Tick
+
+OnWork = Callable[[Work], None]
 
 _PASSING = {Outcome.TEMPORARY, Outcome.QUARANTINED}
 """Outcomes of an archive that may be another one the next time."""
@@ -38,7 +40,7 @@ class RunTasks(Protocol):
     """`preprocess.workers.run_tasks` with its workers given."""
 
     def __call__(
-        self, function: Callable[[ArchiveTask, Tick], ArchiveResult], items: Sequence[ArchiveTask], *, on_tick: Tick
+        self, function: Callable[[ArchiveTask, Tick], ArchiveResult], items: Sequence[ArchiveTask], *, on_tick: OnWork
     ) -> Iterator[tuple[ArchiveTask, ArchiveResult | WorkerDied]]:
         """Each task with its result, as they finish; may be closed before its end."""
 
@@ -65,7 +67,7 @@ class MirrorStage:
         config: where to.
         connection: how to read.
         run: how to spread tasks, such as `partial(run_tasks, config=workers)`.
-        on_tick: called here for each clip that was decoded anywhere.
+        on_work: called here for each clip that was decoded anywhere, with what that took.
     """
 
     def __init__(
@@ -77,7 +79,7 @@ class MirrorStage:
         config: DownloadConfig,
         connection: Connection,
         run: RunTasks,
-        on_tick: Tick = lambda: None,
+        on_work: OnWork = lambda work: None,
     ) -> None:
         self._archives = tuple(archives)
         self._wanted = wanted
@@ -85,7 +87,7 @@ class MirrorStage:
         self._config = config
         self._connection = connection
         self._run = run
-        self._on_tick = on_tick
+        self._on_work = on_work
         self._random = random.Random()  # noqa: S311 jitter, not a secret
         self._pending: set[str] = set()
         self._records: dict[str, ArchiveRecord] = {}
@@ -167,11 +169,11 @@ class MirrorStage:
     def _results(
         self, archives: Sequence[Archive]
     ) -> Generator[tuple[ArchiveTask, ArchiveResult | WorkerDied], None, None]:
-        index = workspace(self._config) / f"wanted-{secrets.token_hex(4)}.tsv"
+        index = workspace(self._config.out) / f"wanted-{secrets.token_hex(4)}.tsv"
         write_wanted_index(index, self._wanted, pending=self._pending)
         take = partial(take_archive, config=self._config, connection=self._connection)
         try:
-            yield from self._run(take, self._tasks(archives, index), on_tick=self._on_tick)
+            yield from self._run(take, self._tasks(archives, index), on_tick=self._on_work)
         finally:
             index.unlink(missing_ok=True)
 
@@ -244,8 +246,5 @@ class MirrorStage:
 
     def _is_in_place(self, entry: ManifestEntry) -> bool:
         """Whether the file is what this entry says: of two archives with one clip, the later one has replaced it."""
-        path = self._config.out / entry.path
-        if entry.outcome is not Outcome.DONE or not path.is_file():
-            return False
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == entry.sha256
+        target = self._config.target
+        return entry.outcome is Outcome.DONE and target.holds(entry.path, size=entry.bytes, sha256=entry.sha256)

@@ -2,7 +2,6 @@
 
 import logging
 import shutil
-import tempfile
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,6 @@ from preprocess.clip_names import read_clip_name
 from preprocess.config import DownloadConfig
 from preprocess.deadline import DeadlinePassed, deadline
 from preprocess.errors import BadMedia, Cause, ClipError, EnvironmentProblem
-from preprocess.fetching import workspace
 from preprocess.mirror.ledger import KILLS, ArchiveJournal, ArchiveRecord, of_killer
 from preprocess.mirror.wanted_index import WantedIndex, open_wanted_index
 from preprocess.outcomes import ManifestEntry, Outcome, outcome_of
@@ -20,6 +18,7 @@ from preprocess.sources.archive import ArchiveReader, Member, open_archive
 from preprocess.sources.http import Connection
 from preprocess.sources.mirror import Archive
 from preprocess.sources.remote import Version
+from preprocess.status.work import StageClock
 from preprocess.store import store_clip
 from preprocess.workers import Tick
 
@@ -50,7 +49,7 @@ class ArchiveResult:
 
 
 def take_archive(
-    task: ArchiveTask, tick: Tick = lambda: None, *, config: DownloadConfig, connection: Connection
+    task: ArchiveTask, tick: Tick = lambda told=None: None, *, config: DownloadConfig, connection: Connection
 ) -> ArchiveResult:
     """Stream an archive and store each wanted clip in it; a clip that is no good costs itself only.
 
@@ -59,7 +58,7 @@ def take_archive(
 
     Args:
         task: which archive, and what is wanted.
-        tick: called after each clip that was stored or refused.
+        tick: called after each clip that was stored or refused, with the work that it took.
         config: where to.
         connection: how to read.
 
@@ -72,9 +71,8 @@ def take_archive(
     taker = _Taker(task, tick, config)
     version, error = Version(tag="", length=None), None
     try:
-        workspace(config).mkdir(parents=True, exist_ok=True)
         with (
-            tempfile.TemporaryDirectory(dir=workspace(config), ignore_cleanup_errors=True) as folder,
+            config.target.scratch() as folder,
             open_archive(task.archive.address, connection=connection) as reader,
         ):
             version = reader.version
@@ -123,14 +121,16 @@ class _Taker:
             if not pending or clip.key in settled:
                 self._counts["settled"] += 1
                 continue
-            entry = of_killer(clip) if clip.key in killers else self._stored(clip, member, folder / "clip.mp4")
+            clock = StageClock()
+            is_killer = clip.key in killers
+            entry = of_killer(clip) if is_killer else self._stored(clip, member, folder / "clip.mp4", clock)
             self._journal.finish(entry)
             if entry.outcome is Outcome.DONE:
                 settled.add(clip.key)
                 self._counts["stored"] += 1
             else:
                 self._refused.append(name.text)
-            self._tick()
+            self._tick(clock.work)
 
     def record(self, version: Version, error: ClipError | None) -> ArchiveRecord:
         """For the ledger."""
@@ -149,12 +149,12 @@ class _Taker:
             skipped=dict(self._skipped),
         )
 
-    def _stored(self, clip: Clip, member: Member, made: Path) -> ManifestEntry:
-        with made.open("wb") as file:
+    def _stored(self, clip: Clip, member: Member, made: Path, clock: StageClock) -> ManifestEntry:
+        with clock.running("fetch"), made.open("wb") as file:
             shutil.copyfileobj(member.file, file, _COPY_BYTES)  # what fails here is the archive's fault
         self._journal.begin(clip)
         try:
-            with deadline(self._config.deadline_s):
+            with clock.running("inspect"), deadline(self._config.deadline_s):
                 return store_clip(clip, made, config=self._config, source="mirror")
         except (BadMedia, DeadlinePassed) as error:
             cause = error.cause if isinstance(error, BadMedia) else Cause.TIMEOUT

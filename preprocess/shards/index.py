@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,21 @@ class ShardInfo:
     def split(self) -> str:
         """One of `SPLITS`, from the name."""
         return self.name.split("-", 1)[0]
+
+    @property
+    def place(self) -> tuple[str, int, str]:
+        """What orders shards by split and number; from 100,000 shards on, numbers differ in length."""
+        return self.split, len(self.name), self.name
+
+
+def is_shard_name(name: str) -> bool:
+    """Whether a file of this name may be a shard.
+
+    Example:
+        >>> is_shard_name("train-00003-of-00016.h5"), is_shard_name("../train-00003-of-00016.h5")
+        (True, False)
+    """
+    return _NAME.fullmatch(name) is not None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +111,7 @@ class Index:
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise BadShard(f"{source} is damaged ({error!r}); run `preprocess flow` again to rebuild it") from error
         for shard in shards:
-            if not _NAME.fullmatch(shard.name):
+            if not is_shard_name(shard.name):
                 raise BadShard(f"{source} names a shard {shard.name!r}; expected SPLIT-NUMBER-of-COUNT.h5")
         if len({shard.name for shard in shards}) < len(shards):
             raise BadShard(f"{source} names a shard twice; run `preprocess flow` again to rebuild it")
@@ -115,7 +131,7 @@ class Index:
 
     def of_split(self, split: str) -> tuple[ShardInfo, ...]:
         """The shards of one split, by number."""
-        return tuple(sorted((s for s in self.shards if s.split == split), key=lambda shard: shard.name))
+        return tuple(sorted((s for s in self.shards if s.split == split), key=attrgetter("place")))
 
     def splits(self) -> list[str]:
         """Splits that have at least one clip."""

@@ -5,6 +5,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -127,7 +128,7 @@ class ShardSet:
         store = FolderStore(folder) if isinstance(folder, Path) else folder
         index = store.index()
         named = index.shards if split is None else index.of_split(split)
-        infos = sorted((info for info in named if info.clips), key=lambda info: info.name)
+        infos = sorted((info for info in named if info.clips), key=attrgetter("place"))
         if not infos:
             has = ", ".join(index.splits()) or "none at all; run `preprocess flow` on clips that can be decoded"
             wanted = "" if split is None else f" in split {split!r}"

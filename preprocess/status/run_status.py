@@ -1,7 +1,8 @@
 """How far a run is, published while it goes: `status.json`, for people and programs that look on.
 
-It is not the truth (the manifest is), so it is replaced every two seconds without being synced: after a power cut it
-may be gone, and nothing depends on it.
+A download publishes it in the folder of its clips, a flow run in that of its shards. It is not the truth (manifest and
+shards are), so it is replaced every two seconds without being synced: after a power cut it may be gone, and nothing
+depends on it.
 """
 
 import json
@@ -11,12 +12,13 @@ import socket
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
 from preprocess.errors import InvalidInput
 from preprocess.limiter import Pause
+from preprocess.status.work import Work
 from preprocess.typed_json import decode
 
 STATUS_NAME = "status.json"
@@ -25,7 +27,7 @@ RATE_WINDOW_S = 300.0
 _BUCKETS = 60
 _BUCKET_S = RATE_WINDOW_S / _BUCKETS
 _FORMAT = "kineflow-status"
-_VERSION = 1
+_VERSION = 2
 _LAST_SECOND = 253_402_214_400.0  # of the year 9999, the last one that calendars print
 
 logger = logging.getLogger(__name__)
@@ -43,10 +45,23 @@ class RunState(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ShardCount:
+    """How far the shards of a flow run are."""
+
+    total: int
+    """That the plan has."""
+    already: int
+    """Made by earlier runs."""
+    made: int
+    """By this run."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Status:
     """The content of `status.json`."""
 
     command: str
+    """`download` or `flow`."""
     pid: int
     host: str
     state: RunState
@@ -62,7 +77,7 @@ class Status:
     sources: dict[str, dict[str, int]]
     """The same, of each source that was asked."""
     already: dict[str, int]
-    """What the manifest said before this run."""
+    """What the manifest, or the shards that were there, said before this run."""
     waiting: int
     """Clips that will be tried once more."""
     rate_per_s: float | None
@@ -72,6 +87,10 @@ class Status:
     eta_s: float | None
     """Seconds to the end from `updated` on; None while unknown."""
     pauses: tuple[Pause, ...]
+    work: Work
+    """Of this run."""
+    shards: ShardCount | None
+    """None where none are made."""
 
     @classmethod
     def read(cls, folder: Path) -> "Status | None":
@@ -102,10 +121,11 @@ class RunStatus:
     """Counts what a run finishes and publishes it; for one thread.
 
     Args:
-        folder: of the clips, held by this run; `status.json` goes there.
+        folder: that this run makes and holds; `status.json` goes there.
         command: what runs, such as `download`.
         total: clips that this run tries.
-        already: outcome to clips, as the manifest had them before.
+        already: outcome to clips, as earlier runs left them.
+        shards: how many there are to be; None where none are made.
         clock: epoch seconds.
     """
 
@@ -116,12 +136,15 @@ class RunStatus:
         command: str,
         total: int,
         already: Mapping[str, int],
+        shards: ShardCount | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._path = folder / STATUS_NAME
         self._command = command
         self._total = total
         self._already = dict(already)
+        self._shards = shards
+        self._work = Work()
         self._clock = clock
         self._state = RunState.RUNNING
         self._pauses: tuple[Pause, ...] = ()
@@ -143,6 +166,16 @@ class RunStatus:
         number = int(self._worked_s // _BUCKET_S)
         clips = self._slices.pop()[1] if self._slices and self._slices[-1][0] == number else 0
         self._slices.append((number, clips + 1))
+
+    def spend(self, work: Work) -> None:
+        """Workers did so much more."""
+        self._work += work
+
+    def count_shard(self, *, size: int) -> None:
+        """One more shard, of `size` bytes, is in its place."""
+        assert self._shards is not None
+        self._shards = replace(self._shards, made=self._shards.made + 1)
+        self.spend(Work(bytes=size))
 
     def publish(self, *, state: str, pauses: Sequence[Pause] = (), waiting: int = 0, force: bool = False) -> None:
         """Replace `status.json`, unless that was done in the last two seconds and `state` is the same.
@@ -217,6 +250,8 @@ class RunStatus:
             rate_overall_per_s=self._outcomes.total() / elapsed_s if elapsed_s > 0 else None,
             eta_s=self.eta_s,
             pauses=self._pauses,
+            work=self._work,
+            shards=self._shards,
         )
 
     def _replace(self, content: bytes) -> None:

@@ -6,7 +6,7 @@ import socket
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from preprocess.errors import InvalidInput
 from preprocess.status.manifest_tail import ManifestTail
@@ -15,6 +15,7 @@ from preprocess.status.run_status import RunState, Status
 SILENT_S = 30.0
 """A run publishes every two seconds; after so many it is said that it does not."""
 
+_GOING = {RunState.RUNNING, RunState.PAUSED}
 _FORMAT = "kineflow-run"
 _VERSION = 1
 
@@ -76,21 +77,41 @@ class RunView:
         }
 
 
+class ManifestCounts(Protocol):
+    """What `Lookout` asks of a manifest; see `ManifestTail`."""
+
+    @property
+    def outcomes(self) -> dict[str, int]:
+        """Outcome to clips."""
+
+    @property
+    def missing(self) -> tuple[tuple[str, str, int], ...]:
+        """Outcome, cause and clips of all that is not done."""
+
+    @property
+    def malformed(self) -> int:
+        """Lines that are no entries."""
+
+    def refresh(self) -> None:
+        """Read what was added."""
+
+
 class Lookout:
-    """Looks at a folder of clips again and again; what it read of the manifest once it does not read twice.
+    """Looks at a run's folder again and again; what it read of the manifest once it does not read twice.
 
     Args:
-        folder: of the clips.
+        folder: of the clips of a download, or of the shards of a flow run.
+        counts: what is known of the manifest from elsewhere; by default it is read.
 
     Raises:
         InvalidInput: no such folder.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, counts: "ManifestCounts | None" = None) -> None:
         if not folder.is_dir():
-            raise InvalidInput(f"folder of clips {folder} does not exist; `preprocess download` makes one")
+            raise InvalidInput(f"folder {folder} does not exist; `preprocess download` and `preprocess flow` make them")
         self._folder = folder
-        self._tail = ManifestTail(folder)
+        self._tail = counts or ManifestTail(folder)
 
     def look(self) -> RunView:
         """What can be said now.
@@ -105,29 +126,40 @@ class Lookout:
         try:
             status = Status.read(self._folder)
         except InvalidInput as error:
-            notes.append(f"{error}; what follows is from the manifest alone")
+            notes.append(f"{error}; what follows, if anything, is from the manifest alone")
         now = time.time()
         self._tail.refresh()
         if self._tail.malformed:
             notes.append(f"{self._tail.malformed} lines of the manifest are torn or malformed and were left out")
         if not (status or lock.is_held or self._tail.outcomes or notes):
             raise InvalidInput(
-                f"{self._folder} has neither a status nor a manifest: no `preprocess download` has run there"
+                f"{self._folder} has neither a status nor a manifest: no `preprocess download` or `flow` has run there"
             )
         is_alive, note = _judge(status, lock, now)
-        said = status.state.value if status else "none"
-        is_going = said in {RunState.RUNNING, RunState.PAUSED}
+        is_going = status is not None and status.state in _GOING
         is_other = bool(lock.is_held) and (status is None or lock.holder not in {"", _who(status)})
         return RunView(
             now=now,
             status=status,
-            state=RunState.STOPPED.value if is_going and is_alive is False else said,
+            state=_state(status, is_alive),
             is_alive=is_alive,
             goes_on=is_other or (is_going and is_alive is not False),
             notes=tuple(filter(None, (note, *notes))),
             outcomes=self._tail.outcomes,
             missing=self._tail.missing,
         )
+
+
+def read_state(folder: Path) -> tuple[Status | None, str]:
+    """What the latest run in `folder` published, and its state as in `RunView`; the manifest is not read.
+
+    Raises:
+        InvalidInput: as `Status.read`.
+    """
+    lock = look_at_lock(folder)  # first, as in `Lookout.look`
+    status = Status.read(folder)
+    is_alive, _ = _judge(status, lock, time.time())
+    return status, _state(status, is_alive)
 
 
 def look_at_lock(folder: Path) -> Lock:
@@ -152,6 +184,12 @@ def look_at_lock(folder: Path) -> Lock:
         return Lock(is_held=False)
 
 
+def _state(status: Status | None, is_alive: bool | None) -> str:
+    if status is None:
+        return "none"
+    return RunState.STOPPED.value if status.state in _GOING and is_alive is False else status.state.value
+
+
 def _judge(status: Status | None, lock: Lock, now: float) -> tuple[bool | None, str]:
     """Whether the run of `status` is there, and what to say about that."""
     holder = lock.holder or "another process"
@@ -160,7 +198,7 @@ def _judge(status: Status | None, lock: Lock, now: float) -> tuple[bool | None, 
     if lock.is_held and lock.holder in {"", _who(status)}:
         silent_s = now - status.updated
         return True, f"it has published nothing for {silent_s:.0f} s" if silent_s > SILENT_S else ""
-    if status.state in {RunState.FINISHED, RunState.STOPPED}:
+    if status.state not in _GOING:
         return False, f"{holder} holds the folder now and has published nothing yet" if lock.is_held else ""
     if lock.is_held:
         return False, f"it ended without saying so; {holder} holds the folder now"

@@ -12,6 +12,7 @@ from rich.text import Text
 from preprocess.console import printable
 from preprocess.excerpt import one_line
 from preprocess.status.run_view import RunView
+from preprocess.status.work import Work
 
 LOOK_EVERY_S = 1.0
 LINE_EVERY_S = 30.0
@@ -97,6 +98,25 @@ def _run(view: RunView) -> Iterator[str]:
     yield f"this run  {_counts(status.outcomes)}"
     for source, outcomes in sorted(status.sources.items()):
         yield f"  {source}: {_counts(outcomes)}"
+    if (shards := status.shards) is not None:
+        if status.already:
+            yield f"before    {_counts(status.already)}"
+        yield f"shards    {shards.already + shards.made:,} of {shards.total:,}, {shards.made:,} of them by this run"
+    yield from _work(status.work, elapsed_s=status.updated - status.started)
+
+
+def _work(work: Work, *, elapsed_s: float) -> Iterator[str]:
+    if work == Work():
+        return
+    pairs = f", {work.flow_pairs:,} flow pairs" if work.flow_pairs else ""
+    rate = f" ({work.flow_pairs / elapsed_s:.1f}/s)" if pairs and elapsed_s > 0 else ""
+    yield f"work      {work.frames:,} frames{pairs}{rate}, {work.bytes / 1e6:,.1f} MB published"
+    stages = ", ".join(f"{stage} {_span(seconds)}" for stage, seconds in _longest_first(work.seconds))
+    yield f"          {stages or 'no stage timed'}, all workers added up"
+
+
+def _longest_first(seconds: Mapping[str, float]) -> list[tuple[str, float]]:
+    return sorted(seconds.items(), key=lambda stage: -stage[1])
 
 
 def _rate(view: RunView) -> Iterator[str]:

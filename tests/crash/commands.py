@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,9 +22,12 @@ class Command:
     Args:
         folder: where it runs; what it prints is in `log` there.
         at: a point of tests/crash/kill_points.py.
+        inside: a command that runs it somewhere else, such as in a network of its own.
     """
 
-    def __init__(self, *arguments: object, folder: Path, at: str = "", **environment: str) -> None:
+    def __init__(
+        self, *arguments: object, folder: Path, at: str = "", inside: Sequence[str] = (), **environment: str
+    ) -> None:
         self._calls = folder / "calls"
         self._calls.mkdir(exist_ok=True)
         self._log = folder / "log"
@@ -33,7 +36,7 @@ class Command:
         path = f"{ROOT / 'tests' / 'crash' / 'site'}:{ROOT}"
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", *map(str, arguments)],
+                [*inside, sys.executable, "-m", *map(str, arguments)],
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

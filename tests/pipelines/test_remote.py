@@ -10,9 +10,9 @@ import pytest
 from fsspec.implementations.memory import MemoryFile
 
 from pipelines import LOADERS, remote
-from pipelines.address import without_secrets
 from pipelines.cache import ShardCache
 from pipelines.remote import TRIES, RemoteStore
+from preprocess.address import without_secrets
 from preprocess.errors import BadShard, EnvironmentProblem, InvalidInput
 from preprocess.shards import Index, ShardSet
 from preprocess.shards.layout import shard_name

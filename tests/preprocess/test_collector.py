@@ -1,10 +1,11 @@
 """Tests of preprocess.collector."""
 
 import gc
+import weakref
 
 import pytest
 
-from preprocess.collector import collector_paused
+from preprocess.collector import collector_paused, old_objects_spared
 
 
 def test_runs_again_after_the_block_however_it_ends():
@@ -32,3 +33,20 @@ def test_decorates_a_function_that_is_called_again():
         return gc.isenabled()
 
     assert (enabled(), enabled(), gc.isenabled()) == (False, False, True)
+
+
+class Ring:
+    """Refers to itself."""
+
+    def __init__(self) -> None:
+        self.ring = self
+
+
+def test_old_objects_are_not_looked_at_until_the_block_ends():
+    old = weakref.ref(Ring())
+    with old_objects_spared():
+        new = weakref.ref(Ring())
+        gc.collect()
+        assert (old() is None, new() is None) == (False, True)
+    gc.collect()
+    assert old() is None

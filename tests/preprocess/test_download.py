@@ -11,6 +11,8 @@ from preprocess.media import read_clip
 from preprocess.outcomes import MANIFEST_NAME, read_manifest
 from preprocess.schedule import RetryPolicy
 from preprocess.sources import ytdlp
+from preprocess.status.run_status import Status
+from preprocess.status.work import STAGES
 from preprocess.wanted import wanted_of
 from tests.preprocess.conftest import frame_numbers, numbered_frames, write_video
 
@@ -79,6 +81,14 @@ def test_manifest_line_tells_what_was_decoded(run, tmp_path):
     content = (tmp_path / "clips" / entry.path).read_bytes()
     assert (entry.frame_count, entry.duration_s, entry.fps, entry.width, entry.height) == (75, 3.0, 25.0, 64, 48)
     assert (entry.sha256, entry.bytes) == (hashlib.sha256(content).hexdigest(), len(content))
+
+
+def test_status_tells_what_was_worked(run, tmp_path):
+    run()
+    entry = read_manifest(tmp_path / "clips")[f"{GOOD}_000001_000004"]
+    work = Status.read(tmp_path / "clips").work
+    assert (work.frames, work.bytes, work.flow_pairs) == (entry.frame_count, entry.bytes, 0)
+    assert min(work.seconds[stage] for stage in STAGES["download"]) > 0
 
 
 def test_missing_says_why(run, tmp_path):

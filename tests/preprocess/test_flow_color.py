@@ -66,7 +66,7 @@ def test_unknown_flow_is_black_and_does_not_set_the_scale(value):
     assert flow_to_color(flow).tolist() == [[[255, 0, 0], [0, 0, 0]]]
 
 
-def test_leading_dimensions_are_kept(shards):
+def test_leading_dimensions_are_kept():
     flow = np.random.default_rng(0).normal(size=(3, 5, 2, 7, 9)).astype(np.float32)
     colors = flow_to_color(flow, max_magnitude=2.0)
     assert colors.shape == (3, 5, 7, 9, 3)

@@ -163,7 +163,7 @@ def test_broken_video_is_tried_again(run, folder):
 
 
 def test_video_whose_worker_dies_is_quarantined(run, folder, monkeypatch):
-    def dying(function, items, *, config):
+    def dying(function, items, **options):
         for item in items:
             yield item, WorkerDied("its worker process died")
 

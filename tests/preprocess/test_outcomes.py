@@ -95,6 +95,20 @@ def test_missing_names_every_clip_that_is_not_done(tmp_path):
     assert (rows[0]["cause"], rows[0]["reason"]) == ("private", "Private video")
 
 
+def test_missing_of_a_long_list_is_whole_and_never_in_memory_as_text(tmp_path):
+    wanted = [clip(f"{i:011d}", line=i) for i in range(60_000)]
+    tracemalloc.start()
+    try:
+        assert write_missing(tmp_path, wanted, {}, []) == 60_000
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    path = tmp_path / "missing.csv"
+    with path.open() as file:
+        assert [int(row["line"]) for row in csv.DictReader(file)] == list(range(60_000))
+    assert peak < 6_000_000  # with one text of all rows 12 MB
+
+
 def test_missing_is_written_when_nothing_is(tmp_path):
     assert write_missing(tmp_path, [], {}, []) == 0
     assert (tmp_path / "missing.csv").read_text().count("\n") == 1

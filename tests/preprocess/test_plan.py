@@ -1,4 +1,6 @@
-from dataclasses import replace
+import hashlib
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,21 @@ def test_at_most_so_many_bytes_a_shard():
     planned = plan(ten_seconds)
     assert len(planned.shards) == 2  # 64 such clips take more than 512 MiB
     assert all(shard.planned_bytes <= 512 << 20 for shard in planned.shards)
+
+
+@pytest.mark.parametrize("count", [0, 1, 1000, 2001])
+def test_fingerprint_is_that_of_the_whole_json(count):
+    items = clips(count, label="caf\u00e9")
+    planned = plan(items)
+    whole = json.dumps([planned.settings, planned.labels, [asdict(clip) for clip in items]], sort_keys=True)
+    assert planned.fingerprint == hashlib.sha256(whole.encode()).hexdigest()
+
+
+def test_planned_bytes_of_a_shard_are_those_of_its_clips():
+    planned = plan(clips(130, duration_s=3.0))
+    assert [s.planned_bytes for s in planned.shards] == [
+        sum(planned_bytes(clip, FlowConfig()) for clip in s.clips) for s in planned.shards
+    ]
 
 
 def test_labels_of_folders_find_those_of_a_table():

@@ -8,9 +8,12 @@ import pytest
 
 from preprocess.config import FlowConfig, WorkerConfig
 from preprocess.errors import BadMedia, EnvironmentProblem, InvalidInput
-from preprocess.sharding import estimate, make_shards, threads_a_task
+from preprocess.estimate import estimate
+from preprocess.sharding import make_shards, threads_a_task
 from preprocess.shards import EncodedClip, Shard, ShardSet
 from preprocess.shards.write import write_shard
+from preprocess.status.run_status import RunState, ShardCount, Status
+from preprocess.status.work import STAGES
 from tests.preprocess.conftest import textured_frames, write_video
 
 CONFIG = FlowConfig(short_side=48, clips_per_shard=2)
@@ -40,7 +43,8 @@ def run(clips, out, *, config=CONFIG, workers=0, **options):
 
 
 def contents(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != ".lock"}
+    """What readers may depend on."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name not in {".lock", "status.json"}}
 
 
 @pytest.fixture
@@ -57,6 +61,21 @@ def test_report_and_files(clips, tmp_path):
     assert report.seconds.pairs == sum(range(4, 9))
     names = ["index.json", "plan.json", "train-00000-of-00002.h5", "train-00001-of-00002.h5", "val-00000-of-00001.h5"]
     assert sorted(contents(tmp_path / "shards")) == names
+
+
+def test_status_tells_of_the_run_and_of_those_before(clips, tmp_path):
+    report = run(clips, tmp_path / "shards")
+    status = Status.read(tmp_path / "shards")
+    assert (status.command, status.state, status.total) == ("flow", RunState.FINISHED, 6)
+    assert status.outcomes == {"done": 5, "bad_media": 1}
+    assert (status.work.frames, status.work.flow_pairs) == (sum(range(5, 10)), sum(range(4, 9)))
+    assert status.work.bytes == report.bytes
+    assert min(status.work.seconds[stage] for stage in STAGES["flow"]) > 0
+    (tmp_path / "shards" / "val-00000-of-00001.h5").unlink()
+    run(clips, tmp_path / "shards")
+    again = Status.read(tmp_path / "shards")
+    assert (again.total, again.already, again.outcomes) == (2, {"done": 3, "bad_media": 1}, {"done": 2})
+    assert again.shards == ShardCount(total=3, already=2, made=1)
 
 
 def test_read_by_plain_h5py_and_cv2(shards, clips):
@@ -180,6 +199,7 @@ def test_index_is_written_last(clips, shards, monkeypatch, tmp_path):
     with pytest.raises(EnvironmentProblem, match="disk full"):
         run(clips, tmp_path / "again")
     assert not (tmp_path / "again" / "index.json").exists()
+    assert Status.read(tmp_path / "again").state is RunState.STOPPED
     monkeypatch.undo()
     assert run(clips, tmp_path / "again").made == 2
     assert contents(tmp_path / "again") == contents(shards)
@@ -211,7 +231,7 @@ def test_failures_stay_with_the_shard(shards):
 
 
 def test_full_disk_is_seen_before_the_start(clips, tmp_path, monkeypatch):
-    monkeypatch.setattr("preprocess.sharding._free_bytes", lambda folder: 1000)
+    monkeypatch.setattr("preprocess.target.FolderTarget.free_bytes", lambda target: 1000)
     with pytest.raises(EnvironmentProblem, match=r"0\.0 GB free; the 3 shards to make are planned at"):
         run(clips, tmp_path / "shards")
 

@@ -47,6 +47,8 @@ def test_values_get_the_types_of_their_fields():
         ({"leaves": [[]]}, r"tree\.leaves\[0\] should be an object, it is \[\]"),
         ({"counts": {"a": True}}, r"tree\.counts\.a should be int, it is True"),
         ({"counts": {"a": 1.0}}, r"tree\.counts\.a should be int"),
+        ({"counts": {"a": 1 << 63}}, r"tree\.counts\.a should be int, it is 9223372036854775808"),
+        ({"leaves": [{"size": 10**400}]}, r"tree\.leaves\[0\]\.size should be float, it is 1000"),
         ({"is_tall": 1}, r"tree\.is_tall should be bool, it is 1"),
         ({"name": "x" * 999, "is_tall": "y" * 999}, "^.{1,150}$"),
     ],

@@ -81,6 +81,8 @@ def test_folder_made_by_hand_has_none(tmp_path):
 
 
 def test_hash_of_keys_does_not_depend_on_their_order():
+    many = [f"{i:06d}" for i in range(25_000)]
+    assert hash_keys(reversed(many)) == hashlib.sha256("".join(f"{key}\n" for key in many).encode()).hexdigest()
     assert hash_keys(["b", "a"]) == hash_keys(["a", "b"]) == hashlib.sha256(b"a\nb\n").hexdigest()
 
 

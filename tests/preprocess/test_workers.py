@@ -1,4 +1,5 @@
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -6,12 +7,13 @@ import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from preprocess.config import WorkerConfig
-from preprocess.errors import BadShard, EnvironmentProblem, InvalidInput, WorkerDied
-from preprocess.workers import run_tasks, worker_pool
+from preprocess.errors import BadShard, DeviceDead, DeviceLost, EnvironmentProblem, InvalidInput, WorkerDied
+from preprocess.workers import _called, run_tasks, worker_pool
 
 
 def work(item, tick):
@@ -20,16 +22,16 @@ def work(item, tick):
         os.kill(os.getpid(), signal.SIGKILL)
     if item == 200:
         raise BadShard("item 200 is bad")
-    for _ in range(item % 2 * 2):
-        tick()
+    for part in range(item % 2 * 2):
+        tick((item, part))
     return item * 2
 
 
 def test_in_this_process_without_workers():
     ticks = []
-    results = dict(run_tasks(work, [1, 2, 3], config=WorkerConfig(workers=0), on_tick=lambda: ticks.append(1)))
+    results = dict(run_tasks(work, [1, 2, 3], config=WorkerConfig(workers=0), on_tick=ticks.append))
     assert results == {1: 2, 2: 4, 3: 6}
-    assert len(ticks) == 4
+    assert ticks == [(1, 0), (1, 1), (3, 0), (3, 1)]
 
 
 def test_no_items_start_nothing(monkeypatch):
@@ -43,17 +45,17 @@ def test_no_items_start_nothing(monkeypatch):
 def test_workers_report_results_and_parts_and_a_killer_costs_itself_only():
     ticks = []
     config = WorkerConfig(workers=2)
-    results = dict(run_tasks(work, [1, 100, 2, 3], config=config, on_tick=lambda: ticks.append(1)))
+    results = dict(run_tasks(work, [1, 100, 2, 3], config=config, on_tick=ticks.append))
     assert isinstance(results.pop(100), WorkerDied)
     assert results == {1: 2, 2: 4, 3: 6}
-    assert len(ticks) == 4
+    assert sorted(ticks) == [(1, 0), (1, 1), (3, 0), (3, 1)]
 
 
-def kill_the_counter_then_tick(item, tick):
+def kill_the_board_then_tick(item, tick):
     """Kills Ray's process that counts ticks, and ticks."""
     for path in Path("/proc").glob("[0-9]*"):
         parent = int((path / "stat").read_text().rpartition(")")[2].split()[1]) if (path / "stat").exists() else 0
-        if parent == os.getppid() and b"ray::_Counter" in (path / "cmdline").read_bytes():
+        if parent == os.getppid() and b"ray::_Holder" in (path / "cmdline").read_bytes():
             os.kill(int(path.name), signal.SIGKILL)
     tick()
     return item
@@ -63,7 +65,7 @@ def kill_the_counter_then_tick(item, tick):
 def test_counter_that_is_killed_is_replaced():
     ticks = []
     config = WorkerConfig(workers=1)
-    results = dict(run_tasks(kill_the_counter_then_tick, [1, 2], config=config, on_tick=lambda: ticks.append(1)))
+    results = dict(run_tasks(kill_the_board_then_tick, [1, 2], config=config, on_tick=ticks.append))
     assert results == {1: 1, 2: 2}
     assert ticks
 
@@ -192,6 +194,16 @@ def test_error_of_a_task_ends_the_run():
         list(run_tasks(work, [200], config=WorkerConfig(workers=1)))
 
 
+def test_node_that_joins_later_and_lacks_something_fails():
+    node = SimpleNamespace(get_runtime_context=lambda: SimpleNamespace(get_node_id=lambda: "f" * 32))
+    wanted = SimpleNamespace(unmet=lambda: "has ray 1.0 (here 2.0)")
+    call = _called(node, work, board=None, wanted=wanted)
+    with pytest.raises(EnvironmentProblem, match=r"node ffffffff has ray 1\.0 \(here 2\.0\)"):
+        call(2)
+    wanted.unmet = lambda: ""
+    assert call(2) == 4
+
+
 @pytest.mark.ray
 def test_cluster_that_is_not_there_fails():
     with pytest.raises(EnvironmentProblem, match=r"cannot start or reach the Ray cluster at 127\.0\.0\.1:9"):
@@ -205,6 +217,44 @@ def test_gpus_that_the_cluster_lacks_fail_at_once(monkeypatch):
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 2.0, "GPU": 1.0})
     with pytest.raises(EnvironmentProblem, match="2 GPUs were asked for, the Ray cluster has 1"):
         list(run_tasks(work, [1], config=WorkerConfig(workers=2, gpus=2)))
+
+
+def on_gpu(item: Path, _tick):
+    """The number of the GPU, unless files beside `item` say that it does not answer, or fails once."""
+    number = os.environ["CUDA_VISIBLE_DEVICES"]
+    if (item.parent / f"dead-{number}").exists():
+        raise DeviceDead(f"GPU {number} does not answer")
+    if (item.parent / f"fails-{item.name}").exists():
+        (item.parent / f"fails-{item.name}").unlink()
+        raise DeviceLost("the GPU failed (an illegal memory access)")
+    time.sleep(0.3)  # the other GPU has its turn too
+    return number
+
+
+@pytest.mark.ray
+def test_dead_gpu_is_kept_from_others_and_its_items_done_on_the_next(tmp_path, caplog):
+    (tmp_path / "dead-0").touch()
+    items = [tmp_path / str(number) for number in range(5)]
+    done = dict(run_tasks(on_gpu, items, config=WorkerConfig(workers=2, gpus=2)))
+    assert done == dict.fromkeys(items, "1")
+    (message,) = [record.getMessage() for record in caplog.records if "without a GPU" in record.getMessage()]
+    assert re.search(r"node [0-9a-f]{8}: GPU 0 does not answer", message)
+
+
+@pytest.mark.ray
+def test_run_ends_when_no_gpu_answers(tmp_path):
+    (tmp_path / "dead-0").touch()
+    (tmp_path / "dead-1").touch()
+    with pytest.raises(EnvironmentProblem, match=r"no GPU answers any more; the last one, node .*: GPU [01] does not"):
+        list(run_tasks(on_gpu, [tmp_path / "1", tmp_path / "2"], config=WorkerConfig(workers=2, gpus=2)))
+
+
+@pytest.mark.ray
+def test_worker_whose_gpu_failed_is_replaced(tmp_path):
+    (tmp_path / "fails-1").touch()
+    items = [tmp_path / "1", tmp_path / "2"]
+    assert dict(run_tasks(on_gpu, items, config=WorkerConfig(workers=1, gpus=1))) == dict.fromkeys(items, "0")
+    assert not (tmp_path / "fails-1").exists()
 
 
 def test_gpu_workers_share_the_cores(monkeypatch):

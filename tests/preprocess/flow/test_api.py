@@ -4,10 +4,11 @@ import cv2
 import numpy as np
 import pytest
 
-from preprocess.errors import EnvironmentProblem, InvalidInput
+from preprocess.errors import DeviceDead, DeviceLost, EnvironmentProblem, InvalidInput
 from preprocess.flow import (
     BACKENDS,
     Tvl1Params,
+    answering,
     api,
     available_backends,
     quantise,
@@ -128,3 +129,36 @@ def test_gpu_is_not_replaced_by_a_cpu(monkeypatch):
 
 def test_auto_takes_the_first_available(monkeypatch):
     assert resolve_backend("auto") == available_backends()[0]
+
+
+def with_device(monkeypatch, *, answers):
+    """A backend `device` whose GPU answers the first times as often as said."""
+    left = iter(answers)
+
+    def require_answer():
+        if not next(left):
+            raise DeviceDead("a GPU does not answer")
+
+    monkeypatch.setitem(BACKENDS, "device", replace(BACKENDS["opencv"], require_answer=require_answer))
+
+
+def test_dead_gpu_is_found_before_work_begins(monkeypatch):
+    with_device(monkeypatch, answers=[False])
+    with pytest.raises(DeviceDead), answering("device"):
+        pytest.fail("began")
+
+
+@pytest.mark.parametrize(
+    ("answers", "error", "found"),
+    [
+        ([True], DeviceLost("failed"), DeviceLost),  # this process cannot tell
+        ([True, False], EnvironmentProblem("no CUDA device is visible"), DeviceDead),
+        ([True, True], EnvironmentProblem("no NVRTC"), EnvironmentProblem),
+        ([True], InvalidInput("too small"), InvalidInput),
+    ],
+)
+def test_errors_at_work_are_told_apart(monkeypatch, answers, error, found):
+    with_device(monkeypatch, answers=answers)
+    with pytest.raises(found) as caught, answering("device"):
+        raise error
+    assert type(caught.value) is found

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from preprocess.errors import EnvironmentProblem
+from preprocess.errors import DeviceDead, DeviceLost, EnvironmentProblem
 from preprocess.flow import Tvl1Params, cuda, cuda_device
 from preprocess.flow.cuda_device import OutOfDeviceMemory
 from preprocess.flow.cuda_kernels import SHAPES
@@ -23,6 +23,10 @@ class FakeRuntimeError(RuntimeError):
     pass
 
 
+class FakeDriverError(RuntimeError):
+    pass
+
+
 def fake_cupy(*, devices=1, capability="90", error=None):
     def count():
         if error:
@@ -31,7 +35,21 @@ def fake_cupy(*, devices=1, capability="90", error=None):
 
     runtime = SimpleNamespace(getDeviceCount=count, CUDARuntimeError=FakeRuntimeError, runtimeGetVersion=lambda: 13000)
     device = SimpleNamespace(compute_capability=capability, id=0)
-    return SimpleNamespace(cuda=SimpleNamespace(runtime=runtime, Device=lambda: device))
+    driver = SimpleNamespace(CUDADriverError=FakeDriverError)
+    return SimpleNamespace(cuda=SimpleNamespace(runtime=runtime, driver=driver, Device=lambda: device))
+
+
+def answering_cupy(answer):
+    """One whose arrays add up to `answer`, or raise it."""
+
+    def add_up():
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    cupy = fake_cupy()
+    cupy.uint8, cupy.full = np.uint8, lambda size, value, dtype: SimpleNamespace(sum=add_up)
+    return cupy
 
 
 @pytest.mark.parametrize(
@@ -49,6 +67,38 @@ def test_what_is_missing_is_said_and_nothing_runs_elsewhere(monkeypatch, cupy, m
     assert not cuda.is_available()
     with pytest.raises(EnvironmentProblem, match=message):
         cuda.flow_of_clip(moving_texture(2, 32, 32), Tvl1Params())
+
+
+@pytest.mark.parametrize(
+    ("cupy", "message"),
+    [
+        (fake_cupy(error="unknown error"), r"does not answer: the CUDA driver does not answer \(unknown error\)"),
+        (answering_cupy(FakeRuntimeError("device lost")), r"does not answer: the GPU failed \(device lost\)"),
+        (answering_cupy(FakeDriverError("not ready")), r"does not answer: the GPU failed \(not ready\)"),
+        (answering_cupy(127), "miscounts: 64 times 2 gave 127"),
+    ],
+    ids=["no-driver", "runtime", "driver", "wrong"],
+)
+def test_gpu_that_does_not_answer_is_dead(monkeypatch, cupy, message):
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    with pytest.raises(DeviceDead, match=message):
+        cuda_device.require_answer()
+
+
+def test_gpu_that_answers_is_not_dead(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", answering_cupy(128))
+    cuda_device.require_answer()
+
+
+def test_failure_in_the_middle_is_a_lost_device(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", fake_cupy())
+
+    def fail():
+        raise FakeRuntimeError("an illegal memory access")
+
+    monkeypatch.setattr(cuda_device, "require", fail)  # anything within
+    with pytest.raises(DeviceLost, match=r"the GPU failed \(an illegal memory access\)"), cuda_device.failures():
+        cuda_device.require()
 
 
 def test_missing_compiler_is_said(monkeypatch):

@@ -72,6 +72,17 @@ def test_clip_at_which_workers_end_is_found_out(tmp_path):
     assert journal.entries[OTHER.key].outcome is Outcome.QUARANTINED
 
 
+def test_tries_on_a_node_that_was_lost_are_forgiven(tmp_path):
+    journal = ArchiveJournal.of("a", folder=tmp_path)
+    journal.begin(CLIP)
+    journal.finish(DONE)
+    for _ in range(KILLS):
+        journal.begin(OTHER)
+    journal.forgive()
+    assert journal.unfinished() == set()
+    assert journal.entries == {CLIP.key: DONE}
+
+
 def test_journal_can_be_deleted_twice(tmp_path):
     journal = ArchiveJournal.of("a", folder=tmp_path)
     journal.finish(DONE)

@@ -33,6 +33,15 @@ def test_set_of_all_splits(folder):
     assert shards.row_of_clip.tolist() == [0, 1, 0, 0, 1, 0]
 
 
+def test_shards_stand_by_number_when_numbers_have_six_digits_too(tmp_path, clips, attributes):
+    names = [f"train-{number:05d}-of-100001.h5" for number in (100_000, 99_999)]
+    infos = [write_shard(tmp_path / name, [clip], attributes) for name, clip in zip(names, clips[:2], strict=True)]
+    index = Index(config={}, labels=attributes.labels, shards=tuple(infos))
+    index.write(tmp_path)
+    assert [info.name for info in index.of_split("train")] == names[::-1]
+    assert keys(ShardSet(tmp_path, None)) == ["clip_1", "clip_0"]
+
+
 def test_some_clips_of_a_set(folder, clips):
     some = ShardSet(folder, None).only(np.array([4, 1]), split="test")
     assert keys(some) == ["clip_2", "clip_1"]

@@ -55,7 +55,7 @@ def test_ctrl_c_looks_away_without_a_word(folder):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["none"], "folder of clips none does not exist"),
+        (["none"], "folder none does not exist; `preprocess download` and `preprocess flow` make them"),
         (["."], "neither a status nor a manifest"),
         ([".", "--json", "--watch"], "--json or --watch, not both"),
     ],

@@ -9,7 +9,8 @@ import pytest
 from preprocess.errors import InvalidInput
 from preprocess.limiter import Pause
 from preprocess.paths import sweep_temporaries
-from preprocess.status.run_status import STATUS_NAME, RunState, RunStatus, Status
+from preprocess.status.run_status import STATUS_NAME, RunState, RunStatus, ShardCount, Status
+from preprocess.status.work import Work
 
 
 class Clock:
@@ -56,6 +57,19 @@ def test_published_is_what_happened(tmp_path, clock):
     assert status.outcomes == status.sources["youtube"] == {"done": 1, "unavailable": 1}
     assert status.pauses == (pause,)
     assert status.rate_overall_per_s == pytest.approx(0.2)
+    assert (status.work, status.shards) == (Work(), None)
+
+
+def test_published_is_what_was_worked(tmp_path, clock):
+    shards = ShardCount(total=5, already=1, made=0)
+    run = RunStatus(tmp_path, command="flow", total=9, already={}, shards=shards, clock=clock)
+    for _ in range(2):
+        run.spend(Work(seconds={"flow": 1.5}, frames=10, flow_pairs=9))
+    run.count_shard(size=4000)
+    run.publish(state="running")
+    status = Status.read(tmp_path)
+    assert status.work == Work(seconds={"flow": 3.0}, frames=20, flow_pairs=18, bytes=4000)
+    assert status.shards == ShardCount(total=5, already=1, made=1)
 
 
 def test_published_at_most_every_two_seconds(tmp_path, clock):
@@ -202,7 +216,7 @@ def test_no_status_is_none(tmp_path):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"version": 9}, "is no status of this version"),
+        ({"version": 1}, "is no status of this version"),
         ({"state": "asleep"}, "state should be RunState, it is 'asleep'"),
         ({"pid": True}, "pid should be int, it is True"),
         ({"total": 1.5}, "total should be int"),
@@ -211,6 +225,8 @@ def test_no_status_is_none(tmp_path):
         ({"pauses": [{"identity": "youtube"}]}, r"pauses\[0\] lacks reason, until"),
         ({"outcomes": {"done": "1"}}, r"outcomes\.done should be int"),
         ({"outcomes": []}, "outcomes should be dict"),
+        ({"work": {"seconds": {}, "frames": 1 << 64, "flow_pairs": 0, "bytes": 0}}, r"work\.frames should be int"),
+        ({"shards": {"total": 1}}, r"shards lacks already, made"),
     ],
 )
 def test_damaged_status_fails(tmp_path, clock, fields, message):

@@ -10,7 +10,7 @@ from preprocess.errors import InvalidInput
 from preprocess.outcomes import Outcome
 from preprocess.paths import exclusive
 from preprocess.status.run_status import STATUS_NAME, RunStatus
-from preprocess.status.run_view import Lookout, look_at_lock
+from preprocess.status.run_view import Lookout, look_at_lock, read_state
 from tests.preprocess.clip_folders import clip, done, failed, write_manifest
 
 
@@ -87,11 +87,23 @@ def test_looking_does_not_take_the_lock_away(folder):
         pass
 
 
+def test_state_without_the_manifest(folder):
+    assert read_state(folder) == (None, "none")
+    with exclusive(folder):
+        publish(folder)
+        assert read_state(folder)[1] == "running"
+    status, state = read_state(folder)
+    assert (status.state, state) == ("running", "stopped")
+    (folder / STATUS_NAME).write_bytes(b"{")
+    with pytest.raises(InvalidInput, match="is not JSON"):
+        read_state(folder)
+
+
 def test_damaged_status_is_noted_and_the_manifest_shown(folder):
     (folder / STATUS_NAME).write_bytes(b"")
     view = Lookout(folder).look()
     assert "is not JSON" in view.notes[0]
-    assert "what follows is from the manifest alone" in view.notes[0]
+    assert "what follows, if anything, is from the manifest alone" in view.notes[0]
     assert view.outcomes == {"done": 2, "unavailable": 1}
 
 

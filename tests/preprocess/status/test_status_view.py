@@ -6,9 +6,10 @@ import pytest
 from rich.console import Console
 
 from preprocess.limiter import Pause
-from preprocess.status.run_status import RunState, Status
+from preprocess.status.run_status import RunState, ShardCount, Status
 from preprocess.status.run_view import RunView
 from preprocess.status.status_view import lines, summary, watch
+from preprocess.status.work import Work
 
 NOW = time.mktime((2026, 8, 1, 12, 0, 0, 0, 0, -1))
 HOSTILE = "\x1b[2J[bold]evil[/] \x07\n\u202ebot"
@@ -29,6 +30,8 @@ STATUS = Status(
     rate_overall_per_s=0.083,
     eta_s=18_000.0,
     pauses=(Pause(identity=HOSTILE, until=NOW + 754, reason=HOSTILE),),
+    work=Work(seconds={"fetch": 7300.0, HOSTILE: 80.0}, frames=2_700_000, bytes=9_000_000_000),
+    shards=None,
 )
 VIEW = RunView(
     now=NOW,
@@ -55,6 +58,22 @@ def test_lines_say_how_far_the_run_is():
     assert "this run  9,000 done (75.0 %), 3,000 unavailable (25.0 %)\n" in text
     assert " until 12:12:34 (in 12 min 34 s)\n" in text
     assert "      2,000   16.7 %  private (unavailable)\n" in text
+
+
+def test_lines_say_what_was_worked():
+    text = "\n".join(lines(VIEW))
+    assert "work      2,700,000 frames, 9,000.0 MB published\n          fetch 2 h 01 min, " in text
+    assert "shards" not in text
+
+
+def test_lines_of_a_flow_run_have_its_shards_and_pairs():
+    work = Work(seconds={"decode": 60.0, "flow": 7300.0}, frames=100_400, flow_pairs=100_000, bytes=5_000_000)
+    shards = ShardCount(total=700, already=20, made=30)
+    status = replace(STATUS, command="flow", pauses=(), work=work, shards=shards, already={"done": 1280})
+    text = "\n".join(lines(replace(VIEW, status=status, outcomes={}, missing=())))
+    assert "before    1,280 done (100.0 %)\nshards    50 of 700, 30 of them by this run\n" in text
+    assert "work      100,400 frames, 100,000 flow pairs (13.3/s), 5.0 MB published\n" in text
+    assert text.endswith("          flow 2 h 01 min, decode 1 min 00 s, all workers added up")
 
 
 def test_an_ended_run_has_no_time_left_and_no_pauses():

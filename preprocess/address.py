@@ -1,4 +1,4 @@
-"""Where shards are: a local folder, or an address such as `s3://bucket/shards`."""
+"""Where something is: a local folder, or an address such as `s3://bucket/shards`."""
 
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit

@@ -1,0 +1,135 @@
+"""Where the finished clips are: in a folder, or at an address."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Protocol
+
+from preprocess.address import is_address
+from preprocess.clips import ClipFile, find_clips
+from preprocess.errors import InvalidInput
+from preprocess.object_store import ObjectStore
+from preprocess.outcomes import MANIFEST_NAME
+from preprocess.paths import inside
+from preprocess.scratch import scratch_folder
+
+_AT_ONCE = 8  # transfers of a worker; most of their time is waiting for an answer
+
+
+class ClipSource(Protocol):
+    """Where the finished clips are; small, so that it can be sent to workers."""
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+
+    def absolute(self) -> "ClipSource":
+        """The same for workers, which have another working folder on a cluster."""
+
+    def clips(self) -> list[ClipFile]:
+        """All finished clips, see `find_clips`.
+
+        Raises:
+            InvalidInput: there are none.
+        """
+
+    def at_hand(self, clips: Sequence[ClipFile]) -> AbstractContextManager[Path]:
+        """A folder on this machine that these clips are in; one that is missing is missing there too.
+
+        Raises:
+            EnvironmentProblem: they cannot be had.
+        """
+
+    def witnesses(self, clips: Sequence[ClipFile]) -> Sequence[Path]:
+        """Files that all workers must see, if they are to see these clips."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderSource:
+    """A folder that all workers see; see `ClipSource`."""
+
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """See `ClipSource`."""
+        return str(self.folder)
+
+    def absolute(self) -> "FolderSource":
+        """See `ClipSource`."""
+        return FolderSource(folder=self.folder.absolute())
+
+    def clips(self) -> list[ClipFile]:
+        """See `ClipSource`."""
+        return find_clips(self.folder)
+
+    def at_hand(self, clips: Sequence[ClipFile]) -> AbstractContextManager[Path]:
+        """See `ClipSource`; they are."""
+        del clips
+        return nullcontext(self.folder)
+
+    def witnesses(self, clips: Sequence[ClipFile]) -> Sequence[Path]:
+        """See `ClipSource`."""
+        return [self.folder / clip.path for clip in clips[:1]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectSource:
+    """What `preprocess download` made at an address; see `ClipSource`."""
+
+    store: ObjectStore
+
+    @property
+    def name(self) -> str:
+        """See `ClipSource`."""
+        return self.store.name
+
+    def absolute(self) -> "ObjectSource":
+        """See `ClipSource`."""
+        return self
+
+    def clips(self) -> list[ClipFile]:
+        """See `ClipSource`; those of the manifest."""
+        with TemporaryDirectory() as folder:
+            if not self.store.get(MANIFEST_NAME, Path(folder, MANIFEST_NAME)):
+                raise InvalidInput(f"{self.name} holds no {MANIFEST_NAME}; `preprocess download` makes one there")
+            try:
+                return find_clips(Path(folder))
+            except InvalidInput as error:
+                raise InvalidInput(str(error).replace(folder, self.name)) from error
+
+    @contextmanager
+    def at_hand(self, clips: Sequence[ClipFile]) -> Iterator[Path]:
+        """See `ClipSource`."""
+        with scratch_folder() as folder:
+            with ThreadPoolExecutor(_AT_ONCE) as pool:
+                for _ in pool.map(lambda clip: self._fetch(clip, folder), clips):
+                    pass
+            yield folder
+
+    def witnesses(self, clips: Sequence[ClipFile]) -> Sequence[Path]:
+        """See `ClipSource`; an address is seen from everywhere."""
+        del clips
+        return []
+
+    def _fetch(self, clip: ClipFile, folder: Path) -> None:
+        path = inside(folder, clip.path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.store.get(clip.path, path)
+
+
+def source_of(place: Path | str) -> FolderSource | ObjectSource:
+    """What a folder or an address is as a source of clips.
+
+    Raises:
+        InvalidInput: an address that fsspec does not know.
+        EnvironmentProblem: fsspec, or its package for this kind of address, is not installed.
+    """
+    if isinstance(place, Path) or not is_address(place):
+        return FolderSource(folder=Path(place))
+    store = ObjectStore(place)
+    store.check()
+    return ObjectSource(store=store)

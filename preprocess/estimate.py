@@ -1,0 +1,89 @@
+"""How long a flow run will take, and how much it will write, before it is begun."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from preprocess.clip_source import ClipSource, FolderSource
+from preprocess.config import FlowConfig, WorkerConfig
+from preprocess.errors import BadMedia
+from preprocess.extract import StageSeconds, extract_all
+from preprocess.flow import resolve_backend
+from preprocess.plan import make_plan
+from preprocess.target import FolderTarget, Target
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What a dry run measured and what it expects of the whole."""
+
+    clips: int
+    shards: int
+    measured_pairs: int
+    pairs_per_s: float
+    """Of one worker, decoding and encoding included."""
+    pairs: int
+    """Flow fields of the whole run."""
+    hours: float
+    """With all workers."""
+    bytes: int
+    free_bytes: int | None
+    """Where the shards would go; None where nobody knows."""
+    failed: dict[str, str] = field(default_factory=dict)
+    """Sampled clips that could not be made."""
+
+
+def estimate(
+    clips: Path | ClipSource,
+    out: Path | Target,
+    *,
+    config: FlowConfig,
+    workers: WorkerConfig,
+    sample: int = 4,
+    pairs_a_clip: int = 10,
+) -> Estimate:
+    """Measure some clips in this process, write nothing, and say what the whole run will take.
+
+    Args:
+        clips: as for `make_shards`.
+        out: where the shards would go; asked for its free space only.
+        config: what would be computed.
+        workers: how many would compute it; they are taken to scale evenly.
+        sample: how many clips to measure, spread evenly over the keys.
+        pairs_a_clip: flow fields to compute of each.
+
+    Raises:
+        InvalidInput: no clips.
+        BadMedia: none of the sampled clips can be decoded.
+    """
+    backend = resolve_backend(config.backend)
+    source = FolderSource(folder=clips) if isinstance(clips, Path) else clips
+    target = FolderTarget(folder=out) if isinstance(out, Path) else out
+    found = source.clips()
+    plan = make_plan(found, config=config, backend=backend)
+    spent = StageSeconds()
+    failed: dict[str, str] = {}
+    chosen = found[:: max(len(found) // sample, 1)][:sample]
+    with source.at_hand(chosen) as folder:
+        for done in extract_all(
+            [(clip, -1) for clip in chosen], folder, config=config, backend=backend, max_frames=pairs_a_clip + 1
+        ):
+            if isinstance(done.result, BadMedia):
+                failed[done.clip.key] = str(done.result)
+            spent.add(done.seconds)
+    if not spent.pairs:
+        raise BadMedia(
+            f"none of the {len(failed)} sampled clips can be decoded; the first: {next(iter(failed.values()))}"
+        )
+    pairs_per_s = spent.pairs / (spent.decode + spent.flow + spent.encode)
+    pairs = sum(max(round(clip.duration_s * config.fps) - 1, 0) for clip in found)
+    return Estimate(
+        clips=len(found),
+        shards=len(plan.shards),
+        measured_pairs=spent.pairs,
+        pairs_per_s=pairs_per_s,
+        pairs=pairs,
+        hours=pairs / pairs_per_s / max(workers.workers, 1) / 3600,
+        bytes=round(pairs * spent.bytes / spent.pairs),
+        free_bytes=target.free_bytes(),
+        failed=failed,
+    )

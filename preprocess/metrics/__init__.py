@@ -1,0 +1,1 @@
+"""What runs do, as Prometheus counts it: from the server, or from a run by itself."""

@@ -1,0 +1,87 @@
+"""Spread work on the clips of a data set over processes of this machine."""
+
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from typing import Generic, TypeVar
+
+import cv2
+
+from preprocess.errors import EnvironmentProblem
+from preprocess.shards import ShardSet
+
+Value = TypeVar("Value")
+
+CLIPS_A_PROCESS = 32
+"""With fewer of them the work is done before the process has started."""
+_CHUNK = 8  # clips that a process takes at once: neighbours, of which the file is open already
+
+_shards: ShardSet | None = None
+"""Of this worker process: sent once, not with each clip."""
+
+
+class ClipWorkers:
+    """Made by `clip_workers`."""
+
+    def __init__(self, shards: ShardSet, executor: ProcessPoolExecutor | None) -> None:
+        self._shards = shards
+        self._executor = executor
+
+    def each(self, function: Callable[[ShardSet, int], Value], clips: Sequence[int]) -> Iterator[Value]:
+        """Call `function(shards, clip)` on each clip and yield the results in order; `function` is picklable.
+
+        Raises:
+            EnvironmentProblem: a worker was killed.
+        """
+        if self._executor is None:
+            yield from (function(self._shards, clip) for clip in clips)
+            return
+        try:
+            yield from self._executor.map(_Call(function), clips, chunksize=_CHUNK)
+        except BrokenProcessPool as error:
+            raise EnvironmentProblem(
+                "a worker process ended without an answer: killed for its memory, or by a disk that fails; try fewer "
+                "--workers, and `preprocess verify`"
+            ) from error
+
+
+@contextmanager
+def clip_workers(shards: ShardSet, *, workers: int, clips: int) -> Iterator[ClipWorkers]:
+    """Worker processes, or this process alone where more would not be worth their start.
+
+    Args:
+        shards: the data set.
+        workers: processes at most, 1 or more.
+        clips: about how many there are to work on.
+    """
+    workers = min(workers, clips // CLIPS_A_PROCESS)
+    if workers <= 1:
+        yield ClipWorkers(shards, None)
+        return
+    # spawned, since the threads of the progress bar and of OpenCV do not survive a fork
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=(shards,)) as executor:
+        try:
+            yield ClipWorkers(shards, executor)
+        except BaseException:
+            executor.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+class _Call(Generic[Value]):
+    """`function` on the shards of this process."""
+
+    def __init__(self, function: Callable[[ShardSet, int], Value]) -> None:
+        self._function = function
+
+    def __call__(self, clip: int) -> Value:
+        assert _shards is not None, "the initializer has run"
+        return self._function(_shards, clip)
+
+
+def _start(shards: ShardSet) -> None:
+    global _shards  # noqa: PLW0603 the one way to hand a process something once
+    _shards = shards
+    cv2.setNumThreads(1)  # the processes are the threads

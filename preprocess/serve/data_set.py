@@ -1,0 +1,72 @@
+"""The data set card of a folder of clips: as it was written, or made on the spot where that takes no time."""
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from preprocess.card.content import CARD_NAME, Card
+from preprocess.card.making import make_card
+from preprocess.errors import InvalidInput
+from preprocess.outcomes import MANIFEST_NAME
+from preprocess.serve.run_folders import RunFolder
+
+MOST_MANIFEST_BYTES = 1 << 20
+"""Of a larger manifest, `preprocess card` makes the card: a page must not wait for it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CardView:
+    """What there is to say of the data set in a folder."""
+
+    card: Card | None
+    notes: tuple[str, ...]
+    """Why there is no card, or how good the one shown is."""
+
+
+class Cards:
+    """Cards that were made for pages, kept while their manifests are the same; for many threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._made: dict[Path, tuple[tuple[int, int], CardView]] = {}
+
+    def view(self, run: RunFolder) -> CardView:
+        """The card of a run's folder."""
+        manifest = _version(run.folder / MANIFEST_NAME)
+        written = _version(run.folder / CARD_NAME)
+        if written is not None:
+            return _read(run.folder, is_old=manifest is not None and manifest[1] > written[1])
+        if manifest is None:
+            return CardView(card=None, notes=("there is no manifest yet, from which a card is made",))
+        if manifest[0] > MOST_MANIFEST_BYTES:
+            return CardView(card=None, notes=(f"no card is written here yet; `preprocess card {run.name}` makes one",))
+        with self._lock:
+            known = self._made.get(run.folder)
+            if known is None or known[0] != manifest:
+                known = self._made[run.folder] = (manifest, _make(run.folder))
+        return known[1]
+
+
+def _read(folder: Path, *, is_old: bool) -> CardView:
+    try:
+        card = Card.read(folder / CARD_NAME)
+    except InvalidInput as error:
+        return CardView(card=None, notes=(str(error),))
+    old = "the manifest changed since this card was written; `preprocess card` writes it anew"
+    return CardView(card=card, notes=(old,) if is_old else ())
+
+
+def _make(folder: Path) -> CardView:
+    try:
+        return CardView(card=make_card(folder).card, notes=())
+    except InvalidInput as error:
+        return CardView(card=None, notes=(str(error),))
+
+
+def _version(path: Path) -> tuple[int, int] | None:
+    """Size and time of a file; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns

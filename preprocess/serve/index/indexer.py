@@ -1,0 +1,174 @@
+"""Keeps the index up to date, in a thread of its own, and hands it to those that look."""
+
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from preprocess.serve.index.counts import outcomes_of
+from preprocess.serve.index.entries import Entries
+from preprocess.serve.index.manifests import ManifestFeed
+from preprocess.serve.index.samples import Sample, take_sample
+from preprocess.serve.index.schema import open_for_reading, open_for_writing, remove, transaction
+from preprocess.serve.index.shards import ShardFeed
+from preprocess.serve.run_folders import Kind, RunFolder
+from preprocess.serve.runs import Runs
+
+REFRESH_S = 3.0
+"""Seconds between two looks at manifests and shards."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How much of the manifests and shards the index has."""
+
+    read: int
+    """Bytes."""
+    whole: int
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether pages show less than there is."""
+        return self.read < self.whole
+
+
+class Indexer:
+    """The index of all runs: one thread writes it, any number read it.
+
+    Args:
+        path: of its file.
+        runs: what is to be in it.
+
+    Raises:
+        EnvironmentProblem: it cannot be written.
+    """
+
+    def __init__(self, path: Path, *, runs: Runs) -> None:
+        self._path = path
+        self._runs = runs
+        self._db = open_for_writing(path)
+        self._entries = Entries(self._db)
+        self._local = threading.local()
+        self._generation = 0
+        self._is_doubted = threading.Event()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin to keep it up to date."""
+        self._thread = threading.Thread(target=self._run, name="index", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End that, and close the file."""
+        self._stop.set()
+        if self._thread:
+            self._thread.join()
+        self._db.close()
+
+    def distrust(self) -> None:
+        """Have the index made anew: somebody who read it found it damaged."""
+        self._is_doubted.set()
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """The index, as it is while the block lasts.
+
+        Raises:
+            sqlite3.DatabaseError: it is damaged.
+        """
+        db = getattr(self._local, "db", None)
+        if db is None or self._local.generation != self._generation:
+            if db is not None:
+                db.close()
+            self._local.generation = self._generation
+            self._local.db = db = open_for_reading(self._path)
+        db.execute("BEGIN")
+        try:
+            yield db
+        finally:
+            db.execute("COMMIT")
+
+    def progress(self) -> Progress:
+        """How far it is."""
+        with self.reading() as db:
+            ((read, whole),) = db.execute("SELECT coalesce(sum(offset), 0), coalesce(sum(bytes), 0) FROM run")
+        return Progress(read=read, whole=whole)
+
+    def catch_up(self) -> None:
+        """Take all that is there now, or until this is stopped."""
+        if self._is_doubted.is_set():
+            self._make_anew()
+        folders = self._runs.folders()
+        numbers = self._list_runs(folders)
+        for run in folders:
+            for _ in self._steps(run, numbers[run.name]):
+                if self._stop.is_set():
+                    return
+        with transaction(self._db):
+            for number in numbers.values():
+                take_sample(self._db, number, Sample(at=time.time(), outcomes=outcomes_of(self._db, number)))
+
+    def _run(self) -> None:
+        wait_s = 0.0
+        while not self._stop.wait(wait_s):
+            began = time.monotonic()
+            try:
+                self.catch_up()
+            except sqlite3.OperationalError as error:
+                logger.warning("cannot write the index %s: %s; tried again", self._path, error)
+                self._entries = Entries(self._db)  # what was undone must not be remembered
+            except sqlite3.Error as error:
+                # whatever the file has become, and whatever is in memory of it: the truth lies in the manifests
+                logger.warning("the index %s is made anew: %s", self._path, error)
+                self.distrust()
+            # a folder on a slow disk is not looked at all the time
+            wait_s = max(REFRESH_S, 4 * (time.monotonic() - began))
+
+    def _make_anew(self) -> None:
+        self._db.close()
+        remove(self._path)
+        self._db = open_for_writing(self._path)
+        self._entries = Entries(self._db)
+        self._generation += 1
+        self._is_doubted.clear()
+
+    def _list_runs(self, folders: tuple[RunFolder, ...]) -> dict[str, int]:
+        """Number of each run, by name; those whose folders are gone, or hold something else now, are taken out."""
+        known = {name: (number, kind) for number, name, kind in self._db.execute("SELECT id, name, kind FROM run")}
+        there = {run.name: run.kind for run in folders}
+        for name, (number, kind) in known.items():
+            if there.get(name) != kind:
+                self._forget(number)
+        with transaction(self._db):
+            self._db.executemany(
+                "INSERT OR IGNORE INTO run (name, code, kind, bytes) VALUES (?, ?, ?, ?)",
+                [(run.name, run.id, run.kind, run.manifest_bytes) for run in folders],
+            )
+        return dict(self._db.execute("SELECT name, id FROM run"))
+
+    def _forget(self, number: int) -> None:
+        more = True
+        while more and not self._stop.is_set():
+            with transaction(self._db):
+                more = self._entries.drop_run(number)
+                if not more:
+                    self._db.execute("DELETE FROM sample WHERE run = ?", (number,))
+                    self._db.execute("DELETE FROM run WHERE id = ?", (number,))
+
+    def _steps(self, run: RunFolder, number: int) -> Iterator[None]:
+        if run.kind is Kind.SHARDS:
+            yield from ShardFeed(self._db, self._entries, run=number, folder=run.folder).steps()
+            return
+        note = ""
+        try:
+            yield from ManifestFeed(self._db, self._entries, run=number, folder=run.folder).steps()
+        except OSError as error:
+            note = f"its manifest cannot be read: {error.strerror}"
+        self._db.execute("UPDATE run SET note = ?1 WHERE id = ?2 AND note != ?1", (note, number))

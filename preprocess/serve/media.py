@@ -1,0 +1,84 @@
+"""Frames, flow, thumbnails and colours, as bytes; a request names a run and a clip, never a file."""
+
+from typing import Annotated
+
+import numpy as np
+from fastapi import APIRouter, Depends, HTTPException, Request
+from fastapi.responses import Response
+
+from preprocess.errors import BadShard
+from preprocess.serve import pictures
+from preprocess.serve.asked import shard_clip_asked
+from preprocess.serve.clip_record import ShardClip
+from preprocess.shards import Shard
+from preprocess.shards.layout import STREAMS
+
+router = APIRouter(prefix="/media", include_in_schema=False)
+
+MOST_BYTES = 1 << 30
+"""Of one clip; all of its frames are sent in one answer."""
+
+Asked = Annotated[tuple[Shard, ShardClip], Depends(shard_clip_asked)]
+
+
+@router.get("/thumbnail")
+def thumbnail(request: Request, asked: Asked) -> Response:
+    """The frame in the middle of a clip, small."""
+    shard, clip = asked
+    tag = f'"t{clip.crc32["rgb"]:08x}"'
+    if _is_known(request, tag):
+        return _not_modified(tag)
+    number = clip.frames // 2
+    content = shard.jpeg("rgb", int(shard.clips.rgb_first[clip.row]) + number)
+    try:
+        small = pictures.thumbnail(
+            content, height=clip.height, width=clip.width, source=f"frame {number} of the clip in {clip.name}"
+        )
+    except BadShard as error:
+        raise HTTPException(409, str(error)) from error
+    return _kept(small, "image/jpeg", tag)
+
+
+@router.get("/{stream}.bin")
+def frames(request: Request, stream: str, asked: Asked) -> Response:
+    """All JPEGs of a clip: their number, the length of each (uint32, little endian), and then the JPEGs themselves."""
+    shard, clip = asked
+    if stream not in STREAMS:
+        raise HTTPException(404, f"there is no stream {stream[:40]!r}; there are {', '.join(STREAMS)}")
+    tag = f'"{stream}{clip.crc32[stream]:08x}"'
+    if _is_known(request, tag):
+        return _not_modified(tag)
+    if clip.bytes[stream] > MOST_BYTES:
+        raise HTTPException(409, f"the clip has {clip.bytes[stream]:,} bytes, a page plays {MOST_BYTES:,}")
+    first, count = (int(getattr(shard.clips, f"{stream}_{name}")[clip.row]) for name in ("first", "count"))
+    lengths = [len(shard.jpeg(stream, number)) for number in range(first, first + count)]
+    table = np.array([count, *lengths], dtype="<u4").tobytes()
+    return _kept(table + shard.clip_bytes(stream, clip.row).tobytes(), "application/octet-stream", tag)
+
+
+@router.get("/colors/{magnitude}.png")
+def colors(magnitude: int) -> Response:
+    """The colour of every pair of flow codes."""
+    if magnitude not in pictures.MAGNITUDES:
+        known = ", ".join(map(str, pictures.MAGNITUDES))
+        raise HTTPException(404, f"there are colours for {known} px, not for {magnitude}")
+    return _kept(pictures.code_colors(magnitude), "image/png", f'"c{magnitude}"')
+
+
+@router.get("/legend.png")
+def legend() -> Response:
+    """The wheel."""
+    return _kept(pictures.legend(), "image/png", '"legend"')
+
+
+def _is_known(request: Request, tag: str) -> bool:
+    return tag in request.headers.get("if-none-match", "")
+
+
+def _not_modified(tag: str) -> Response:
+    return Response(status_code=304, headers={"ETag": tag})
+
+
+def _kept(content: bytes, kind: str, tag: str) -> Response:
+    headers = {"ETag": tag, "Cache-Control": "private, max-age=3600"}
+    return Response(content, media_type=kind, headers=headers)

@@ -1,0 +1,86 @@
+"""Every run as it is now: what it publishes itself, and what the index knows of its manifest or shards."""
+
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from preprocess.errors import InvalidInput
+from preprocess.serve.index.counts import RunRow, failures, outcomes_of, read_runs
+from preprocess.serve.index.samples import Sample, read_samples
+from preprocess.serve.run_folders import RunFolder
+from preprocess.status.run_view import Lookout, RunView
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunState:
+    """One run."""
+
+    folder: RunFolder
+    row: RunRow
+    view: RunView | None
+    """None where no run published anything and there is no manifest."""
+    problem: str
+    """Why there is no view."""
+    outcomes: dict[str, int]
+    """Clips by outcome, as far as they are in the index."""
+    samples: list[Sample]
+    free_bytes: int | None
+    """Of the disk that the folder is on."""
+    shards: int
+    damaged_shards: list[tuple[str, str]]
+    """Name and what is wrong, of some."""
+    damaged_lines: list[tuple[int, str]]
+    """Byte of the manifest and what is wrong, of some."""
+
+
+class _IndexCounts:
+    """What the index knows of a manifest, in place of reading it."""
+
+    def __init__(self, db: sqlite3.Connection, row: RunRow, outcomes: dict[str, int]) -> None:
+        self.outcomes = outcomes
+        self.missing = tuple((count.outcome, count.cause, count.clips) for count in failures(db, run=row.code))
+        self.malformed = 0  # pages name damaged lines one by one
+
+    def refresh(self) -> None:
+        """The index is refreshed elsewhere."""
+
+
+def run_states(db: sqlite3.Connection, folders: tuple[RunFolder, ...]) -> list[RunState]:
+    """All runs that are in the index, by name."""
+    by_code = {run.id: run for run in folders}
+    return list(_states(db, [(by_code[row.code], row) for row in read_runs(db) if row.code in by_code]))
+
+
+def _states(db: sqlite3.Connection, runs: list[tuple[RunFolder, RunRow]]) -> Iterator[RunState]:
+    for folder, row in runs:
+        outcomes = outcomes_of(db, row.number)
+        view, problem = None, ""
+        try:
+            view = Lookout(folder.folder, counts=_IndexCounts(db, row, outcomes)).look()
+        except InvalidInput as error:
+            problem = str(error)
+        ((shards,),) = db.execute("SELECT count(*) FROM shard WHERE run = ?", (row.number,))
+        bad = db.execute(
+            "SELECT name, problem FROM shard WHERE run = ? AND problem != '' ORDER BY name LIMIT 20", (row.number,)
+        )
+        torn = db.execute("SELECT at, reason FROM damage WHERE run = ? ORDER BY at LIMIT 20", (row.number,))
+        yield RunState(
+            folder=folder,
+            row=row,
+            view=view,
+            problem=problem,
+            outcomes=outcomes,
+            samples=read_samples(db, row.number),
+            free_bytes=_free_bytes(folder),
+            shards=shards,
+            damaged_shards=bad.fetchall(),
+            damaged_lines=torn.fetchall(),
+        )
+
+
+def _free_bytes(folder: RunFolder) -> int | None:
+    try:
+        return shutil.disk_usage(folder.folder).free
+    except OSError:
+        return None

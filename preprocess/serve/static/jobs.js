@@ -1,0 +1,52 @@
+// Keeps the parts of a page of jobs that are marked `data-live` as the server has them, and follows the log.
+const EVERY_MS = 1000;
+const MOST_CHARACTERS = 2_000_000; // of the log on the page; the oldest go first
+
+const log = document.getElementById("job-log");
+const silence = document.getElementById("silence");
+
+const isRunning = () => document.querySelector("[data-running]") !== null;
+const isAtEnd = () => log.scrollHeight - log.scrollTop - log.clientHeight < 40;
+const toEnd = () => { log.scrollTop = log.scrollHeight; };
+
+async function refresh() {
+  const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+  if (!answer.ok || answer.redirected) throw new Error(`status ${answer.status}`);
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  for (const part of document.querySelectorAll("[data-live]")) {
+    const fresh = page.getElementById(part.id);
+    // one that is the same stays, with the focus and a button that is being pressed
+    if (fresh && fresh.outerHTML !== part.outerHTML) part.replaceWith(document.adoptNode(fresh));
+  }
+}
+
+async function readLog() {
+  for (;;) {
+    const answer = await fetch(`${log.dataset.url}?offset=${log.dataset.next}`);
+    if (!answer.ok) throw new Error(`status ${answer.status}`);
+    const part = await answer.json();
+    if (!part.text) return;
+    const follow = isAtEnd();
+    log.append(part.text);
+    log.dataset.next = part.next;
+    while (log.textContent.length > MOST_CHARACTERS && log.childNodes.length > 1) log.firstChild.remove();
+    if (follow) toEnd();
+  }
+}
+
+async function look() {
+  if (!document.hidden) {
+    try {
+      // the state first: what is said before the end is read after it
+      await refresh();
+      if (log) await readLog();
+      silence.hidden = true;
+    } catch {
+      silence.hidden = false;
+    }
+  }
+  if (isRunning()) setTimeout(look, EVERY_MS);
+}
+
+if (log) toEnd();
+if (isRunning()) setTimeout(look, EVERY_MS);

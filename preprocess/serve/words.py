@@ -1,0 +1,61 @@
+"""Numbers, times and sizes as people read them."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+
+def number(value: float) -> str:
+    """With separators: `650,000`; numbers with a fraction get two digits of it."""
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"
+
+
+def percent(part: float, whole: float) -> str:
+    """`part` of `whole`, such as `12.3 %`; a dash where there is no whole."""
+    return f"{100 * part / whole:.1f} %" if whole else "-"
+
+
+def size(count: float) -> str:
+    """Bytes in binary units: `1.5 GiB`."""
+    value, units = float(count), ["bytes", "KiB", "MiB", "GiB", "TiB"]
+    while value >= 1024 and len(units) > 1:
+        value, units = value / 1024, units[1:]
+    return f"{value:.0f} {units[0]}" if units[0] == "bytes" else f"{value:.1f} {units[0]}"
+
+
+def span(seconds: float) -> str:
+    """Two units: `2 h 05 min`."""
+    whole = max(0, round(seconds))
+    days, hours, minutes = whole // 86_400, whole // 3600 % 24, whole // 60 % 60
+    if days:
+        return f"{days:,} d {hours} h"
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {whole % 60:02d} s" if minutes else f"{whole} s"
+
+
+def clock(at: float) -> str:
+    """Epoch seconds as local time of the server, with its zone."""
+    return time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(at))
+
+
+def rate(per_s: float) -> str:
+    """Clips a second, or an hour where that is less than one."""
+    return f"{per_s:.2f} clips/s" if per_s >= 1 or not per_s else f"{3600 * per_s:,.0f} clips/h"
+
+
+def spoken(name: str) -> str:
+    """A word of the program for reading: `bad_media` is `bad media`."""
+    return name.replace("_", " ")
+
+
+FILTERS: Mapping[str, Callable[..., Any]] = {
+    "number": number,
+    "percent": percent,
+    "size": size,
+    "span": span,
+    "clock": clock,
+    "rate": rate,
+    "spoken": spoken,
+}
+"""Names that templates call these by."""

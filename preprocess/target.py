@@ -1,0 +1,205 @@
+"""Where the files of a run go: into a folder, or to an address.
+
+With an address, a staging folder on the machine of the driver holds what a folder would hold beside the files: plan,
+manifest, lock and status, the truth of the run while it goes. Workers make each file on their own machine and upload
+it when it is whole, and only then does the driver write it down.
+"""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from preprocess.address import is_address
+from preprocess.errors import InvalidInput
+from preprocess.object_store import ObjectStore
+from preprocess.paths import inside
+from preprocess.records import NoRecords, Records, SentRecords
+from preprocess.scratch import scratch_folder
+
+
+class Target(Protocol):
+    """Where the files of a run go; small, so that it can be sent to workers."""
+
+    @property
+    def folder(self) -> Path:
+        """Of the driver: plan, manifest, lock, status."""
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+
+    def absolute(self) -> "Target":
+        """The same for workers, which have another working folder on a cluster."""
+
+    @property
+    def shared(self) -> Sequence[Path]:
+        """Folders that all workers must see."""
+
+    def scratch(self) -> AbstractContextManager[Path]:
+        """A folder of a worker for files that are not finished, deleted with the block."""
+
+    def making(self, name: str) -> AbstractContextManager[Path]:
+        """Where a worker writes the file `name`, atomically; when the block ends well, it is published.
+
+        Raises:
+            EnvironmentProblem: it cannot be uploaded.
+        """
+
+    def holds(self, name: str, *, size: int, sha256: str) -> bool:
+        """Whether a file is there, with this content as far as that can be told at little cost."""
+
+    def remove(self, name: str) -> None:
+        """Delete a file, if it is there."""
+
+    def free_bytes(self) -> int | None:
+        """Room for further files; None where nobody knows."""
+
+    def records(self, names: Sequence[str]) -> AbstractContextManager[Records]:
+        """Keep the driver's files `names` with the others: restored when the block begins, up to date at its end."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderTarget:
+    """A folder that all workers see; see `Target`."""
+
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """See `Target`."""
+        return str(self.folder)
+
+    def absolute(self) -> "FolderTarget":
+        """See `Target`."""
+        return FolderTarget(folder=self.folder.absolute())
+
+    @property
+    def shared(self) -> Sequence[Path]:
+        """See `Target`."""
+        return (self.folder,)
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """See `Target`."""
+        # on the same disk, so that a finished file is only renamed
+        space = workspace(self.folder)
+        space.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=space, ignore_cleanup_errors=True) as name:
+            yield Path(name)
+
+    @contextmanager
+    def making(self, name: str) -> Iterator[Path]:
+        """See `Target`."""
+        path = inside(self.folder, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield path
+
+    def holds(self, name: str, *, size: int, sha256: str) -> bool:
+        """See `Target`."""
+        path = self.folder / name
+        if not path.is_file() or path.stat().st_size != size:
+            return False
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+
+    def remove(self, name: str) -> None:
+        """See `Target`."""
+        inside(self.folder, name).unlink(missing_ok=True)
+
+    def free_bytes(self) -> int | None:
+        """See `Target`."""
+        existing = next(path for path in (self.folder, *self.folder.absolute().parents) if path.exists())
+        return shutil.disk_usage(existing).free
+
+    def records(self, names: Sequence[str]) -> AbstractContextManager[Records]:
+        """See `Target`; they are where they belong."""
+        del names
+        return nullcontext(NoRecords())
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectTarget:
+    """An address, and the folder on the driver's machine that goes with it; see `Target`."""
+
+    store: ObjectStore
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """See `Target`."""
+        return self.store.name
+
+    def absolute(self) -> "ObjectTarget":
+        """See `Target`."""
+        return self
+
+    @property
+    def shared(self) -> Sequence[Path]:
+        """See `Target`."""
+        return ()
+
+    def scratch(self) -> AbstractContextManager[Path]:
+        """See `Target`."""
+        return scratch_folder()
+
+    @contextmanager
+    def making(self, name: str) -> Iterator[Path]:
+        """See `Target`."""
+        with scratch_folder() as folder:
+            path = folder / Path(name).name
+            yield path
+            self.store.put(path, name)
+
+    def holds(self, name: str, *, size: int, sha256: str) -> bool:
+        """See `Target`; the size tells."""
+        del sha256
+        return self.store.size(name) == size
+
+    def remove(self, name: str) -> None:
+        """See `Target`."""
+        self.store.remove(name)
+        inside(self.folder, name).unlink(missing_ok=True)
+
+    def free_bytes(self) -> int | None:
+        """See `Target`."""
+        return None
+
+    def records(self, names: Sequence[str]) -> AbstractContextManager[Records]:
+        """See `Target`."""
+        return SentRecords(self.store, self.folder, names).kept()
+
+
+def target_of(place: Path | str, *, staging: Path | None = None) -> FolderTarget | ObjectTarget:
+    """What a place is as a target.
+
+    Args:
+        place: a folder, or an address.
+        staging: for an address; by default a folder below the cache folder of the user, by the address.
+
+    Raises:
+        InvalidInput: an address that fsspec does not know, or a staging folder for a folder.
+        EnvironmentProblem: fsspec, or its package for this kind of address, is not installed.
+    """
+    if isinstance(place, Path) or not is_address(place):
+        if staging is not None:
+            raise InvalidInput(f"--staging {staging} is for addresses such as s3://bucket/clips; {place} is a folder")
+        return FolderTarget(folder=Path(place))
+    store = ObjectStore(place)
+    store.check()
+    return ObjectTarget(store=store, folder=(staging or _staging_of(store)).absolute())
+
+
+def workspace(folder: Path) -> Path:
+    """Where unfinished files of a run are, in its folder; emptied before and after each run."""
+    return folder / ".tmp"
+
+
+def _staging_of(store: ObjectStore) -> Path:
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "kineflow" / "staging" / hashlib.sha256(store.name.encode()).hexdigest()[:16]

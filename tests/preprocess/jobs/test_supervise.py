@@ -1,0 +1,43 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from preprocess.jobs.process import Process
+from preprocess.jobs.record import LOG_NAME, Asked, Ended, Started
+from preprocess.jobs.supervise import GO
+
+
+@pytest.fixture
+def folder(tmp_path):
+    Asked(
+        command="verify",
+        options={"shards": ("nowhere",)},
+        arguments=("--", "nowhere"),
+        root=str(tmp_path),
+        created=0.0,
+        resumed_from=None,
+        grace_s=1.0,
+        host="here",
+        supervisor=Process.of(os.getpid()),
+    ).write(tmp_path)
+    return tmp_path
+
+
+def supervise(folder, said):
+    subprocess.run([sys.executable, "-m", "preprocess.jobs.supervise", folder], input=said, check=True)
+
+
+def test_command_runs_when_it_is_told_to_go(folder):
+    supervise(folder, GO)
+    assert Started.read(folder).process.pid > 0
+    assert (Ended.read(folder).exit_status, Ended.read(folder).was_cancelled) == (2, False)
+    assert "nowhere" in (folder / LOG_NAME).read_text()
+
+
+@pytest.mark.parametrize("said", [b"", b"g"])
+def test_nothing_runs_when_who_asked_died_before_it_said_go(said, folder):
+    supervise(folder, said)
+    assert Ended.read(folder) is None
+    assert not (folder / LOG_NAME).exists()

@@ -1,0 +1,163 @@
+import shutil
+import sqlite3
+import threading
+import time
+
+import pytest
+
+from preprocess.errors import EnvironmentProblem
+from preprocess.serve.index import indexer as indexer_module
+from preprocess.serve.index import schema
+from preprocess.serve.index.counts import read_runs
+from preprocess.serve.index.indexer import Indexer
+from preprocess.serve.index.samples import MOST, Sample, read_samples, take_sample
+from preprocess.serve.runs import Runs
+from tests.preprocess.clip_folders import clip, done
+from tests.preprocess.serve.small_root import append, indexed, make_root, outcomes
+
+ALL = {"done": 3, "unavailable": 1, "temporary": 1}
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch):
+    monkeypatch.setattr("preprocess.serve.runs.FIND_EVERY_S", 0.0)
+    monkeypatch.setattr("preprocess.serve.runs._SHARE", 1e9)
+    return make_root(tmp_path / "root")
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "index" / "index.sqlite"
+
+
+def content(indexer):
+    """All but samples and what files are numbered."""
+    with indexer.reading() as db:
+        tables = ("label", "kind", "message", "entry", "earlier", "tally", "damage")
+        return {table: db.execute(f"SELECT * FROM {table}").fetchall() for table in tables}
+
+
+def wait_until(condition, *, within_s=10.0):
+    end = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < end, "it did not come to that"
+        time.sleep(0.02)
+
+
+def test_deleting_it_changes_nothing(small, path):
+    first = indexed(small, path)
+    before = content(first)
+    first.stop()
+    schema.remove(path)
+    assert content(indexed(small, path)) == before
+
+
+def test_it_is_kept_between_starts(small, path, monkeypatch):
+    indexed(small, path).stop()
+    monkeypatch.setattr("preprocess.serve.index.manifests.parse_line", lambda line: pytest.fail("read again"))
+    assert outcomes(indexed(small, path)) == ALL
+
+
+@pytest.mark.parametrize("spoil", ["text", "half", "version", "zeros"])
+def test_a_damaged_or_older_file_is_made_anew(small, path, spoil):
+    indexed(small, path).stop()
+    file = path.read_bytes()
+    if spoil == "text":
+        path.write_bytes(b"no database at all" * 100)
+    elif spoil == "half":
+        path.write_bytes(file[: len(file) // 2])
+    elif spoil == "zeros":
+        path.write_bytes(file[:8192] + bytes(len(file) - 8192))
+    else:
+        db = sqlite3.connect(path)
+        db.execute("PRAGMA user_version = 999")
+        db.close()
+    assert outcomes(indexed(small, path)) == ALL
+
+
+def test_a_file_found_damaged_later_is_made_anew(small, path):
+    indexer = indexed(small, path)
+    indexer.distrust()
+    indexer.catch_up()
+    assert outcomes(indexer) == ALL
+
+
+def test_it_cannot_be_written(small, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(EnvironmentProblem, match="--index"):
+        Indexer(tmp_path / "file" / "index.sqlite", runs=Runs(small))
+    (tmp_path / "folder.sqlite").mkdir()
+    with pytest.raises(EnvironmentProblem, match="--index"):
+        Indexer(tmp_path / "folder.sqlite", runs=Runs(small))
+
+
+def test_runs_come_and_go(small, path):
+    indexer = indexed(small, path)
+    shutil.copytree(small / "clips", small / "more" / "clips")
+    indexer.catch_up()
+    assert outcomes(indexer, "more/clips") == ALL
+    shutil.rmtree(small / "clips")
+    indexer.catch_up()
+    assert outcomes(indexer, "more/clips") == ALL
+    with indexer.reading() as db:
+        assert [run.name for run in read_runs(db)] == ["more/clips", "shards"]
+        for table in ("entry", "kind", "message", "shard"):
+            ((count,),) = db.execute(f"SELECT count(*) FROM {table} WHERE run NOT IN (SELECT id FROM run)")
+            assert count == 0
+        ((left,),) = db.execute("SELECT count(*) FROM tally WHERE kind NOT IN (SELECT id FROM kind)")
+        assert left == 0
+
+
+def test_a_thread_keeps_it_up_to_date(small, path, monkeypatch):
+    monkeypatch.setattr(indexer_module, "REFRESH_S", 0.02)
+    indexer = Indexer(path, runs=Runs(small))
+    indexer.start()
+    try:
+        wait_until(lambda: not indexer.progress().is_behind and indexer.progress().whole > 0)
+        append(small, [done(clip(6))])
+        wait_until(lambda: outcomes(indexer)["done"] == 4)
+    finally:
+        indexer.stop()
+
+
+def test_readers_go_on_while_it_is_made_anew(small, path, monkeypatch):
+    monkeypatch.setattr(indexer_module, "REFRESH_S", 0.01)
+    indexer = indexed(small, path)
+    indexer.start()
+    problems = []
+
+    def read() -> None:
+        for _ in range(100):
+            try:
+                with indexer.reading() as db:
+                    db.execute("SELECT count(*) FROM entry").fetchone()
+            except sqlite3.OperationalError as error:
+                if "no such table" not in str(error) and "unable to open" not in str(error):
+                    problems.append(error)
+
+    threads = [threading.Thread(target=read) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for _ in range(5):
+        indexer.distrust()
+        time.sleep(0.02)
+    for thread in threads:
+        thread.join()
+    wait_until(lambda: not indexer.progress().is_behind)
+    indexer.stop()
+    assert problems == []
+
+
+def test_samples_show_what_changed_and_stay_few(small, path):
+    indexer = indexed(small, path)
+    db = schema.open_for_writing(path)
+    for number in range(3 * MOST):
+        take_sample(db, 77, Sample(at=float(number), outcomes={"done": number}))
+    found = read_samples(db, 77)
+    assert MOST // 2 <= len(found) <= MOST
+    assert (found[0].at, found[-1].at) == (0.0, 3 * MOST - 1.0)
+    for at in (1e6, 2e6, 3e6, 4e6):
+        take_sample(db, 77, Sample(at=at, outcomes={"done": 5}))
+    assert [one.at for one in read_samples(db, 77)[-2:]] == [1e6, 4e6]
+    db.close()
+    indexer.stop()

@@ -1,0 +1,266 @@
+"""Pages as a browser gets them, without a browser."""
+
+import json
+import re
+import shutil
+
+import pytest
+
+from preprocess.card.making import make_card
+from preprocess.limiter import Pause
+from preprocess.outcomes import MANIFEST_NAME, Outcome
+from preprocess.paths import exclusive
+from preprocess.status.run_status import RunStatus
+from tests.preprocess.clip_folders import clip, done, failed
+from tests.preprocess.serve.small_root import CLIPS, EVIL, KEYS, append, client_of, make_root, run_of
+
+ESCAPED = "&lt;script&gt;alert(1)&lt;/script&gt;"
+HTML = {"Accept": "text/html"}
+
+
+@pytest.fixture
+def small(tmp_path):
+    return make_root(tmp_path)
+
+
+def test_runs_say_what_they_hold(small):
+    page = client_of(small).get("/").text
+    for text in ("clips", "shards", "unavailable <b>1</b>", "done <b>3</b>", "Disk left"):
+        assert text in page
+
+
+def test_runs_say_how_far_they_are(small):
+    status = RunStatus(small / "clips", command="download", total=10, already={})
+    status.count("done", source="youtube")
+    pause = Pause(identity="youtube", until=4e9, reason=f"a wall {EVIL}")
+    status.publish(state="paused", pauses=(pause,), force=True)
+    client = client_of(small)
+    # no process holds the folder
+    assert "download stopped" in client.get("/").text
+    with exclusive(small / "clips"):
+        page = client.get("/fragments/runs").text
+    for text in ("download paused", "1 of 10 clips", "10.0 %", "<b>youtube</b> is left alone until", ESCAPED):
+        assert text in page
+    assert EVIL not in page
+
+
+def test_one_run(small):
+    client = client_of(small)
+    page = client.get(f"/runs/{run_of(client, 'shards')}").text
+    assert "Shards</dt><dd>2" in page
+    assert "unavailable" not in page
+    assert client.get("/runs/000000000000").status_code == 404
+
+
+def test_outcomes_over_time_are_drawn(small):
+    client = client_of(small)
+    for number in range(6, 9):
+        append(small, [done(clip(number))])
+        client.app.state.index.catch_up()
+    page = client.get("/").text
+    assert page.count("<polygon") == 3  # done, unavailable, temporary
+    assert "manifests have no times" in page
+
+
+def test_a_damaged_shard_and_line_are_shown_and_the_rest_works(small):
+    append(small, [b"torn\n"])
+    path = small / "shards" / "train-00000-of-00002.h5"
+    path.write_bytes(bytes(600) + path.read_bytes()[600:])
+    client = client_of(small)
+    page = client.get("/").text
+    assert "Damaged: 1 line of the manifest. The rest works" in page
+    assert "Damaged: 1 shard. The rest works" in page
+    assert path.name in page
+    assert KEYS[1] in client.get("/clips").text
+    assert client.get("/clip", params={"key": KEYS[1]}).text.count("<canvas") == 2
+    assert client.get("/clip", params={"key": KEYS[0]}).text.count("<canvas") == 0
+
+
+def test_a_damaged_status_is_said(small):
+    (small / "clips" / "status.json").write_text("{")
+    assert "is not JSON" in client_of(small).get("/").text
+
+
+def test_clips_are_escaped_and_linked(small):
+    page = client_of(small).get("/clips").text
+    assert EVIL not in page
+    assert page.count(f">{ESCAPED}</a>") == 1
+    assert re.findall(r'class="key" href="/clip\?key=(\w+)"', page) == KEYS
+    assert page.count("/media/thumbnail?") == 2
+
+
+def test_a_cell_of_a_clip_tells_all_its_runs(small):
+    row = next(row for row in client_of(small).get("/clips").text.split("<tr>") if KEYS[0] in row)
+    assert "clips, shards" in row
+
+
+@pytest.mark.parametrize(
+    ("query", "keys"),
+    [
+        ("outcome=done", KEYS[:3]),
+        ("split=val&outcome=", KEYS[3:]),
+        ("label=zumba", KEYS[2:3]),
+        ("unlabelled=1", KEYS[4:]),
+        ("cause=timeout", KEYS[4:]),
+        (f"q={KEYS[1]}", KEYS[1:2]),
+        ("q=zum", KEYS[2:3]),
+        (f"after={KEYS[2]}", KEYS[3:]),
+        ("q=%F0%9F%A4%B7", []),
+    ],
+)
+def test_filters(small, query, keys):
+    page = client_of(small).get(f"/clips?{query}").text
+    assert re.findall(r'class="key" href="/clip\?key=(\w+)"', page) == keys
+
+
+def test_next_page_keeps_the_filters(small):
+    client = client_of(small)
+    page = client.get("/clips", params={"outcome": "done", "limit": 2, "label": ""}).text
+    address = re.search(r'rel="next" href="([^"]+)"', page)[1].replace("&amp;", "&")
+    assert KEYS[2] in client.get(address).text
+    assert KEYS[3] not in client.get(address).text
+
+
+def test_a_clip_shows_its_history(small):
+    page = client_of(small).get("/clip", params={"key": KEYS[3]}).text
+    assert EVIL not in page
+    assert [page.index(text) for text in ("private", "HTTP 502", "HTTP Error 503")] == sorted(
+        page.index(text) for text in ("private", "HTTP 502", "HTTP Error 503")
+    )
+    assert "<canvas" not in page
+
+
+def test_a_clip_shows_every_attribute_of_its_shard(small):
+    page = client_of(small).get("/clip", params={"key": KEYS[0]}).text
+    for text in ("flow codes a pixel", "6.35", "JPEG quality of flow", "+-20 px", "train-00000-of-00002.h5, row 0"):
+        assert text in page
+
+
+def test_unknown_clips(small):
+    client = client_of(small)
+    for key in ("nope", "../../etc/passwd", "%00", "\u20ac", EVIL):
+        answer = client.get("/clip", params={"key": key}, headers=HTML)
+        assert answer.status_code == 404
+        assert EVIL not in answer.text
+    assert client.get("/clip", headers=HTML).status_code == 422
+
+
+def test_a_manifest_that_changed_under_the_index(small):
+    client = client_of(small)
+    path = small / "clips" / MANIFEST_NAME
+    path.write_bytes(b"x" * 50 + path.read_bytes())
+    answer = client.get("/clip", params={"key": KEYS[2]})
+    assert answer.status_code == 200
+    assert "torn or changed" in answer.text
+
+
+def test_failures_by_cause_and_message(small):
+    for number in range(10, 13):
+        one = clip(number)
+        append(small, [failed(one, Outcome.UNAVAILABLE, "removed", f"gone since 20{number}, {one.youtube_id}")])
+    client = client_of(small)
+    page = client.get("/failures").text
+    assert EVIL not in page
+    assert ESCAPED in page.replace("alert(*)", "alert(1)")
+    assert "gone since *, *" in page
+    assert "<code>--retry unavailable</code>" in page
+    assert "without an option" in page
+    (address,) = re.findall(r'href="(/clips\?message=\d+)">3</a>', page)
+    assert clip(11).key in client.get(address).text
+    assert "gone since" not in client.get("/failures?outcome=temporary&run=&cause=").text
+
+
+def test_nothing_failed(tmp_path):
+    shutil.copytree(make_root(tmp_path / "a") / "shards", tmp_path / "b" / "shards")
+    assert "Nothing failed" in client_of(tmp_path / "b").get("/failures").text
+
+
+def test_dataset_shows_the_card_and_writes_nothing(small):
+    client = client_of(small)
+    before = sorted(small.rglob("*"))
+    page = client.get("/dataset").text
+    assert "3 of 5 wanted" in page
+    assert ESCAPED in page
+    assert EVIL not in page
+    assert sorted(small.rglob("*")) == before
+
+
+def test_dataset_with_a_written_card(small, monkeypatch):
+    make_card(small / "clips").write(small / "clips")
+    monkeypatch.setattr("preprocess.serve.data_set.make_card", lambda folder: pytest.fail("made again"))
+    assert "3 of 5 wanted" in client_of(small).get("/dataset").text
+    append(small, [done(CLIPS[4])])
+    assert "changed since this card was written" in client_of(small).get("/dataset").text
+
+
+def test_dataset_of_a_large_manifest_waits_for_the_card(small, monkeypatch):
+    monkeypatch.setattr("preprocess.serve.data_set.MOST_MANIFEST_BYTES", 10)
+    page = client_of(small).get("/dataset").text
+    assert "preprocess card clips" in page
+    assert "zumba" in page
+
+
+def test_dataset_of_shards(small):
+    client = client_of(small)
+    page = client.get(f"/dataset?run={run_of(client, 'shards')}").text
+    assert "no card of their own" in page
+    assert "yoga" in page
+
+
+def test_a_root_with_a_list_only(tmp_path):
+    (tmp_path / "list.csv").write_text("")
+    client = client_of(tmp_path)
+    for path in ("/", "/clips", "/failures", "/dataset"):
+        assert client.get(path).status_code == 200
+    assert "No run has written" in client.get("/").text
+
+
+def test_pages_say_that_the_index_is_behind(small):
+    client = client_of(small)
+    with (small / "clips" / MANIFEST_NAME).open("ab") as file:
+        file.write(b'{"key": "not finished')
+    client.app.state.index.catch_up()
+    for path in ("/", "/clips", "/failures", "/dataset"):
+        assert "Index: " in client.get(path).text
+
+
+def test_statistics_of_the_flow(small):
+    client = client_of(small)
+    run = run_of(client, "shards")
+    page = client.get("/fragments/statistics", params={"run": run, "key": KEYS[0]}).text
+    assert "5 of 5 fields" in page
+    assert page.count("<rect") == 80
+    assert client.get("/fragments/statistics", params={"run": run, "key": KEYS[2]}).status_code == 404
+
+
+def test_problems_are_pages_for_people_and_json_for_programs(small):
+    client = client_of(small)
+    assert "<h1>Not Found</h1>" in client.get("/nope", headers=HTML).text
+    assert client.get("/api/v1/nope", headers=HTML).json() == {"message": "Not Found", "details": []}
+    details = client.get("/api/v1/clips?limit=0").json()["details"]
+    assert len(details) == 1
+    assert "limit" in details[0]
+
+
+def test_a_damaged_index_is_said_and_made_anew(small, tmp_path):
+    index = tmp_path / "elsewhere" / "index.sqlite"
+    client = client_of(small, index=index)
+    client.app.state.index.stop()
+    content = index.read_bytes()
+    index.write_bytes(content[:4096] + b"\xff" * (len(content) - 4096))
+    answer = client.get("/clips", headers=HTML)
+    assert answer.status_code == 503
+    assert "made anew" in answer.text
+    client.app.state.index.catch_up()
+    assert client.get("/clips").status_code == 200
+
+
+def test_names_from_files_may_be_anything(small):
+    document = json.loads(b'{"\\ud800": 1}')
+    status = RunStatus(small / "clips", command="download", total=1, already=document)
+    status.publish(state="running", force=True)
+    text = (small / "clips" / "status.json").read_text().replace('"command": "download"', '"command": "\\ud800<b>"')
+    (small / "clips" / "status.json").write_text(text)
+    client = client_of(small)
+    assert client.get("/").status_code == 200
+    assert "\\ud800" in client.get("/api/v1/runs").json()[0]["status"]["run"]["command"]

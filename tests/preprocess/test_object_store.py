@@ -1,0 +1,155 @@
+"""Tests of preprocess.object_store, on fsspec's file system in memory."""
+
+import builtins
+
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+from fsspec.registry import known_implementations
+
+from preprocess import object_store
+from preprocess.errors import EnvironmentProblem, InvalidInput
+from preprocess.object_store import TRIES, ObjectStore
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch):
+    monkeypatch.setattr(object_store, "_PAUSE_S", 0.0)
+
+
+@pytest.fixture
+def store():
+    yield ObjectStore("memory://bucket/clips/")
+    MemoryFileSystem.store.clear()
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "made"
+    path.write_bytes(b"video" * 100)
+    return path
+
+
+def names():
+    return sorted(MemoryFileSystem.store)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_put_get_size_remove(store, file, tmp_path, monkeypatch, whole):
+    monkeypatch.setattr(object_store, "_WHOLE", {"memory"} if whole else set())
+    store.put(file, "train/yoga/a.mp4")
+    store.put(file, "train/yoga/a.mp4")
+    assert names() == ["/bucket/clips/train/yoga/a.mp4"]
+    assert store.size("train/yoga/a.mp4") == 500
+    assert store.get("train/yoga/a.mp4", tmp_path / "got")
+    assert (tmp_path / "got").read_bytes() == file.read_bytes()
+    store.remove("train/yoga/a.mp4")
+    store.remove("train/yoga/a.mp4")
+    assert store.size("train/yoga/a.mp4") is None
+    assert not store.get("train/yoga/a.mp4", tmp_path / "got")
+    assert not (tmp_path / "got").exists()
+
+
+def test_sizes_are_of_files_directly_below(store, file):
+    assert store.sizes() == {}
+    for name in ("index.json", "train-00000-of-00001.h5", "below/other"):
+        store.put(file, name)
+    assert store.sizes() == {"index.json": 500, "train-00000-of-00001.h5": 500}
+
+
+def test_state_changes_with_the_file(store, file):
+    assert store.state("manifest.jsonl") is None
+    store.put(file, "manifest.jsonl")
+    first = store.state("manifest.jsonl")
+    assert store.state("manifest.jsonl") == first
+    file.write_bytes(b"longer" * 100)
+    store.put(file, "manifest.jsonl")
+    assert store.state("manifest.jsonl") not in {first, None}
+
+
+def failing(monkeypatch, error, *, times):
+    """`put_file` leaves half a file and fails, some times."""
+    whole, calls = MemoryFileSystem.put_file, []
+
+    def put_file(self, lpath, rpath, **options):
+        calls.append(rpath)
+        if len(calls) <= times:
+            self.pipe_file(rpath, b"vid")
+            raise error
+        whole(self, lpath, rpath, **options)
+
+    monkeypatch.setattr(MemoryFileSystem, "put_file", put_file)
+    return calls
+
+
+def test_transfer_that_fails_is_tried_again(store, file, monkeypatch):
+    calls = failing(monkeypatch, ConnectionResetError("reset"), times=TRIES - 1)
+    store.put(file, "a.mp4")
+    assert len(calls) == TRIES
+    assert store.size("a.mp4") == 500
+
+
+def test_transfer_that_fails_again_and_again_publishes_nothing_fails(store, file, monkeypatch):
+    failing(monkeypatch, ConnectionResetError("reset"), times=99)
+    with pytest.raises(
+        EnvironmentProblem, match=r"memory://bucket/clips/a\.mp4 cannot be written: .*reset.* in 4 tries"
+    ):
+        store.put(file, "a.mp4")
+    assert store.size("a.mp4") is None
+    store.sweep()
+    assert names() == []
+
+
+def test_transfer_that_ends_early_fails(store, file, monkeypatch):
+    monkeypatch.setattr(MemoryFileSystem, "put_file", lambda self, lpath, rpath: self.pipe_file(rpath, b"vid"))
+    with pytest.raises(EnvironmentProblem, match="3 of 500 bytes are there"):
+        store.put(file, "a.mp4")
+    assert store.size("a.mp4") is None
+
+
+def test_forbidden_fails_at_once(store, file, monkeypatch):
+    calls = failing(monkeypatch, PermissionError("Access Denied"), times=99)
+    with pytest.raises(EnvironmentProblem, match=r"a\.mp4 may not be written \(Access Denied\); give credentials"):
+        store.put(file, "a.mp4")
+    assert len(calls) == 1
+
+
+def test_bucket_that_is_not_there_fails_at_once(store, file, monkeypatch):
+    calls = failing(monkeypatch, FileNotFoundError("no such bucket"), times=99)
+    with pytest.raises(EnvironmentProblem, match="no such bucket; make the bucket or folder first"):
+        store.put(file, "a.mp4")
+    assert len(calls) == 1
+
+
+def test_read_only_address_fails(store, file, monkeypatch):
+    failing(monkeypatch, NotImplementedError(), times=99)
+    with pytest.raises(InvalidInput, match="an address of this kind is read-only"):
+        store.put(file, "a.mp4")
+
+
+def test_unknown_address_fails():
+    with pytest.raises(InvalidInput, match=r"nowhere://bucket cannot be opened: Protocol not known: nowhere"):
+        ObjectStore("nowhere://bucket").check()
+
+
+def test_missing_package_fails(monkeypatch):
+    entry = {"class": "no_such_package.Files", "err": "Install no_such_package for this"}
+    monkeypatch.setitem(known_implementations, "lacking", entry)
+    with pytest.raises(EnvironmentProblem, match=r"lacking://bucket: Install no_such_package for this; install that"):
+        ObjectStore("lacking://bucket").check()
+
+
+def test_missing_fsspec_fails(monkeypatch):
+    as_ever = builtins.__import__
+
+    def without(name, *arguments, **options):
+        if name.startswith("fsspec"):
+            raise ImportError("No module named 'fsspec'")
+        return as_ever(name, *arguments, **options)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(EnvironmentProblem, match=r"s3://bucket needs fsspec .*pip install 'kineflow\[remote\]'"):
+        ObjectStore("s3://bucket").check()
+
+
+def test_password_is_not_shown():
+    assert ObjectStore("sftp://user:word@host/clips").name == "sftp://host/clips"

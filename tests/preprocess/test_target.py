@@ -1,0 +1,253 @@
+"""Runs into an address: the same files as in a folder, whatever happens on the way."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+
+from preprocess import object_store, records
+from preprocess.annotations import read_lists
+from preprocess.clip_source import source_of
+from preprocess.config import DownloadConfig, FlowConfig, WorkerConfig
+from preprocess.download import download
+from preprocess.errors import EnvironmentProblem, InvalidInput
+from preprocess.estimate import estimate
+from preprocess.outcomes import read_manifest
+from preprocess.sharding import make_shards
+from preprocess.target import FolderTarget, target_of
+from preprocess.wanted import wanted_of
+from tests.crash.commands import command
+from tests.crash.small_runs import CLIPS, make_inputs
+
+CONFIG = FlowConfig(short_side=48, clips_per_shard=1)
+HERE = WorkerConfig(workers=0)
+ADDRESS, SHARDS = "memory://bucket/clips", "memory://bucket/shards"
+OF_A_FOLDER = {".lock", "status.json"}
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch):
+    monkeypatch.setattr(object_store, "_PAUSE_S", 0.0)
+
+
+@pytest.fixture(autouse=True)
+def _empty_memory():
+    yield
+    MemoryFileSystem.store.clear()
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    """A list with its videos, and the `clips` and `shards` that runs into folders make."""
+    folder = tmp_path_factory.mktemp("inputs")
+    make_inputs(folder)
+    fetch(folder, out=folder / "clips", store=None)
+    make_shards(folder / "clips", folder / "shards", config=CONFIG, workers=HERE)
+    return folder
+
+
+def fetch(inputs, *, out, store=ADDRESS, clips=CLIPS):
+    """A download of some clips of the list."""
+    listed = read_lists([inputs / "list.csv"])
+    config = DownloadConfig(out=out, store=store, source_dir=inputs / "videos")
+    return download(wanted_of(listed, listed.clips[:clips]), config=config, workers=HERE)
+
+
+def compute(staging, *, clips=ADDRESS, **options):
+    target = target_of(SHARDS, staging=staging)
+    return make_shards(source_of(clips), target, config=CONFIG, workers=HERE, **options)
+
+
+def stored(address=""):
+    """Content by name, of all objects below an address."""
+    root = f"/{address.removeprefix('memory://')}".rstrip("/") + "/"
+    return {
+        name.removeprefix(root): bytes(file.getbuffer())
+        for name, file in MemoryFileSystem.store.items()
+        if name.startswith(root)
+    }
+
+
+def in_folder(folder):
+    found = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {name: content for name, content in found.items() if name not in OF_A_FOLDER}
+
+
+def test_same_bytes_as_in_folders(inputs, tmp_path):
+    assert fetch(inputs, out=tmp_path / "one").fetched == CLIPS
+    assert stored(ADDRESS) == in_folder(inputs / "clips")
+    report = compute(tmp_path / "two")
+    assert (report.made, report.clips) == (CLIPS, CLIPS)
+    made = stored(SHARDS)
+    assert len(made.pop("made.jsonl").splitlines()) == CLIPS
+    assert made == in_folder(inputs / "shards")
+    # no clip and no shard on the driver's machine
+    assert not list(tmp_path.rglob("*.mp4")) + list(tmp_path.rglob("*.h5"))
+
+
+@pytest.mark.parametrize("staging", ["kept", "empty"])
+def test_second_run_makes_nothing(inputs, tmp_path, staging):
+    fetch(inputs, out=tmp_path / "one")
+    compute(tmp_path / "two")
+    before = stored()
+    if staging == "empty":
+        shutil.rmtree(tmp_path / "one")
+        shutil.rmtree(tmp_path / "two")
+    assert fetch(inputs, out=tmp_path / "one").fetched == 0
+    assert compute(tmp_path / "two").made == 0
+    assert stored() == before
+
+
+def test_run_goes_on_from_another_machine_and_back(inputs, tmp_path):
+    assert fetch(inputs, out=tmp_path / "one", clips=2).fetched == 2
+    assert fetch(inputs, out=tmp_path / "other").fetched == CLIPS - 2
+    assert fetch(inputs, out=tmp_path / "one").fetched == 0
+    assert len(stored(ADDRESS)["manifest.jsonl"].splitlines()) == CLIPS
+
+
+def test_what_was_deleted_at_the_address_is_made_again(inputs, tmp_path, caplog):
+    fetch(inputs, out=tmp_path / "one")
+    compute(tmp_path / "two")
+    before = stored(SHARDS)
+    del MemoryFileSystem.store["/bucket/shards/train-00001-of-00003.h5"]
+    assert compute(tmp_path / "two").made == 1
+    assert "train-00001-of-00003.h5 is missing, made.jsonl says" in caplog.text
+    assert {name: content for name, content in stored(SHARDS).items() if name.endswith(".h5")} == {
+        name: content for name, content in before.items() if name.endswith(".h5")
+    }
+    for name in [name for name in MemoryFileSystem.store if name.startswith("/bucket/clips")]:
+        del MemoryFileSystem.store[name]
+    assert fetch(inputs, out=tmp_path / "one").fetched == CLIPS
+
+
+def test_replan_drops_the_old_shards(inputs, tmp_path):
+    fetch(inputs, out=tmp_path / "one")
+    compute(tmp_path / "two")
+    target = target_of(SHARDS, staging=tmp_path / "two")
+    other = FlowConfig(short_side=48, clips_per_shard=8)
+    with pytest.raises(InvalidInput, match=r"memory://bucket/shards was planned with something else"):
+        make_shards(source_of(ADDRESS), target, config=other, workers=HERE)
+    make_shards(source_of(ADDRESS), target, config=other, workers=HERE, replan=True)
+    assert [name for name in sorted(stored(SHARDS)) if name.endswith(".h5")] == [
+        "train-00000-of-00001.h5",
+        "val-00000-of-00001.h5",
+    ]
+
+
+def test_shards_of_a_plan_that_was_lost_are_made_again(inputs, tmp_path):
+    compute(tmp_path / "two", clips=inputs / "clips")
+    shutil.rmtree(tmp_path / "two")
+    del MemoryFileSystem.store["/bucket/shards/plan.json"]
+    target = target_of(SHARDS, staging=tmp_path / "two")
+    other = FlowConfig(short_side=48, clips_per_shard=1, flow_quality=90)
+    assert make_shards(source_of(inputs / "clips"), target, config=other, workers=HERE).made == CLIPS
+
+
+def test_index_is_there_only_when_all_shards_are(inputs, tmp_path, monkeypatch):
+    put, names = object_store.ObjectStore.put, []
+
+    def failing(store, path, name):
+        if name.startswith("val"):
+            raise EnvironmentProblem("the network is gone")
+        names.append(name)
+        put(store, path, name)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(object_store.ObjectStore, "put", failing)
+        with pytest.raises(EnvironmentProblem, match="the network is gone"):
+            compute(tmp_path / "two", clips=inputs / "clips")
+    assert [name for name in stored(SHARDS) if name.startswith((".tmp", "index", "val"))] == []
+    assert len(stored(SHARDS)["made.jsonl"].splitlines()) == 3
+    shutil.rmtree(tmp_path / "two")
+    assert compute(tmp_path / "two", clips=inputs / "clips").made == 1
+    assert stored(SHARDS)["index.json"] == (inputs / "shards" / "index.json").read_bytes()
+
+
+def test_manifest_is_sent_while_the_run_goes(inputs, tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "_EVERY_S", 0.0)
+    monkeypatch.setattr(records, "_SHARE", 1e9)
+    put, lines = object_store.ObjectStore.put, []
+
+    def noting(store, path, name):
+        if name == "manifest.jsonl":
+            lines.append(len(path.read_bytes().splitlines()))
+        put(store, path, name)
+
+    monkeypatch.setattr(object_store.ObjectStore, "put", noting)
+    fetch(inputs, out=tmp_path / "one")
+    assert lines == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    "at", ["preprocess.store:store_clip:after:2", "preprocess.object_store:ObjectStore.put:before:4"]
+)
+def test_download_that_is_killed_is_finished_by_the_next(inputs, tmp_path, at):
+    place = tmp_path / "store"
+    run = ("download", inputs / "list.csv", "--source-dir", inputs / "videos", "--workers", 0)
+    _killed_and_run_again(run, place, folder=tmp_path, at=at)
+    assert read_manifest(place).keys() == read_manifest(inputs / "clips").keys()
+    for name in ("list.csv", "missing.csv"):
+        assert (place / name).read_bytes() == (inputs / "clips" / name).read_bytes()
+    assert _videos(place) == _videos(inputs / "clips")
+
+
+@pytest.mark.parametrize("at", ["preprocess.sharding:make_shard:after:2", "preprocess.shards.write:publish:after:2"])
+def test_flow_that_is_killed_is_finished_by_the_next(inputs, tmp_path, at):
+    place = tmp_path / "store"
+    run = ("flow", inputs / "clips", "--cpus", 0, "--short-side", 48, "--clips-per-shard", 1)
+    _killed_and_run_again(run, place, folder=tmp_path, at=at)
+    made = in_folder(place)
+    del made["made.jsonl"]
+    assert made == in_folder(inputs / "shards")
+
+
+def _killed_and_run_again(arguments, place, *, folder, at):
+    (folder / "tmp").mkdir()
+    environment = {"TMPDIR": str(folder / "tmp"), "XDG_CACHE_HOME": str(folder / "cache")}
+    arguments = ("preprocess", *arguments, "--out", f"file://{place}")
+    with command(*arguments, folder=folder, at=at, **environment) as run:
+        assert run.wait() == -9, run.log
+    assert not (place / "index.json").exists()
+    with command(*arguments, folder=folder, **environment) as run:
+        assert run.wait() == 0, run.log
+    assert not (place / ".tmp").exists()
+    assert list((folder / "tmp").glob("kineflow-*")) == []
+
+
+def _videos(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.mp4")}
+
+
+def test_estimate_reads_clips_at_an_address(inputs, tmp_path):
+    fetch(inputs, out=tmp_path / "one")
+    target = target_of(SHARDS, staging=tmp_path / "two")
+    found = estimate(source_of(ADDRESS), target, config=CONFIG, workers=HERE)
+    assert (found.clips, found.failed, found.free_bytes) == (CLIPS, {}, None)
+    assert not (tmp_path / "two").exists()
+
+
+def test_address_without_a_manifest_fails():
+    with pytest.raises(InvalidInput, match=r"memory://bucket/clips holds no manifest\.jsonl; `preprocess download`"):
+        source_of(ADDRESS).clips()
+
+
+def test_two_runs_with_one_staging_folder_fail(inputs, tmp_path):
+    from preprocess.paths import exclusive, make_folder
+
+    make_folder(tmp_path / "one")
+    with exclusive(tmp_path / "one"), pytest.raises(EnvironmentProblem, match="is in use by process"):
+        fetch(inputs, out=tmp_path / "one")
+
+
+def test_staging_folder_by_default_is_one_for_each_address(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folders = {target_of(address).folder for address in (ADDRESS, f"{ADDRESS}/", SHARDS)}
+    assert len(folders) == 2
+    assert all(folder.parent == tmp_path / "kineflow" / "staging" for folder in folders)
+    assert target_of("clips") == FolderTarget(folder=Path("clips"))
+
+
+def test_staging_folder_for_a_folder_fails(tmp_path):
+    with pytest.raises(InvalidInput, match=r"--staging .* is for addresses .*; clips is a folder"):
+        target_of(Path("clips"), staging=tmp_path)
