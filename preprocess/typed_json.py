@@ -1,9 +1,11 @@
 """JSON from elsewhere into frozen dataclasses, every value held against the type of its field."""
 
+import json
 import math
 from dataclasses import is_dataclass
 from enum import StrEnum
 from functools import cache
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -26,6 +28,33 @@ def decode(kind: type[Kind], value: object, *, where: str) -> Kind:
     """
     decoded: Kind = _decode(kind, value, where)
     return decoded
+
+
+def read_document(kind: type[Kind], path: Path, *, format_: str, version: int, name: str, remedy: str) -> Kind:
+    """The document in a file that says its format and version, as a `kind`.
+
+    Args:
+        kind: as for `decode`.
+        path: of the file.
+        format_: what its field `format` must be.
+        version: what its field `version` must be.
+        name: what to call it, for messages.
+        remedy: what makes one, for messages.
+
+    Raises:
+        InvalidInput: no such file, something else, damaged, or of another version.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidInput(f"cannot read the {name} {path}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"{path} is not JSON ({error}); {remedy}") from error
+    if not isinstance(document, dict) or document.get("format") != format_:
+        raise InvalidInput(f"{path} is no {name}; {remedy}")
+    if document.get("version") != version:
+        raise InvalidInput(f"{path} has version {document.get('version')!r}, this reader knows {version}")
+    return decode(kind, document, where=str(path))
 
 
 def _decode(kind: Any, value: Any, where: str) -> Any:

@@ -9,8 +9,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from preprocess.errors import InvalidInput
-from preprocess.typed_json import decode
+from preprocess.typed_json import read_document
 
 CARD_NAME = "card.json"
 CARD_PAGE_NAME = "card.md"
@@ -209,17 +208,14 @@ class Card:
         Raises:
             InvalidInput: no such file, no card, damaged, or of another version.
         """
-        try:
-            document = json.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise InvalidInput(f"cannot read the card {path}: {error.strerror}") from error
-        except (ValueError, RecursionError) as error:
-            raise InvalidInput(f"{path} is not JSON ({error}); `preprocess card` writes it anew") from error
-        if not isinstance(document, dict) or document.get("format") != _FORMAT:
-            raise InvalidInput(f"{path} is no data set card; `preprocess card CLIPS` makes CLIPS/{CARD_NAME}")
-        if document.get("version") != _VERSION:
-            raise InvalidInput(f"{path} has version {document.get('version')!r}, this reader knows {_VERSION}")
-        return decode(cls, document, where=str(path))
+        return read_document(
+            cls,
+            path,
+            format_=_FORMAT,
+            version=_VERSION,
+            name="data set card",
+            remedy=f"`preprocess card CLIPS` makes CLIPS/{CARD_NAME}",
+        )
 
 
 def short(digest: str | None) -> str:

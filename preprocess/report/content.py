@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from preprocess.errors import InvalidInput
-from preprocess.typed_json import decode
+from preprocess.typed_json import read_document
 
 _FORMAT = "kineflow-report"
 _VERSION = 1
@@ -325,14 +325,11 @@ class Report:
         Raises:
             InvalidInput: no such file, no report, damaged, or of another version.
         """
-        try:
-            document = json.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise InvalidInput(f"cannot read the report {path}: {error.strerror}") from error
-        except (ValueError, RecursionError) as error:
-            raise InvalidInput(f"{path} is not JSON ({error}); `preprocess report` writes it anew") from error
-        if not isinstance(document, dict) or document.get("format") != _FORMAT:
-            raise InvalidInput(f"{path} is no report; `preprocess report SHARDS` writes report.json beside its page")
-        if document.get("version") != _VERSION:
-            raise InvalidInput(f"{path} has version {document.get('version')!r}, this reader knows {_VERSION}")
-        return decode(cls, document, where=str(path))
+        return read_document(
+            cls,
+            path,
+            format_=_FORMAT,
+            version=_VERSION,
+            name="report",
+            remedy="`preprocess report SHARDS` writes report.json beside its page",
+        )

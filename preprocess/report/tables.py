@@ -84,7 +84,7 @@ def read_tables(folder: Path) -> Tables:
     mean_bytes = {stream: np.zeros(len(shards)) for stream in STREAMS}
     failed: list[Problem] = []
     # those without a clip too: they tell which clips failed
-    for info in sorted(shards.index.shards, key=lambda info: info.name):
+    for info in sorted(shards.index.shards, key=lambda info: info.place):
         if info.name in reasons:
             continue
         try:
