@@ -83,8 +83,8 @@ class Growth:
 
 
 def measure(step: str, function: Callable[[Inputs], Found], inputs: Inputs) -> Measured:
-    """Run a step in a fork of this process, so that its time and its peak are nobody else's."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as pool:
+    """Run a step in a process of its own, and no fork, so that its time and its peak are nobody else's."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(_measured, step, function, inputs).result()
 
 

@@ -29,6 +29,8 @@ class Inputs:
     folder: Path
     """Of the lists and the manifest."""
     clips: int
+    few: int = FEW
+    """Clips that are still to be done."""
 
     @property
     def lists(self) -> list[Path]:
@@ -36,7 +38,7 @@ class Inputs:
         return [self.folder / f"{split}.csv" for split in _SPLITS]
 
     def make(self) -> None:
-        """Write the lists, in any order and with labels in another spelling, and the manifest: all but `FEW` are done.
+        """Write the lists, in any order and with labels in another spelling, and the manifest: all but `few` are done.
 
         The manifest is in the order of keys, as a run writes it.
         """
@@ -46,7 +48,7 @@ class Inputs:
         starts = random.integers(600, size=self.clips)
         splits = np.searchsorted(np.cumsum(list(_SPLITS.values()))[:-1], random.random(self.clips))
         with (self.folder / MANIFEST_NAME).open("wb") as file:
-            for few in _stretches(np.arange(self.clips - FEW)):
+            for few in _stretches(np.arange(self.clips - self.few)):
                 clips = map(_clip, ids[few].tolist(), labels[few].tolist(), starts[few].tolist(), splits[few].tolist())
                 file.writelines(_lines(clips, random))
         for number, path in enumerate(self.lists):

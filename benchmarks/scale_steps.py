@@ -11,7 +11,7 @@ from unittest import mock
 
 import numpy as np
 
-from benchmarks.scale_lists import DATASET, FEW, Inputs, a_good_clip
+from benchmarks.scale_lists import DATASET, Inputs, a_good_clip
 from pipelines.feed_config import FeedConfig
 from pipelines.resume import ResumePoint
 from pipelines.sampling import Sampler, Share
@@ -85,7 +85,7 @@ def plan_download(inputs: Inputs) -> Found:
 
 def first_download(inputs: Inputs) -> Found:
     """A first `preprocess download`, stopped after a few clips: all others are missing."""
-    watch, out = Watch(most=FEW), inputs.folder / "first"
+    watch, out = Watch(most=inputs.few), inputs.folder / "first"
     with suppress(Stop):
         _download(inputs, out, watch)
     return watch.found(out / MISSING_NAME)

@@ -7,7 +7,6 @@ import math
 
 import pytest
 
-from benchmarks import scale, scale_lists, scale_steps
 from benchmarks.scale import Measured, growth_of, measure
 from benchmarks.scale_lists import Inputs
 from benchmarks.scale_steps import STEPS, Found
@@ -25,14 +24,12 @@ MOST_BYTES_ELSEWHERE = 900
 def measured(tmp_path_factory):
     """Every step at both sizes: step to rows."""
     rows = {step: [] for step in STEPS}
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (scale_lists, scale_steps, scale):
-            patch.setattr(module, "FEW", 100)  # each waits for the disk
-        for clips in (SMALL, LARGE):
-            inputs = Inputs(folder=tmp_path_factory.mktemp("clips"), clips=clips)
-            inputs.make()
-            for step, function in STEPS.items():
-                rows[step].append(measure(step, function, inputs))
+    for clips in (SMALL, LARGE):
+        # few: each waits for the disk
+        inputs = Inputs(folder=tmp_path_factory.mktemp("clips"), clips=clips, few=100)
+        inputs.make()
+        for step, function in STEPS.items():
+            rows[step].append(measure(step, function, inputs))
     return rows
 
 
