@@ -115,7 +115,7 @@ def test_a_thread_keeps_it_up_to_date(small, path, monkeypatch):
     try:
         wait_until(lambda: not indexer.progress().is_behind and indexer.progress().whole > 0)
         append(small, [done(clip(6))])
-        wait_until(lambda: outcomes(indexer)["done"] == 4)
+        wait_until(lambda: outcomes(indexer).get("done") == 4)
     finally:
         indexer.stop()
 
