@@ -218,7 +218,7 @@ def _build(source: Source, *, device: torch.device, threads: int, hw_decoder_loa
 
 
 def _numbers(fed: dict[str, Any], *, stream: str, zero: int) -> dict[str, Any]:
-    """Arguments that make network input of codes; `pipelines.normalise` does it on the CPU, in half the time."""
+    """Arguments that make network input of codes; `pipelines.normalise` does it on the CPU."""
     if stream == "rgb":
         return {"mean": [RGB_MEAN] * 3, "std": [RGB_STD] * 3}
     return {"mean": [float(zero)] * 2, "std": fed["flow_std"]}
