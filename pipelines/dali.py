@@ -1,8 +1,6 @@
-"""Batches decoded by NVIDIA DALI, on the CPU or on a GPU; the only file that imports it.
+"""Batches decoded by NVIDIA DALI, on the CPU or on a GPU.
 
-One DALI sample is one JPEG: B clips run as B * T samples, so that only the frames of a window are touched.
-
-Shapes: B = clips of a batch, C = channels, T = frames, H, W = pixels.
+Shapes: B = rows of a batch, N = pictures of a run of DALI, C = channels, T = frames, H, W = pixels.
 """
 
 from typing import Any
@@ -13,7 +11,8 @@ from torch.utils.dlpack import from_dlpack
 
 from pipelines.buffers import Buffers
 from pipelines.checksum import crc_fault
-from pipelines.dali_source import INPUTS, Source
+from pipelines.dali_graph import build
+from pipelines.dali_source import Part, Source, region
 from pipelines.decode import decode
 from pipelines.loader import CHANNELS, FLOW_STD, RGB_MEAN, RGB_STD, Loader, Streams, new_stream
 from pipelines.normalise import normalise
@@ -23,24 +22,14 @@ from pipelines.sampling import SamplePlan
 from preprocess.errors import BadShard, EnvironmentProblem, InvalidInput
 from preprocess.shards import ShardSet
 
-try:
-    from nvidia.dali import Pipeline, fn, types
-except ImportError as error:
-    raise EnvironmentProblem(
-        f"NVIDIA DALI cannot be imported ({error}); pip install 'kineflow[cuda13]', or use pipelines.TorchClipLoader"
-    ) from error
-
 HW_DECODER_LOAD = 0.65
 """Part of the JPEGs that a GPU's hardware decoder gets, if it has one; DALI's default."""
-
-_STD = {"rgb": RGB_STD, "flow": FLOW_STD}
-_TYPES: dict[type, Any] = {np.uint8: types.UINT8, np.int32: types.INT32, np.float32: types.FLOAT}
 
 
 class ClipLoader(Loader):
     """`Loader` that decodes, crops, flips and normalises with DALI; see there for arguments and batches.
 
-    DALI works ahead by two batches while the caller has the current one, also across the end of an epoch.
+    DALI works ahead by a batch while the caller has the current one, also across the end of an epoch.
 
     On the CPU the batches are those of `pipelines.TorchClipLoader` bit for bit. nvJPEG rounds otherwise than
     libjpeg-turbo: on a GPU a value may differ, by 2 codes of 255 as far as the tests let pass.
@@ -58,20 +47,39 @@ class ClipLoader(Loader):
         super().__init__(shards, **options)
 
     def _open(self) -> None:
-        self._source = Source(self._reader, normalises=self.device.type == "cuda")
+        self._source = Source(self._reader, on_gpu=self.device.type == "cuda")
         self._buffers = {stream: Buffers() for stream in self.config.streams}
-        self._pipeline = _build(
+        self._pipeline = build(
             self._source, device=self.device, threads=self.threads, hw_decoder_load=self._hw_decoder_load
         )
 
     def _read(self, epoch: int, number: int) -> tuple[list[Sample], Streams]:
-        stream = torch.cuda.current_stream(self.device) if self.device.type == "cuda" else None
         while True:
             if self._may_be_empty and not self._reader.batch(epoch, number):
                 return [], {}
             if self._pipeline is None:
                 self._open()
             self._source.aim(epoch, number)
+            samples: list[Sample] = []
+            streams: Streams = {}
+            while run := self._run(epoch, number, first=len(samples)):
+                part, outputs = run
+                # its dynamic executor never writes again into what it has returned, as long as a tensor shares it
+                made = [from_dlpack(output.as_tensor()) for output in outputs]
+                if self.device.type == "cuda":
+                    streams = self._gathered(made, part)
+                else:
+                    self._normalise(made, part, streams)
+                samples += part.samples
+                if len(samples) == part.whole:
+                    return samples, streams
+
+    def _run(self, epoch: int, number: int, *, first: int) -> tuple[Part, tuple[Any, ...]] | None:
+        """The part of a batch that begins with its clip `first`, and what DALI made of it; None when the batch has to
+        begin anew, because some of it cannot be decoded.
+        """
+        stream = torch.cuda.current_stream(self.device) if self.device.type == "cuda" else None
+        while True:
             try:
                 outputs = self._pipeline.run(stream)
             except StopIteration:
@@ -79,74 +87,89 @@ class ClipLoader(Loader):
                 assert failed is not None
                 if failed[0] == (epoch, number):
                     raise failed[1] from None
-                continue
+                return None
             except RuntimeError as error:
                 # what a pipeline returns after an error is not defined: the next batch starts a fresh one
                 self._pipeline = None
                 self._reject_undecodable(error)
-                continue
-            position, samples = self._source.delivered()
-            if position == (epoch, number):
-                return samples, self._assemble(outputs, samples)
+                return None
+            part = self._source.delivered()
+            if part is not None and (part.epoch, part.number, part.first) == (epoch, number, first):
+                return part, outputs
 
     @property
     def _may_be_empty(self) -> bool:
         return self._reader.skips and not self.config.training
 
-    def _assemble(self, outputs: tuple[Any, ...], samples: list[Sample]) -> Streams:
-        """Bring each clip's frames together."""
-        config, plans = self.config, [sample.plan for sample in samples]
-        assemble = self._normalised if self.device.type == "cpu" else self._gathered
-        # its dynamic executor never writes again into what it has returned, as long as a tensor shares it
-        made = iter(from_dlpack(output.as_tensor()) for output in outputs)
-        return {stream: assemble(stream, [next(made) for _ in range(config.crops)], plans) for stream in config.streams}
+    def _normalise(self, made: list[torch.Tensor], part: Part, streams: Streams) -> None:
+        """Put the one clip of a part, as regions of codes on the CPU, to its rows of a batch."""
+        (plan,) = (sample.plan for sample in part.samples)
+        frames, crops, crop = len(plan.frames), len(plan.corners), self.config.crop
+        (top, left), _ = region(plan, crop)
+        picture = np.arange(frames) % len(plan.decoded)
+        for stream, codes in zip(self.config.streams, made, strict=True):
+            if stream not in streams:
+                shape = (part.whole * crops, CHANNELS[stream], frames, crop, crop)
+                streams[stream] = self._buffers[stream].take(shape)
+            codes_NHWC = codes.numpy()
+            codes_NCHW = codes_NHWC.transpose(0, 3, 1, 2) if stream == "rgb" else self._planes(codes_NHWC[..., 0], plan)
+            for row, corner in enumerate(plan.corners, start=part.first * crops):
+                normalise(
+                    codes_NCHW,
+                    streams[stream][row].numpy(),
+                    picture=picture,
+                    corner=(corner[0] - top, corner[1] - left),
+                    mirror=plan.flip,
+                    **self._numbers(stream, plan),
+                )
 
-    def _normalised(self, stream: str, crops_NCHW: list[torch.Tensor], plans: list[SamplePlan]) -> torch.Tensor:
-        """From codes, on the CPU: each plane is written once, to its place, or places if its clip is looped."""
-        config, channels, frames = self.config, CHANNELS[stream], len(plans[0].frames)
-        shape = (len(plans), config.crops, channels, frames, config.crop, config.crop)
-        out = self._buffers[stream].take(shape)
-        pixels = config.crop * config.crop
-        counts = np.array([len(plan.decoded) for plan in plans])
-        first = np.cumsum(counts) - counts
-        # int64 [B, T], the picture that each frame of each clip is
-        picture = first[:, None] + np.arange(frames) % counts[:, None]
-        source_BTC = channels * picture[..., None] + np.arange(channels)
-        target_BTC = np.arange(len(plans) * config.crops * channels * frames).reshape(shape[:4]).transpose(0, 1, 3, 2)
-        scale_BTC = np.full(source_BTC.shape, np.float32(1) / np.float32(_STD[stream]))
-        if stream == "flow":
-            scale_BTC[[plan.flip for plan in plans], :, 0] *= -1
-        for crop, codes_NCHW in enumerate(crops_NCHW):
-            normalise(
-                codes_NCHW.numpy().reshape(-1, pixels),
-                out.numpy().reshape(-1, pixels),
-                source=source_BTC.reshape(-1),
-                target=target_BTC[:, crop].reshape(-1),
-                scale=scale_BTC.reshape(-1),
-                mean=RGB_MEAN if stream == "rgb" else self.shards.attributes.flow_zero,
-                # JPEG turns a code 1 beside others into 0 now and then, which lies outside
-                bound=1 if stream == "flow" else np.inf,
-            )
-        return out.view(-1, *shape[2:])
+    def _planes(self, codes_NHW: np.ndarray, plan: SamplePlan) -> np.ndarray:
+        """u and v, uint8 [N, 2, H, W], in a region that begins in u and ends in v."""
+        height = int(self.shards.clips.height[plan.clip])
+        pictures, rows, columns = codes_NHW.shape
+        picture, row, pixel = codes_NHW.strides
+        return np.lib.stride_tricks.as_strided(
+            codes_NHW,
+            (pictures, 2, rows - height, columns),
+            (picture, height * row, row, pixel),
+            writeable=False,
+        )
 
-    def _gathered(self, stream: str, crops_NCHW: list[torch.Tensor], plans: list[SamplePlan]) -> torch.Tensor:
-        """From numbers, on a GPU."""
-        config, counts = self.config, [len(plan.decoded) for plan in plans]
-        rows, frames = len(plans) * config.crops, len(plans[0].frames)
-        out_BCTHW = new_stream(stream, rows=rows, frames=frames, crop=config.crop, device=self.device)
-        by_crop = out_BCTHW.view(len(plans), config.crops, *out_BCTHW.shape[1:])
-        for crop, made_NCHW in enumerate(crops_NCHW):
-            _put(made_NCHW, by_crop[:, crop], counts)
-        return out_BCTHW.clamp_(-1, 1) if stream == "flow" else out_BCTHW  # as in `_normalised`
+    def _numbers(self, stream: str, plan: SamplePlan) -> dict[str, Any]:
+        """What makes network input of codes, as `pipelines.normalise` takes it."""
+        if stream == "rgb":
+            return {"mean": RGB_MEAN, "scale": [np.float32(1) / np.float32(RGB_STD)] * 3}
+        scale = np.float32(1) / np.float32(FLOW_STD)
+        # JPEG turns a code 1 beside others into 0 now and then, which lies outside
+        return {
+            "mean": self.shards.attributes.flow_zero,
+            "scale": [-scale if plan.flip else scale, scale],
+            "bound": 1,
+        }
+
+    def _gathered(self, made: list[torch.Tensor], part: Part) -> Streams:
+        """Bring each clip's frames together, from network input on a GPU."""
+        config, plans = self.config, [sample.plan for sample in part.samples]
+        counts = [len(plan.decoded) for plan in plans]
+        streams: Streams = {}
+        for first, stream in zip(range(0, len(made), config.crops), config.streams, strict=True):
+            rows, frames = len(plans) * config.crops, len(plans[0].frames)
+            out_BCTHW = new_stream(stream, rows=rows, frames=frames, crop=config.crop, device=self.device)
+            by_crop = out_BCTHW.view(len(plans), config.crops, *out_BCTHW.shape[1:])
+            for crop, made_NCHW in enumerate(made[first : first + config.crops]):
+                _put(made_NCHW, by_crop[:, crop], counts)
+            # as in `_numbers`
+            streams[stream] = out_BCTHW.clamp_(-1, 1) if stream == "flow" else out_BCTHW
+        return streams
 
     def _reject_undecodable(self, error: RuntimeError) -> None:
         """Find what is behind DALI's error: broken JPEGs, by name, or a problem of the machine, which it raises."""
         in_flight = self._source.in_flight()
         for find in (_undecodable, _changed):
             faults = [
-                (epoch, sample, fault)
-                for (epoch, _), samples in in_flight
-                for sample in samples
+                (part.epoch, sample, fault)
+                for part in in_flight
+                for sample in part.samples
                 if (fault := find(self.shards, sample)) is not None
             ]
             for epoch, sample, fault in faults:
@@ -182,96 +205,3 @@ def _changed(shards: ShardSet, sample: Sample) -> BadShard | None:
         if fault := crc_fault(shards, stream=stream, clip=clip):
             return BadShard(f"{shards.source(clip)}: clip {shards.key(clip)}: DALI cannot decode it; {fault}")
     return None
-
-
-def _build(source: Source, *, device: torch.device, threads: int, hw_decoder_load: float) -> Any:
-    """The DALI pipeline: one graph for CPU and GPU; on the CPU it ends with the codes."""
-    config, sampler = source.config, source.reader.sampler
-    on_gpu = device.type == "cuda"
-    pipeline = Pipeline(
-        batch_size=config.batch_size // config.crops * sampler.longest,
-        num_threads=threads,
-        device_id=device.index if on_gpu else None,
-        # the default, and what the batches' memory relies on
-        exec_dynamic=True,
-    )
-    decoder = _decoder(on_gpu, hw_decoder_load=hw_decoder_load)
-    with pipeline:
-        nodes = fn.external_source(
-            source=source,
-            num_outputs=len(source.names),
-            batch=True,
-            no_copy=True,
-            dtype=[_TYPES[INPUTS[name][0]] for name in source.names],
-            ndim=[INPUTS[name][1] for name in source.names],
-        )
-        fed = dict(zip(source.names, nodes, strict=True))
-        outputs: list[Any] = []
-        for stream in config.streams:
-            cut, numbers = (_rgb if stream == "rgb" else _flow), {"dtype": types.UINT8}
-            if source.normalises:
-                numbers = _numbers(fed, stream=stream, zero=source.reader.shards.attributes.flow_zero)
-            outputs.extend(cut(fed, side=config.crop, crops=config.crops, decoder=decoder, numbers=numbers))
-        pipeline.set_outputs(*outputs)
-    pipeline.build()
-    return pipeline
-
-
-def _numbers(fed: dict[str, Any], *, stream: str, zero: int) -> dict[str, Any]:
-    """Arguments that make network input of codes; `pipelines.normalise` does it on the CPU."""
-    if stream == "rgb":
-        return {"mean": [RGB_MEAN] * 3, "std": [RGB_STD] * 3}
-    return {"mean": [float(zero)] * 2, "std": fed["flow_std"]}
-
-
-def _rgb(fed: dict[str, Any], *, side: int, crops: int, decoder: dict[str, Any], numbers: dict[str, Any]) -> list[Any]:
-    """The frames of each crop, all cut from one decoded region."""
-    pixels_HWC = fn.decoders.image_slice(
-        fed["rgb"], start=fed["rgb_start"], shape=fed["rgb_shape"], axes=[0, 1], **decoder
-    )
-    return [
-        fn.crop_mirror_normalize(
-            pixels_HWC,
-            mirror=fed["mirror"],
-            output_layout="CHW",
-            **numbers,
-            **({} if crops == 1 else _crop(side, y=fed["rgb_place"][2 * crop], x=fed["rgb_place"][2 * crop + 1])),
-        )
-        for crop in range(crops)
-    ]
-
-
-def _flow(fed: dict[str, Any], *, side: int, crops: int, decoder: dict[str, Any], numbers: dict[str, Any]) -> list[Any]:
-    """The u and v of each crop."""
-    codes_HWC = fn.decoders.image_slice(
-        fed["flow"],
-        start=fed["flow_start"],
-        shape=fed["flow_shape"],
-        axes=[0, 1],
-        output_type=types.GRAY,
-        **decoder,
-    )
-    # u lies on top of v: as two channels of a picture they are cut and mirrored in one go
-    codes_CHW = fn.reshape(codes_HWC, shape=fed["flow_planes"], layout="CHW")
-    return [
-        fn.crop_mirror_normalize(
-            codes_CHW,
-            mirror=fed["mirror"],
-            output_layout="CHW",
-            **numbers,
-            **_crop(side, y=fed["flow_place"][2 * crop], x=fed["flow_place"][2 * crop + 1]),
-        )
-        for crop in range(crops)
-    ]
-
-
-def _crop(side: int, *, y: Any, x: Any) -> dict[str, Any]:
-    """Arguments of a crop; positions are relative to the room that it leaves, 0 to 1."""
-    return {"crop": [side, side], "crop_pos_y": y, "crop_pos_x": x}
-
-
-def _decoder(on_gpu: bool, *, hw_decoder_load: float) -> dict[str, Any]:
-    if not on_gpu:
-        return {"device": "cpu"}
-    # without fancy upsampling, which libjpeg-turbo does, chroma differs from what the CPU decodes
-    return {"device": "mixed", "hw_decoder_load": hw_decoder_load, "jpeg_fancy_upsampling": True}

@@ -1,12 +1,14 @@
 """What is handed to DALI for each batch: one row a JPEG, and where to cut it."""
 
 from collections import deque
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from pipelines.loader import FLOW_STD
 from pipelines.reader import Reader, Sample
+from pipelines.sampling import SamplePlan
 from preprocess.errors import BadShard, KineflowError
 
 INPUTS: dict[str, tuple[type, int]] = {
@@ -24,18 +26,33 @@ INPUTS: dict[str, tuple[type, int]] = {
 }
 """Input of the graph to the type and number of dimensions of one sample.
 
-`start` and `shape` are the region to decode, in pixels, and `planes` are its u and v: channels, height and width.
-`place` is where each crop lies in the region (in u as in v), relative to the room that a crop leaves: y, x of the first
-crop, y, x of the second and so on."""
+`start` and `shape` are the region to decode, in pixels. What follows is for a GPU only: `planes` are its u and v,
+channels, height and width, and `place` is where each crop lies in it (in u as in v), relative to the room that a crop
+leaves: y, x of the first crop, y, x of the second and so on."""
 
-_INPUTS_OF = {
-    "rgb": ("rgb", "rgb_start", "rgb_shape"),
-    "flow": ("flow", "flow_start", "flow_shape", "flow_planes", "flow_place"),
-}
+_REGION = ("start", "shape")
+_ON_GPU = {"rgb": ("place",), "flow": ("planes", "place", "std")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """What one run of DALI decodes: some clips of a batch, or all."""
+
+    epoch: int
+    number: int
+    """Of the batch in its epoch."""
+    first: int
+    """Clips of the batch before those of this part."""
+    whole: int
+    """Clips of the batch."""
+    samples: list[Sample]
 
 
 class Source:
-    """Feeds DALI one batch a call, and remembers what is on its way.
+    """Feeds DALI one part of a batch a call, and remembers what is on its way.
+
+    On a GPU that is the whole batch. On the CPU it is one clip, so that what was decoded is still in the caches when
+    it is normalised.
 
     DALI asks for batches before the caller does, so the source runs ahead of the loader and goes on into the
     next epoch by itself. A batch is a pure function of its position: one that is on its way already is right,
@@ -43,30 +60,67 @@ class Source:
 
     Args:
         reader: of the batches.
-        normalises: whether DALI does that too, and not the loader: it is told `flow_std` then.
+        on_gpu: whether DALI crops, mirrors and normalises too, and not the loader.
     """
 
-    def __init__(self, reader: Reader, *, normalises: bool) -> None:
+    def __init__(self, reader: Reader, *, on_gpu: bool) -> None:
         self.reader = reader
-        self.normalises = normalises
         self.config = reader.sampler.config
+        self.clips_a_batch = self.config.batch_size // self.config.crops
+        self.clips_a_run = self.clips_a_batch if on_gpu else 1
+        self._on_gpu = on_gpu
         self._next = (0, 0)
-        # with the arrays, because DALI reads them without a copy until the batch is delivered
-        self._sent: deque[tuple[tuple[int, int], list[Sample], list[Any]]] = deque()
+        self._parts: deque[Part] = deque()
+        # with the arrays, because DALI reads them without a copy until the part is delivered
+        self._sent: deque[tuple[Part, list[Any]]] = deque()
+        self._stale = 0
         self.failed: tuple[tuple[int, int], KineflowError] | None = None
         """Epoch and number of the batch that could not be had, and why; no batch is sent after it."""
 
     def aim(self, epoch: int, number: int) -> None:
-        """Make sure that this batch is on its way."""
-        if all(position != (epoch, number) for position, *_ in self._sent):
+        """Make sure that all of this batch is on its way."""
+        ahead = (*self.in_flight()[self._stale :], *self._parts)
+        if not any((part.epoch, part.number, part.first) == (epoch, number, 0) for part in ahead):
             self._next = (epoch, number)
+            self._parts.clear()
+            self._stale = len(self._sent)
 
     def __call__(self) -> list[Any]:
-        """Inputs of the graph for one batch, in the order of `names`.
+        """Inputs of the graph for one part, in the order of `names`.
 
         Raises:
-            StopIteration: it cannot be had; DALI still delivers those before it.
+            StopIteration: its batch cannot be had; DALI still delivers those before it.
         """
+        if not self._parts:
+            self._parts.extend(self._divided())
+        part = self._parts.popleft()
+        arrays = self._arrays(part.samples)
+        self._sent.append((part, arrays))
+        return arrays
+
+    def delivered(self) -> Part | None:
+        """What DALI has just returned; None for what was on its way when the source was aimed elsewhere."""
+        part, _ = self._sent.popleft()
+        if self._stale:
+            self._stale -= 1
+            return None
+        return part
+
+    def in_flight(self) -> list[Part]:
+        """What DALI has and has not returned."""
+        return [part for part, _ in self._sent]
+
+    @property
+    def names(self) -> list[str]:
+        """Inputs of the graph, of `INPUTS`."""
+        names = ["mirror"] if self._on_gpu else []
+        for stream in self.config.streams:
+            more = _ON_GPU[stream] if self._on_gpu else ()
+            names += [stream, *(f"{stream}_{name}" for name in (*_REGION, *more))]
+        return [name for name in names if name != "rgb_place" or self.config.crops > 1]
+
+    def _divided(self) -> list[Part]:
+        """The next batch that is not empty."""
         for _ in range(len(self.reader.sampler)):
             epoch, number = self._next
             try:
@@ -77,59 +131,66 @@ class Source:
             self._next = (epoch, number + 1) if number + 1 < len(self.reader.sampler) else (epoch + 1, 0)
             # DALI takes no empty batch, and the loader asks for none
             if samples:
-                arrays = self._arrays(samples)
-                self._sent.append(((epoch, number), samples, arrays))
-                return arrays
+                return [
+                    Part(
+                        epoch=epoch,
+                        number=number,
+                        first=first,
+                        whole=len(samples),
+                        samples=samples[first : first + self.clips_a_run],
+                    )
+                    for first in range(0, len(samples), self.clips_a_run)
+                ]
         self.failed = (self._next, BadShard(f"no clip of {self.reader.shards} can be read: {self.reader.skipped}"))
         raise StopIteration
 
-    def delivered(self) -> tuple[tuple[int, int], list[Sample]]:
-        """Epoch and number, and samples, of the batch that DALI has just returned."""
-        position, samples, _ = self._sent.popleft()
-        return position, samples
-
-    def in_flight(self) -> list[tuple[tuple[int, int], list[Sample]]]:
-        """Epoch and number, and samples, of the batches that DALI has and has not returned."""
-        return [(position, samples) for position, samples, _ in self._sent]
-
-    @property
-    def names(self) -> list[str]:
-        """Inputs of the graph, of `INPUTS`."""
-        names = ["mirror", *(name for stream in self.config.streams for name in _INPUTS_OF[stream])]
-        # the region of a single crop of the frames is the crop
-        if self.config.crops > 1 and "rgb" in self.config.streams:
-            names.append("rgb_place")
-        if self.normalises and "flow" in self.config.streams:
-            names.append("flow_std")
-        return names
-
     def _arrays(self, samples: list[Sample]) -> list[Any]:
-        side, heights = self.config.crop, self.reader.shards.clips.height
-        rows: dict[str, list[Any]] = {name: [] for name in INPUTS}
-        for plan in (sample.plan for sample in samples):
-            # the smallest region that holds all crops of the window
-            top, left = (min(corner[axis] for corner in plan.corners) for axis in (0, 1))
-            down, right = (max(corner[axis] for corner in plan.corners) - (top, left)[axis] for axis in (0, 1))
-            # u lies on top of v: the columns of the crops, and all rows, so that the two have one shape
-            height, width = int(heights[plan.clip]), right + side
-            rows["mirror"].append(plan.flip)
-            rows["rgb_start"].append((top, left))
-            rows["rgb_shape"].append((down + side, width))
-            rows["rgb_place"].append(
-                [part for y, x in plan.corners for part in ((y - top) / max(down, 1), (x - left) / max(right, 1))]
-            )
-            rows["flow_start"].append((0, left))
-            rows["flow_shape"].append((2 * height, width))
-            rows["flow_planes"].append((2, height, width))
-            rows["flow_place"].append(
-                [part for y, x in plan.corners for part in (y / max(height - side, 1), (x - left) / max(right, 1))]
-            )
-            rows["flow_std"].append((-FLOW_STD if plan.flip else FLOW_STD, FLOW_STD))
         counts = [len(sample.plan.decoded) for sample in samples]
+        rows = [self._row(sample.plan) for sample in samples]
         arrays: dict[str, Any] = {
             stream: [jpeg for sample in samples for jpeg in sample.jpegs[stream]] for stream in self.config.streams
         }
         for name in self.names:
             if name not in arrays:
-                arrays[name] = np.repeat(np.array(rows[name], INPUTS[name][0]), counts, axis=0)
+                arrays[name] = np.repeat(np.array([row[name] for row in rows], INPUTS[name][0]), counts, axis=0)
         return [arrays[name] for name in self.names]
+
+    def _row(self, plan: SamplePlan) -> dict[str, Any]:
+        """What every JPEG of a window is fed with."""
+        (top, left), (high, wide) = region(plan, self.config.crop)
+        height = int(self.reader.shards.clips.height[plan.clip])
+        if self._on_gpu:
+            return self._row_on_gpu(plan, height=height)
+        return {
+            "rgb_start": (top, left),
+            "rgb_shape": (high, wide),
+            # u lies on top of v: from the region's top in u to its end in v
+            "flow_start": (top, left),
+            "flow_shape": (height + high, wide),
+        }
+
+    def _row_on_gpu(self, plan: SamplePlan, *, height: int) -> dict[str, Any]:
+        side = self.config.crop
+        (top, left), (high, wide) = region(plan, side)
+        across = [(x - left) / max(wide - side, 1) for _, x in plan.corners]
+        in_rgb = [(y - top) / max(high - side, 1) for y, _ in plan.corners]
+        in_flow = [y / max(height - side, 1) for y, _ in plan.corners]
+        return {
+            "mirror": plan.flip,
+            "rgb_start": (top, left),
+            "rgb_shape": (high, wide),
+            "rgb_place": [part for place in zip(in_rgb, across, strict=True) for part in place],
+            # all rows, so that u and v have one shape
+            "flow_start": (0, left),
+            "flow_shape": (2 * height, wide),
+            "flow_planes": (2, height, wide),
+            "flow_place": [part for place in zip(in_flow, across, strict=True) for part in place],
+            "flow_std": (-FLOW_STD if plan.flip else FLOW_STD, FLOW_STD),
+        }
+
+
+def region(plan: SamplePlan, side: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The smallest part of a picture that holds all crops of a window: top and left, height and width, in pixels."""
+    tops, lefts = zip(*plan.corners, strict=True)
+    top, left = min(tops), min(lefts)
+    return (top, left), (max(tops) - top + side, max(lefts) - left + side)

@@ -10,7 +10,11 @@ from pipelines.checksum import crc_fault
 from preprocess.errors import BadShard
 from preprocess.shards import ShardSet
 
-_MODES = {"rgb": cv2.IMREAD_COLOR_RGB, "flow": cv2.IMREAD_GRAYSCALE}
+# frames are stored upright: what a JPEG of somebody else may say of it is not looked at
+_MODES = {
+    "rgb": cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION,
+    "flow": cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION,
+}
 
 
 def decode_rgb(shards: ShardSet, *, clip: int, frame: int) -> np.ndarray:

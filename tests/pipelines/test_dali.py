@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from pipelines import ClipLoader, TorchClipLoader
+from pipelines.normalise import normalise
 from preprocess.errors import InvalidInput
 from tests.pipelines.small_loader import assert_same_epochs
 from tests.pipelines.tiny_shards import textured_clip, write_set
@@ -40,6 +41,25 @@ def test_state_moves_between_the_loaders(shards):
     next(iteration)
     oracle.load_state_dict(dali.state_dict())
     assert_same_epochs(iteration, oracle)
+
+
+@pytest.mark.parametrize("call", [1, 2, 5])
+def test_batch_that_is_broken_off_is_read_anew(shards, monkeypatch, call):
+    options = {"frames": 8, "crop": 31, "batch_size": 4, "threads": 2, "device": "cpu", "streams": ("rgb",)}
+    dali, oracle = ClipLoader(shards, **options), TorchClipLoader(shards, **options)
+    state, calls = dali.state_dict(), iter(range(1, 6))
+
+    def broken_off(*arguments, **options):
+        if next(calls) == call:
+            raise KeyboardInterrupt
+        normalise(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pipelines.dali.normalise", broken_off)
+        with pytest.raises(KeyboardInterrupt):
+            list(dali)
+    dali.load_state_dict(state)
+    assert_same_epochs(dali, oracle, epochs=2)
 
 
 def test_batch_outlives_its_loader(shards):

@@ -8,26 +8,23 @@ from pipelines import normalise as module
 from pipelines.normalise import VERSIONS, normalise, versions
 from preprocess.errors import EnvironmentProblem
 
+PICTURE = np.array([1, 0, 2, 1])
+SCALE = {1: [1 / 64], 2: [-1 / 127, 1 / 127], 3: [1 / 127.5, 1 / 100, -1 / 90]}
 
-def expected(codes, *, mean, scale, bound=np.inf):
+
+def codes_of(channels, *, side, interleaved):
+    """Three pictures with a little room around the cut, NCHW whatever they are in memory."""
+    shape = (3, channels, side + 2, side + 3)
+    codes = np.random.default_rng(side).integers(0, 256, shape, np.uint8)
+    return codes.transpose(0, 2, 3, 1).copy().transpose(0, 3, 1, 2) if interleaved else codes
+
+
+def expected(codes, *, picture, corner, mirror, scale, mean, bound=np.inf, side):
     """As the docstring says, in NumPy."""
-    values = (codes.astype(np.float32) - np.float32(mean)) * np.float32(scale)
+    (top, left), step = corner, -1 if mirror else 1
+    cut = codes[picture, :, top : top + side, left : left + side][..., ::step].transpose(1, 0, 2, 3)
+    values = (cut.astype(np.float32) - np.float32(mean)) * np.float32(scale)[:, None, None, None]
     return np.clip(values, np.float32(-bound), np.float32(bound))
-
-
-def all_codes(planes, pixels):
-    return np.random.default_rng(pixels).integers(0, 256, (planes, pixels), np.uint8)
-
-
-def fill(codes, values, *, source, target, scale, **options):
-    normalise(
-        codes,
-        values,
-        source=np.array(source),
-        target=np.array(target),
-        scale=np.array(scale, np.float32),
-        **options,
-    )
 
 
 def test_it_is_compiled_here():
@@ -35,51 +32,59 @@ def test_it_is_compiled_here():
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-# lengths and beginnings at which a vector is cut off
-@pytest.mark.parametrize("pixels", [1, 7, 16, 31, 224 * 224, 31 * 31])
-@pytest.mark.parametrize("shift", [0, 1, 5])
-def test_every_version_gives_the_same_bits(version, pixels, shift):
+@pytest.mark.parametrize(("channels", "interleaved"), [(3, True), (3, False), (2, False), (1, False)])
+# sides and beginnings at which a vector is cut off
+@pytest.mark.parametrize("side", [1, 15, 16, 31, 32, 100])
+@pytest.mark.parametrize("shift", [0, 3])
+@pytest.mark.parametrize("mirror", [False, True])
+def test_every_version_gives_the_same_bits(version, channels, interleaved, side, shift, mirror):
     if version not in versions():
         pytest.skip(f"this processor has {versions()}")
-    codes, memory = all_codes(3, pixels), np.full(4 * pixels + shift + 1, 9, np.float32)
-    values = memory[shift : shift + 4 * pixels].reshape(4, pixels)
-    options = {"mean": 128, "bound": 1}
-    scale = np.float32([1 / 127, -1 / 127, 1 / 64])
-    fill(codes, values, source=[0, 2, 1], target=[3, 0, 2], scale=scale, version=version, **options)
-    for origin, place, factor in zip([0, 2, 1], [3, 0, 2], scale, strict=True):
-        np.testing.assert_array_equal(values[place], expected(codes[origin], scale=factor, **options))
+    codes = codes_of(channels, side=side, interleaved=interleaved)
+    shape = (channels, len(PICTURE), side, side)
+    size = int(np.prod(shape))
+    # at the start of a cache line, where writes past the caches are taken
+    memory = np.full(size + 64, 9, np.float32)
+    first = -memory.ctypes.data % 64 // 4 + 16 + shift
+    values = memory[first : first + size].reshape(shape)
+    options = {"picture": PICTURE, "corner": (2, 1), "mirror": mirror, "scale": SCALE[channels], "mean": 128}
+    normalise(codes, values, bound=0.9, version=version, **options)
+    np.testing.assert_array_equal(values, expected(codes, bound=0.9, side=side, **options))
     # nothing else is touched
-    assert (memory[:shift] == 9).all()
-    assert memory[-1] == 9
-    assert (values[1] == 9).all()
+    assert (memory[:first] == 9).all()
+    assert (memory[first + size :] == 9).all()
 
 
 def test_without_a_bound_values_may_leave_the_range():
-    values = np.empty((1, 256), np.float32)
-    fill(np.arange(256, dtype=np.uint8)[None], values, source=[0], target=[0], scale=[0.5], mean=100)
-    assert values[0].tolist() == [(code - 100) / 2 for code in range(256)]
+    values = np.empty((1, 1, 16, 16), np.float32)
+    codes = np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 16)
+    normalise(codes, values, picture=np.array([0]), corner=(0, 0), mirror=False, scale=[0.5], mean=100)
+    assert values.ravel().tolist() == [(code - 100) / 2 for code in range(256)]
 
 
-def test_a_plane_may_go_to_several_places():
-    values = np.empty((2, 16), np.float32)
-    codes = all_codes(1, 16)
-    fill(codes, values, source=[0, 0], target=[1, 0], scale=[1, -1], mean=0)
-    np.testing.assert_array_equal(values[1], codes[0])
-    np.testing.assert_array_equal(values[0], -values[1])
+def test_regions_that_overlap():
+    """Of u over v in one picture, as they are decoded."""
+    region = np.random.default_rng(0).integers(0, 256, (2, 30, 20), np.uint8)
+    codes = np.lib.stride_tricks.as_strided(region, (2, 2, 18, 20), (600, 12 * 20, 20, 1))
+    options = {"picture": np.array([1, 0]), "corner": (1, 2), "mirror": True, "scale": [-1, 1], "mean": 0}
+    values = np.empty((2, 2, 17, 17), np.float32)
+    normalise(codes, values, **options)
+    np.testing.assert_array_equal(values, expected(codes, side=17, **options))
 
 
-def test_without_a_compiler_the_bits_are_the_same(monkeypatch, caplog, tmp_path):
-    codes, found, plain = all_codes(2, 1000), *np.zeros((2, 2, 1000), np.float32)
-    options = {"source": [0, 1], "target": [1, 0], "scale": np.float32([1 / 127, -1 / 127]), "mean": 128, "bound": 1}
-    fill(codes, found, **options)
+@pytest.mark.parametrize("interleaved", [False, True])
+def test_without_a_compiler_the_bits_are_the_same(monkeypatch, caplog, tmp_path, interleaved):
+    codes, (found, plain) = codes_of(3, side=20, interleaved=interleaved), np.zeros((2, 3, 4, 20, 20), np.float32)
+    options = {"picture": PICTURE, "corner": (1, 3), "mirror": True, "scale": SCALE[3], "mean": 128, "bound": 0.9}
+    normalise(codes, found, **options)
     monkeypatch.setattr(module, "__file__", str(tmp_path / "normalise.py"))
     module._library.cache_clear()
     versions.cache_clear()
     try:
-        fill(codes, plain, **options)
+        normalise(codes, plain, **options)
         assert versions() == ()
         with pytest.raises(EnvironmentProblem, match="normalising by avx2 was asked for; it is not compiled here"):
-            fill(codes, plain, version="avx2", **options)
+            normalise(codes, plain, version="avx2", **options)
     finally:
         module._library.cache_clear()
         versions.cache_clear()
@@ -92,27 +97,46 @@ def test_version_that_the_processor_lacks_fails(monkeypatch):
     monkeypatch.setattr(module, "_library", lambda: lacks)
     monkeypatch.setattr(module, "versions", lambda: ("baseline",))
     with pytest.raises(EnvironmentProblem, match="normalising by avx512 was asked for; this processor has baseline"):
-        fill(all_codes(1, 4), np.empty((1, 4), np.float32), source=[0], target=[0], scale=[1], mean=0, version="avx512")
+        fill(version="avx512")
+
+
+def fill(**change):
+    """One frame of 4x4 of two pictures of 6x7."""
+    given = {
+        "codes_NCHW": np.zeros((2, 3, 6, 7), np.uint8),
+        "values_CTSS": np.zeros((3, 1, 4, 4), np.float32),
+        "picture": np.array([0]),
+        "corner": (0, 0),
+        "mirror": False,
+        "scale": [1, 1, 1],
+        "mean": 0,
+    }
+    normalise(**given | change)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"source": [2]}, "source 2 to 2 is not within 2 planes"),
-        ({"source": [-1]}, "source -1 to -1"),
-        ({"target": [3]}, "target 3 to 3 is not within 3 planes"),
-        ({"scale": [1, 2]}, "1, 1, 2 differ"),
-        ({"codes": np.zeros((2, 5), np.uint8)}, r"\(2, 5\) and \(3, 4\)"),
-        ({"codes": np.zeros((2, 4), np.int8)}, "codes must be a contiguous uint8 of 2 dimensions, got int8"),
-        ({"codes": np.zeros((2, 8), np.uint8)[:, ::2]}, "codes must be a contiguous"),
-        ({"values": np.zeros((3, 4))}, "values must be a contiguous float32"),
+        ({"picture": np.array([2])}, "picture 2 to 2 is not within 2"),
+        ({"picture": np.array([-1])}, "picture -1 to -1"),
+        ({"picture": np.array([0, 1])}, "of 2 pictures"),
+        ({"picture": np.array([0], np.int32)}, "picture must be int64 of 1 dimensions, got int32 of 1"),
+        ({"corner": (3, 0)}, r"a cut of 4 from \(3, 0\) is not within 6x7"),
+        ({"corner": (0, 4)}, "a cut of 4"),
+        ({"corner": (-1, 0)}, "a cut of 4"),
+        ({"scale": [1, 2]}, "2 scales for 3 channels"),
+        ({"codes_NCHW": np.zeros((2, 2, 6, 7), np.uint8)}, r"\(2, 2, 6, 7\) to \(3, 1, 4, 4\)"),
+        ({"codes_NCHW": np.zeros((2, 3, 6, 7), np.int8)}, "codes must be uint8 of 4 dimensions, got int8 of 4"),
+        ({"codes_NCHW": np.zeros((2, 3, 6, 14), np.uint8)[..., ::2]}, "pixels of codes lie 2 bytes apart"),
+        ({"codes_NCHW": np.zeros((2, 6, 7, 4), np.uint8).transpose(0, 3, 1, 2)[:, :3]}, "lie 4 bytes apart"),
+        ({"values_CTSS": np.zeros((3, 1, 4, 4))}, "values must be float32"),
+        ({"values_CTSS": np.zeros((3, 1, 4, 8), np.float32)[..., ::2]}, "must be contiguous"),
+        ({"values_CTSS": np.zeros((3, 1, 4, 5), np.float32)}, r"to \(3, 1, 4, 5\)"),
     ],
 )
 def test_what_would_read_or_write_elsewhere_fails(change, message):
-    given = {"codes": all_codes(2, 4), "values": np.zeros((3, 4), np.float32)}
-    given |= {"source": [0], "target": [0], "scale": [1], "mean": 0} | change
     with pytest.raises(ValueError, match=message):
-        fill(given.pop("codes"), given.pop("values"), **given)
+        fill(**change)
 
 
 def test_library_checks_the_version_too():

@@ -27,7 +27,8 @@ def test_open_loader_takes_the_backend(shards, backend, name):
 @pytest.fixture
 def no_dali(monkeypatch):
     monkeypatch.setitem(sys.modules, "nvidia.dali", None)
-    monkeypatch.delitem(sys.modules, "pipelines.dali", raising=False)
+    for name in ("pipelines.dali", "pipelines.dali_graph"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
 
 
 def test_auto_without_dali_warns_and_takes_torch(shards, no_dali, caplog):
