@@ -28,7 +28,7 @@ import av
 import numpy as np
 
 from preprocess.outcomes import Outcome, read_manifest
-from preprocess.shards.index import Index, shard_info
+from preprocess.shards.index import Index
 from preprocess.shards.verify import verify_shard
 
 ROOT = Path(__file__).parents[1]
@@ -225,12 +225,12 @@ def check(clips: Path, shards: Path, rows: int, tally: Tally) -> None:
         tally.bytes_lost += 0 if hashlib.sha256(content).hexdigest() == entry.sha256 else entry.bytes
     kept: set[str] = set()
     for info in Index.read(shards).shards:
-        found = verify_shard(shards / info.name)
+        head, found = verify_shard(shards / info.name)
         tally.shards += 1
         tally.bytes_checked += info.bytes
-        tally.bytes_lost += 0 if shard_info(shards / info.name, clips=info.clips) == info else info.bytes
-        tally.left_out += len(found.attributes.failed)
-        kept |= {key.decode() for key in found.clips.key} | set(found.attributes.failed)
+        tally.bytes_lost += 0 if found == info else info.bytes
+        tally.left_out += len(head.attributes.failed)
+        kept |= {key.decode() for key in head.clips.key} | set(head.attributes.failed)
     if kept != done.keys():
         tally.faults.append(f"{len(done)} clips are done, {len(kept)} are accounted for in shards")
     over = [path for folder in (clips, shards) for path in folder.rglob(".*") if path.name != ".lock"]

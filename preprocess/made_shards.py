@@ -1,12 +1,12 @@
 """Which shards of a plan are there already, and whole.
 
-In a folder each one is verified, byte by byte. At an address a journal says what was uploaded, and the size of each
-object whether it is there still.
+In a folder each one is read and checked, byte by byte, by the worker that would make it otherwise. At an address a
+journal says what was uploaded, and the size of each object whether it is there still.
 """
 
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,7 +15,7 @@ from preprocess.errors import BadShard
 from preprocess.extract import StageSeconds
 from preprocess.jsonl import append_line, read_lines
 from preprocess.plan import Plan, PlannedShard
-from preprocess.shards.index import INDEX_NAME, Index, ShardInfo, shard_info
+from preprocess.shards.index import INDEX_NAME, Index, ShardInfo
 from preprocess.shards.layout import ShardAttributes
 from preprocess.shards.verify import verify_shard
 from preprocess.target import ObjectTarget, Target
@@ -27,19 +27,63 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class ShardResult:
-    """What a worker says of a shard it made."""
+    """What is known of a shard that is there now."""
 
     info: ShardInfo
     failed: dict[str, str]
     """Key to reason, of the clips that are not in it."""
-    seconds: StageSeconds
+    seconds: StageSeconds = field(default_factory=StageSeconds)
+    """That it took to make it."""
+    kept: bool = False
+    """It was made before and left as it is."""
+    spoilt: str = ""
+    """What is wrong with the file that it replaces."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderCheck:
+    """Reads shards in a folder that all workers see, and compares them with the plan; can be sent to workers."""
+
+    folder: Path
+    """Absolute."""
+    attributes: ShardAttributes
+    """What they have to say of themselves, `failed` apart."""
+    sha256: Mapping[str, str]
+    """By name, of the shards that an index speaks of."""
+
+    def names(self) -> frozenset[str]:
+        """Of all that is in the folder."""
+        return frozenset(path.name for path in self.folder.iterdir())
+
+    def find(self, shard: PlannedShard) -> ShardResult | None:
+        """The file of a planned shard, read from its first byte to its last; None where there is none.
+
+        Raises:
+            BadShard: it is damaged, is not what is planned, or not what the index says.
+            EnvironmentProblem: this user may not read it.
+        """
+        path = self.folder / shard.name
+        if not path.exists():
+            return None
+        head, info = verify_shard(path)
+        failed = head.attributes.failed
+        keys = {*(key.decode() for key in head.clips.key), *failed}
+        if replace(head.attributes, failed={}) != self.attributes or keys != {clip.key for clip in shard.clips}:
+            raise BadShard(f"{path} does not hold what is planned for it")
+        if self.sha256.get(shard.name, info.sha256) != info.sha256:
+            raise BadShard(f"{path} is not what {INDEX_NAME} says")
+        return ShardResult(info=info, failed=failed, kept=True)
 
 
 class MadeShards(Protocol):
     """The shards of a plan that are published."""
 
+    @property
+    def check(self) -> FolderCheck | None:
+        """What tells of files that `find` says nothing about; None where there are none."""
+
     def find(self, shard: PlannedShard) -> ShardResult | None:
-        """What an earlier run made of it, when it is there and right."""
+        """What an earlier run made of it, as far as that is known without reading it."""
 
     def add(self, result: ShardResult) -> None:
         """One more is published.
@@ -57,51 +101,35 @@ def made_shards(target: Target, *, plan: Plan, attributes: ShardAttributes) -> M
 
 
 class _InFolder:
-    """What is in the folder counts."""
+    """What is in the folder counts, once it was read."""
 
     def __init__(self, folder: Path, attributes: ShardAttributes) -> None:
-        self._folder = folder
-        self._attributes = attributes
+        self.check = FolderCheck(folder=folder.absolute(), attributes=attributes, sha256=_indexed(folder))
 
     def find(self, shard: PlannedShard) -> ShardResult | None:
-        """See `MadeShards`; and it has to be what an index says, if there is one."""
-        path = self._folder / shard.name
-        if not path.exists():
-            return None
-        try:
-            found = verify_shard(path)
-        except BadShard as error:
-            logger.warning("made again: %s", error)
-            return None
-        keys = [key.decode() for key in found.clips.key]
-        failed = found.attributes.failed
-        planned = {clip.key for clip in shard.clips}
-        if replace(found.attributes, failed={}) != self._attributes or {*keys, *failed} != planned:
-            logger.warning("made again: %s does not hold what is planned for it", path)
-            return None
-        info = shard_info(path, clips=len(keys))
-        if self._indexed.get(shard.name, info) != info:
-            logger.warning("made again: %s is not what %s says", path, INDEX_NAME)
-            return None
-        return ShardResult(info=info, failed=failed, seconds=StageSeconds())
+        """See `MadeShards`; nothing is known."""
+        del shard
+        return None
 
     def add(self, result: ShardResult) -> None:
         """See `MadeShards`; that it is there says it all."""
 
-    @cached_property
-    def _indexed(self) -> Mapping[str, ShardInfo]:
-        """What an earlier run of the same plan wrote of its shards; nothing if it did not come to its end."""
-        if not (self._folder / INDEX_NAME).is_file():
-            return {}
-        try:
-            return {info.name: info for info in Index.read(self._folder).shards}
-        except BadShard as error:
-            logger.warning("written again: %s", error)
-            return {}
+
+def _indexed(folder: Path) -> Mapping[str, str]:
+    """Name to SHA-256, as an earlier run of the same plan wrote them; nothing if it did not come to its end."""
+    if not (folder / INDEX_NAME).is_file():
+        return {}
+    try:
+        return {info.name: info.sha256 for info in Index.read(folder).shards}
+    except BadShard as error:
+        logger.warning("written again: %s", error)
+        return {}
 
 
 class _AtAddress:
     """What the journal says counts, where an object of the same size is there."""
+
+    check = None
 
     def __init__(self, target: ObjectTarget, *, fingerprint: str) -> None:
         self._target = target
@@ -137,4 +165,4 @@ class _AtAddress:
 
 def _entry(fields: dict[str, Any]) -> tuple[str, ShardResult]:
     info = ShardInfo(**fields["info"])
-    return fields["plan"], ShardResult(info=info, failed=dict(fields["failed"]), seconds=StageSeconds())
+    return fields["plan"], ShardResult(info=info, failed=dict(fields["failed"]), kept=True)

@@ -1,19 +1,22 @@
 """From clips to shards: plan, compute what is missing, write the index last."""
 
+import logging
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import chain
+from operator import itemgetter
 from pathlib import Path
+from typing import TypeVar
 
 from preprocess.clip_source import ClipSource, FolderSource
 from preprocess.config import FlowConfig, WorkerConfig
 from preprocess.errors import BadMedia, BadShard, EnvironmentProblem, InvalidInput, WorkerDied
 from preprocess.extract import StageSeconds, extract_all
 from preprocess.flow import FLOW_BOUND, FLOW_SCALE, FLOW_ZERO, resolve_backend
-from preprocess.made_shards import JOURNAL_NAME, ShardResult, made_shards
+from preprocess.made_shards import JOURNAL_NAME, FolderCheck, ShardResult, made_shards
 from preprocess.outcomes import Outcome
 from preprocess.paths import exclusive, make_folder, swept
 from preprocess.plan import PLAN_NAME, Plan, PlannedShard, difference, make_plan, read_plan
@@ -28,6 +31,10 @@ from preprocess.workers import Tick
 _RECORDS = (PLAN_NAME, JOURNAL_NAME, INDEX_NAME)
 """Files beside the shards, with an address too; the index last."""
 _REASON_LENGTH = 300  # of a failure kept in a shard's attributes
+
+Part = TypeVar("Part")
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,15 +91,25 @@ def make_shards(
         records.send()
         attributes = attributes_of(plan, config, backend)
         made = made_shards(target, plan=plan, attributes=attributes)
-        results = {shard.name: earlier for shard in plan.shards if (earlier := made.find(shard)) is not None}
-        todo = [shard for shard in plan.shards if shard.name not in results]
-        check_space(target, todo)
-        finished = {name: result.failed for name, result in results.items()}
-        status = FlowStatus(target.folder, plan=plan, finished=finished, on_progress=on_progress)
+        results = {shard.name: known for shard in plan.shards if (known := made.find(shard)) is not None}
+        there = made.check.names() if made.check else frozenset()
+        left = [shard for shard in plan.shards if shard.name not in results]
+        missing = [shard for shard in left if shard.name not in there]
+        unchecked = [shard for shard in left if shard.name in there]
+        check_space(target, missing)
+        status = FlowStatus(
+            target.folder,
+            plan=plan,
+            finished={name: result.failed for name, result in results.items()},
+            unchecked=[shard.name for shard in unchecked],
+            on_progress=on_progress,
+        )
         seconds = StageSeconds()
         deaths: dict[str, str] = {}
         computed = compute_shards(
-            todo,
+            missing,
+            unchecked=unchecked,
+            check=made.check,
             source=source,
             target=target,
             attributes=attributes,
@@ -108,10 +125,12 @@ def make_shards(
                     if isinstance(result, WorkerDied):
                         deaths[shard.name] = str(result)
                         continue
+                    if result.spoilt:
+                        logger.warning("made again: %s", result.spoilt)
                     made.add(result)
                     records.tick()
                     results[shard.name] = result
-                    status.count_shard(shard, size=result.info.bytes, failed=result.failed)
+                    status.count_shard(shard, size=result.info.bytes, failed=result.failed, kept=result.kept)
                     seconds.add(result.seconds)
             if deaths:
                 reasons = "; ".join(f"{name}: {reason}" for name, reason in deaths.items())
@@ -123,17 +142,19 @@ def make_shards(
     return FlowReport(
         clips=sum(info.clips for info in infos),
         shards=len(infos),
-        made=len(todo),
+        made=sum(not result.kept for result in results.values()),
         bytes=sum(info.bytes for info in infos),
-        failed={key: reason for result in results.values() for key, reason in result.failed.items()},
+        failed={key: reason for shard in plan.shards for key, reason in results[shard.name].failed.items()},
         seconds=seconds,
         elapsed_s=time.monotonic() - started,
     )
 
 
 def compute_shards(
-    todo: Sequence[PlannedShard],
+    missing: Sequence[PlannedShard],
     *,
+    unchecked: Sequence[PlannedShard] = (),
+    check: FolderCheck | None = None,
     source: ClipSource,
     target: Target,
     attributes: ShardAttributes,
@@ -143,10 +164,12 @@ def compute_shards(
     on_clip: Callable[[FinishedClip], None],
     on_poll: Callable[[], None] = lambda: None,
 ) -> Generator[tuple[PlannedShard, ShardResult | WorkerDied], None, None]:
-    """Make shards in worker processes; each is published in `target` when it is yielded.
+    """Make or check shards in worker processes; each is published in `target` when it is yielded.
 
     Args:
-        todo: what to make.
+        missing: what to make.
+        unchecked: what to make only where `check` finds that it is not sound.
+        check: of shards that are there; also of one whose worker died when it was in its place.
         source: of the clips.
         target: where they go.
         attributes: of all of them.
@@ -166,13 +189,34 @@ def compute_shards(
         attributes=attributes,
         config=config,
         backend=backend,
-        threads=threads_a_task(workers.workers, tasks=len(todo)),
+        threads=threads_a_task(workers.workers, tasks=len(missing) or len(unchecked)),
         helpers=workers.helpers,
     )
+    # so that none waits for all of the others, and the time to the end can be told from the pace
+    todo = evenly_mixed(missing, unchecked)
     reads = source.witnesses([clip for shard in todo[:1] for clip in shard.clips])
     yield from run_shards(
-        make, todo, workers=workers, on_tick=on_clip, on_poll=on_poll, writes=target.shared, reads=reads
+        make if check is None else partial(_keep_or_make, make=make, check=check),
+        todo,
+        workers=workers,
+        on_tick=on_clip,
+        on_poll=on_poll,
+        writes=target.shared,
+        reads=reads,
     )
+
+
+def _keep_or_make(
+    shard: PlannedShard, tick: Tick, *, make: Callable[..., ShardResult], check: FolderCheck, notes: Notes
+) -> ShardResult:
+    """What is there of a shard, or else what `make` made of it."""
+    spoilt = ""
+    try:
+        if (kept := check.find(shard)) is not None:
+            return kept
+    except BadShard as error:
+        spoilt = str(error)
+    return replace(make(shard, tick, notes=notes), spoilt=spoilt)
 
 
 def make_shard(
@@ -233,6 +277,17 @@ def threads_a_task(workers: int, *, tasks: int) -> int:
         (2, 1, 1)
     """
     return max(workers // max(tasks, 1), 1)
+
+
+def evenly_mixed(*parts: Sequence[Part]) -> list[Part]:
+    """The items of all parts, each in its order, at the same pace through all of them.
+
+    Example:
+        >>> evenly_mixed("abcdef", "XY")
+        ['a', 'X', 'b', 'c', 'd', 'Y', 'e', 'f']
+    """
+    places = ((number / len(part), item) for part in parts for number, item in enumerate(part))
+    return [item for _, item in sorted(places, key=itemgetter(0))]
 
 
 def attributes_of(plan: Plan, config: FlowConfig, backend: str) -> ShardAttributes:

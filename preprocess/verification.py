@@ -8,7 +8,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 
@@ -87,7 +87,7 @@ def verify_folder(
                 found = (*checked.findings, *together.findings(info.name, checked))
                 findings[info.name] += found
                 clips += 0 if checked.head is None else len(checked.head.clips)
-                size += checked.bytes
+                size += 0 if checked.info is None else checked.info.bytes
                 on_shard(len(index.shards), found)
         except BaseException:
             executor.shutdown(wait=False, cancel_futures=True)
@@ -110,7 +110,7 @@ def _check(folder: Path, info: ShardInfo, *, decode: bool) -> CheckedShard:
         faults = tuple(_undecodable(Shard(folder / info.name)))
     except BadShard as error:
         faults = (Finding(shard=info.name, problem=str(error)),)
-    return CheckedShard(findings=(*checked.findings, *faults), bytes=checked.bytes, head=checked.head)
+    return replace(checked, findings=(*checked.findings, *faults))
 
 
 def _undecodable(shard: Shard) -> Iterator[Finding]:

@@ -33,9 +33,9 @@ MAY_IMPORT = {
     "preprocess.shards": {"preprocess.shards", "preprocess.errors", "preprocess.paths"},
 }
 ONLY_IN = {
-    "ray": {"preprocess.ray_session", "i3d_train.cluster"},
+    "ray": {"preprocess.ray_session", "i3d_train.cluster", "i3d_train.ray_fit"},
     "fsspec": {"preprocess.object_store", "pipelines.remote"},
-    "nvidia": {"pipelines.dali"},
+    "nvidia": {"pipelines.dali_graph"},
     "urllib3": {"preprocess.sources.http"},
     "yt_dlp": {"preprocess.sources.ytdlp", "preprocess.sources.mortal_child"},
     "av": {"preprocess.media", "preprocess.trim", "preprocess.sample"},

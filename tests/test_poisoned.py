@@ -30,8 +30,8 @@ def test_clip_that_kills_its_worker_is_left_out_and_all_others_are_made(clips, t
     with command("preprocess", "flow", clips, *options, folder=tmp_path, at=at) as run:
         assert run.wait() == 1, run.log
         assert f"failed: clip1: {KILLED_REASON}" in run.log
-    made = [verify_shard(tmp_path / "out" / info.name) for info in Index.read(tmp_path / "out").shards]
-    assert [key.decode() for shard in made for key in shard.clips.key] == ["clip0", "clip2", "clip3"]
+    made = [verify_shard(tmp_path / "out" / info.name)[0] for info in Index.read(tmp_path / "out").shards]
+    assert [key.decode() for head in made for key in head.clips.key] == ["clip0", "clip2", "clip3"]
     assert made[0].attributes.failed == {"clip1": KILLED_REASON}
     # the calls of the poisoned step: clip0 and the killer, the killer alone, then the two others; and clip3
     count = len((tmp_path / "calls" / "preprocess.extract-_Job.compute_flow").read_bytes())

@@ -92,10 +92,14 @@ def test_download_gives_the_same_clips(nodes, alone, tmp_path, source):
 def test_flow_gives_the_same_shards_and_both_nodes_make_some(nodes, alone, tmp_path):
     # paths that mean something else in the nodes' working folders
     shutil.copytree(alone / "clips", tmp_path / "clips")
-    preprocess("flow", "clips", "--out", "shards", *on(nodes, option="--cpus"), *OPTIONS, folder=tmp_path)
+    flow = ("flow", "clips", "--out", "shards", *on(nodes, option="--cpus"), *OPTIONS)
+    preprocess(*flow, folder=tmp_path)
     assert contents(tmp_path / "shards") == contents(alone / "shards")
     assert leftovers(tmp_path / "shards") == []
-    assert all(calls(node.calls, SHARD) for node in nodes.nodes)
+    made = [calls(node.calls, SHARD) for node in nodes.nodes]
+    assert all(made)
+    assert "shards: 4 (0 by this run)" in preprocess(*flow, folder=tmp_path)
+    assert [calls(node.calls, SHARD) for node in nodes.nodes] == made
 
 
 def test_addresses_need_no_shared_folder(nodes, alone, tmp_path):
@@ -110,18 +114,16 @@ def test_addresses_need_no_shared_folder(nodes, alone, tmp_path):
     assert leftovers(tmp_path / "store") == []
 
 
-def test_node_that_is_lost_costs_time_only(nodes, alone, tmp_path):
-    point = "preprocess.extract:tvl1_codes"
-    flow = ("flow", alone / "clips", "--out", "shards", *OPTIONS, "--address", nodes.address, "--cpus", 3)
-    with nodes.joined(THIRD, wrap=point, at=f"{point}:pause:1") as third:
-        run = Command("preprocess", *flow, folder=tmp_path, **TOKEN)
-        try:
-            third.wait_for_pause()
-            third.lose()
-            assert run.wait() == 0, run.log
-        finally:
-            run.close()
-    assert "going on without a node" in run.log
+def test_node_that_is_lost_in_mid_download_costs_time_only(nodes, alone, tmp_path):
+    options = ("--source-dir", alone / "videos", "--out", "clips", *on(nodes, workers=3))
+    run_that_loses_a_node(nodes, "download", alone / "list.csv", *options, at=FETCH, folder=tmp_path)
+    assert contents(tmp_path / "clips") == contents(alone / "clips")
+    assert leftovers(tmp_path / "clips") == []
+
+
+def test_node_that_is_lost_in_mid_flow_costs_time_only(nodes, alone, tmp_path):
+    flow = ("flow", alone / "clips", "--out", "shards", *OPTIONS, *on(nodes, workers=3, option="--cpus"))
+    run_that_loses_a_node(nodes, *flow, at="preprocess.extract:tvl1_codes", folder=tmp_path)
     assert contents(tmp_path / "shards") == contents(alone / "shards")
     assert leftovers(tmp_path / "shards") == []
 
@@ -136,6 +138,36 @@ def test_training_gives_the_same_losses(nodes, alone, tmp_path):
         losses[out] = [record["loss"] for record in records if "loss" in record]
     assert len(losses["one"]) == 2
     assert losses["two"] == pytest.approx(losses["one"], rel=1e-4)
+
+
+def test_training_goes_on_after_a_node_is_lost(nodes, alone, tmp_path):
+    options = ("--model", "i3d", "--width", 0.1, "--frames", 9, "--crop", 32, "--loader", "torch", "--threads", 1)
+    options += ("--batch-size", 2, "--lr", 0.01, "--steps", 4, "--checkpoint-every", 2, "--validate-every", 2)
+    options += ("--shards", alone / "train", *on(nodes, workers=3))
+    step = "i3d_train.trainer:Trainer.train_step"
+    # one worker on each of three nodes, until the others wait for the third one's gradients
+    with nodes.joined(THIRD, wrap=step, at=f"{step}:pause:4") as third:
+        run = Command("i3d_train", "run", "--out", "lost", *options, folder=tmp_path, **TOKEN)
+        try:
+            third.wait_for_pause()
+            third.lose()
+            with nodes.joined(THIRD):
+                assert run.wait() == 0, run.log
+                undisturbed = Command("i3d_train", "run", "--out", "whole", *options, folder=tmp_path, **TOKEN)
+                try:
+                    assert undisturbed.wait() == 0, undisturbed.log
+                finally:
+                    undisturbed.close()
+        finally:
+            run.close()
+    (line,) = [line for line in run.log.splitlines() if "going on" in line]
+    assert re.search(rf"lost a worker and node {THIRD} \(\w+\) \(.*\); going on from the checkpoint of step 2$", line)
+    lost, whole = contents(tmp_path / "lost"), contents(tmp_path / "whole")
+    assert [record["step"] for record in whole["metrics.jsonl"]] == [1, 2, 2, 3, 4, 4]
+    assert lost["metrics.jsonl"] == whole["metrics.jsonl"]
+    # their configurations differ in `out` and `resume`
+    assert lost["checkpoint-4.pt"] | {"config": {}} == whole["checkpoint-4.pt"] | {"config": {}}
+    assert leftovers(tmp_path / "lost") == []
 
 
 @pytest.mark.parametrize("given", [{"RAY_AUTH_TOKEN": "0" * 32}, {"RAY_AUTH_MODE": "disabled"}])
@@ -174,6 +206,19 @@ def test_nodes_in_two_networks(alone, tmp_path):
         preprocess(*flow, folder=tmp_path, inside=one.enter)
         assert all(calls(node.calls, SHARD) for node in (*made.nodes, second))
     assert contents(tmp_path / "shards") == contents(alone / "shards")
+
+
+def run_that_loses_a_node(nodes, *arguments, at, folder):
+    """Run a command on three nodes, one of which is switched off when a task on it is at a point."""
+    with nodes.joined(THIRD, wrap=at, at=f"{at}:pause:1") as third:
+        run = Command("preprocess", *arguments, folder=folder, **TOKEN)
+        try:
+            third.wait_for_pause()
+            third.lose()
+            assert run.wait() == 0, run.log
+        finally:
+            run.close()
+    assert "going on without a node" in run.log
 
 
 def flow_fails(nodes, alone, folder, *, out="out", **given):

@@ -120,7 +120,7 @@ RUN_METRICS = (
     ),
     RunMetric(
         name="kineflow_clips_already",
-        help="Clips by the outcome that earlier runs had left them with when this one began.",
+        help="Clips by the outcome that earlier runs left them with; of shards, those that this run has checked.",
         label="outcome",
         values=_of(lambda status: status.already),
     ),
@@ -141,7 +141,7 @@ RUN_METRICS = (
     ),
     RunMetric(
         name="kineflow_shards_already",
-        help="Shards that earlier runs had made.",
+        help="Shards that earlier runs made and this one has checked.",
         values=_of(lambda status: status.shards.already if status.shards else None),
     ),
     RunMetric(

@@ -1,6 +1,5 @@
 """`index.json`: the list of shards that make a data set, written last; readers open only what it names."""
 
-import hashlib
 import json
 import re
 from collections.abc import Iterable
@@ -141,10 +140,3 @@ class Index:
 def clip_count(shards: Iterable[ShardInfo]) -> int:
     """Clips in all of `shards`."""
     return sum(shard.clips for shard in shards)
-
-
-def shard_info(path: Path, *, clips: int) -> ShardInfo:
-    """The index line of a shard file on disk."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return ShardInfo(name=path.name, bytes=path.stat().st_size, sha256=digest, clips=clips)

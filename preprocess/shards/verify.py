@@ -13,7 +13,6 @@ from preprocess.errors import BadShard, EnvironmentProblem
 from preprocess.shards.head import DATA_AT, DATA_BYTES, FRAMES, OFFSETS_AT, ShardHead, check_offsets, read_head
 from preprocess.shards.index import ShardInfo
 from preprocess.shards.layout import STREAMS
-from preprocess.shards.read import Shard
 from preprocess.shards.scan import Scan, Stream, scan
 
 
@@ -36,23 +35,27 @@ class CheckedShard:
     """What a check of a shard found."""
 
     findings: tuple[Finding, ...]
-    bytes: int
-    """Read and summed; 0 where the shard could not be read."""
     head: ShardHead | None
     """None where it is damaged."""
+    info: ShardInfo | None
+    """Its line of the index, from what was read and summed; None with `head`."""
 
 
-def verify_shard(path: Path) -> Shard:
-    """Structure, counts, offsets, JPEG markers and sizes, and every clip's CRC-32; returns the shard when all hold.
+def verify_shard(path: Path) -> tuple[ShardHead, ShardInfo]:
+    """Structure, counts, offsets, JPEG markers and sizes, and every clip's CRC-32, in one pass over the file.
+
+    Returns:
+        Head and line of the index, when all hold.
 
     Raises:
         BadShard: naming the shard and, where one is at fault, the clip.
+        EnvironmentProblem: this user may not read it.
     """
     checked = check_shard(path)
-    if checked.findings:
+    if checked.head is None or checked.info is None or checked.findings:
         first = checked.findings[0]
         raise BadShard(f"{path}: {str(first).removeprefix(f'{first.shard}: ')}")
-    return Shard(path)
+    return checked.head, checked.info
 
 
 def check_shard(
@@ -69,17 +72,17 @@ def check_shard(
         EnvironmentProblem: this user may not read it.
     """
     problems: list[tuple[str, str]] = []
-    head, size = None, 0
+    head = found = None
     try:
         with _opened(path) as (descriptor, size):
-            head = _look_through(descriptor, problems, path=path, size=size, info=info, on_bytes=on_bytes)
+            head, found = _look_through(descriptor, problems, path=path, size=size, info=info, on_bytes=on_bytes)
     except BadShard as error:
         problems.append((str(error).removeprefix(str(path)).removeprefix(":").strip(), ""))
     except (OSError, MemoryError) as error:
         reason = getattr(error, "strerror", None) or "it declares more than fits into memory"
         problems.append((f"cannot be read: {reason}", ""))
     findings = tuple(Finding(shard=path.name, clip=clip, problem=problem) for problem, clip in problems)
-    return CheckedShard(findings=findings, bytes=size if head else 0, head=head)
+    return CheckedShard(findings=findings, head=head, info=found)
 
 
 @contextmanager
@@ -109,8 +112,11 @@ def _look_through(
     size: int,
     info: ShardInfo | None,
     on_bytes: Callable[[int], None],
-) -> ShardHead:
+) -> tuple[ShardHead, ShardInfo]:
     """Add what is wrong to `problems`, each with the key of the clip that it costs, or an empty one.
+
+    Returns:
+        Head, and line of the index as it should be.
 
     Raises:
         BadShard: something is so wrong that the rest cannot be looked at.
@@ -127,7 +133,7 @@ def _look_through(
     if info is not None and scanned.sha256 != info.sha256:
         found, written = scanned.sha256[:12], info.sha256[:12]
         problems.append((f"has sha256 {found}..., the index says {written}...: the file changed since", ""))
-    return head
+    return head, ShardInfo(name=path.name, bytes=size, sha256=scanned.sha256, clips=len(head.clips))
 
 
 def _streams(descriptor: int, head: ShardHead, *, source: str) -> Iterator[Stream]:

@@ -13,7 +13,7 @@ import numpy as np
 from preprocess.errors import InvalidInput
 from preprocess.paths import publish
 from preprocess.shards.head_checksum import HEAD_CRC, head_crc32
-from preprocess.shards.index import ShardInfo, shard_info
+from preprocess.shards.index import ShardInfo
 from preprocess.shards.layout import COLUMNS, STREAMS, ClipTable, EncodedClip, ShardAttributes
 from preprocess.shards.verify import verify_shard
 
@@ -34,8 +34,8 @@ def write_shard(path: Path, clips: list[EncodedClip], attributes: ShardAttribute
     """
     image = shard_image(clips, attributes)
     publish(path, image)
-    verify_shard(path)
-    return shard_info(path, clips=len(clips))
+    _, info = verify_shard(path)
+    return info
 
 
 def shard_image(clips: list[EncodedClip], attributes: ShardAttributes) -> memoryview:

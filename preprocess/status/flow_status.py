@@ -1,7 +1,7 @@
 """How far a flow run is: clips as workers finish them, shards as they are published."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,7 @@ class FlowStatus:
         folder: of the shards, held by this run.
         plan: all shards.
         finished: name to failed clips (key to reason), of the shards that earlier runs made.
+        unchecked: names of shards that earlier runs may have made: their clips count when that is known.
         on_progress: called for each clip that is through, with the number of clips this run tries.
     """
 
@@ -41,21 +42,22 @@ class FlowStatus:
         *,
         plan: Plan,
         finished: Mapping[str, Mapping[str, str]],
+        unchecked: Collection[str] = (),
         on_progress: Callable[[int], None] = lambda total: None,
     ) -> None:
-        already = Counter(
-            _outcome(finished[shard.name].get(clip.key))
-            for shard in plan.shards
-            if shard.name in finished
-            for clip in shard.clips
-        )
-        self._total = sum(len(shard.clips) for shard in plan.shards) - already.total()
+        clips = {shard.name: len(shard.clips) for shard in plan.shards}
+        already: Counter[str] = Counter()
+        for shard in plan.shards:
+            if shard.name in finished:
+                already += _outcomes(shard, finished[shard.name])
+        self._unchecked = {name: clips[name] for name in unchecked}
+        self._total = sum(clips.values()) - already.total() - sum(self._unchecked.values())
         self._on_progress = on_progress
         self._status = RunStatus(
             folder,
             command="flow",
             total=self._total,
-            already={outcome.value: clips for outcome, clips in already.items()},
+            already=already,
             shards=ShardCount(total=len(plan.shards), already=len(finished), made=0),
         )
         self._told: dict[str, set[str]] = {}
@@ -78,6 +80,7 @@ class FlowStatus:
 
     def count(self, clip: FinishedClip) -> None:
         """A clip is through. It counts once; when a worker dies its shard is begun again, and all work counts."""
+        self._make(clip.shard)
         told = self._told.setdefault(clip.shard, set())
         if clip.key not in told:
             told.add(clip.key)
@@ -86,14 +89,39 @@ class FlowStatus:
         self._status.spend(clip.work)
         self.publish()
 
-    def count_shard(self, shard: PlannedShard, *, size: int, failed: Mapping[str, str] = MappingProxyType({})) -> None:
-        """A shard of `size` bytes is in its place, without the clips of `failed` (key to reason)."""
-        told = self._told.pop(shard.name, set())
-        for clip in shard.clips:
-            if clip.key not in told:  # left out untried, since it kills workers
-                self._status.count(_outcome(failed.get(clip.key)))
-        self._status.count_shard(size=size)
+    def count_shard(
+        self,
+        shard: PlannedShard,
+        *,
+        size: int,
+        failed: Mapping[str, str] = MappingProxyType({}),
+        kept: bool = False,
+    ) -> None:
+        """A shard of `size` bytes is in its place, without the clips of `failed` (key to reason).
+
+        One that is `kept` was there, unless this run made it: then its worker died when it was in its place.
+        """
+        if kept and shard.name in self._unchecked:
+            del self._unchecked[shard.name]
+            self._status.count_kept_shard(_outcomes(shard, failed))
+        else:
+            self._make(shard.name)
+            told = self._told.pop(shard.name, set())
+            for clip in shard.clips:
+                if clip.key not in told:  # left out untried, since it kills workers
+                    self._status.count(_outcome(failed.get(clip.key)))
+            self._status.count_shard(size=size)
         self.publish()
+
+    def _make(self, shard: str) -> None:
+        """A shard is made by this run; what was there, if anything, was not sound."""
+        clips = self._unchecked.pop(shard, 0)
+        self._total += clips
+        self._status.plan_more(clips)
+
+
+def _outcomes(shard: PlannedShard, failed: Mapping[str, str]) -> Counter[str]:
+    return Counter(_outcome(failed.get(clip.key)) for clip in shard.clips)
 
 
 def _outcome(reason: str | None) -> Outcome:

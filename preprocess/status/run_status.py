@@ -51,7 +51,7 @@ class ShardCount:
     total: int
     """That the plan has."""
     already: int
-    """Made by earlier runs."""
+    """Made by earlier runs, as far as they have been checked."""
     made: int
     """By this run."""
 
@@ -69,7 +69,7 @@ class Status:
     """Epoch seconds, as are all times."""
     updated: float
     total: int
-    """Clips that this run tries."""
+    """Clips that this run tries; those of damaged shards are added when that is found out."""
     finished: int
     """Clips of these that have their outcome."""
     outcomes: dict[str, int]
@@ -77,7 +77,7 @@ class Status:
     sources: dict[str, dict[str, int]]
     """The same, of each source that was asked."""
     already: dict[str, int]
-    """What the manifest, or the shards that were there, said before this run."""
+    """What earlier runs left: all that the manifest says, or the shards that were there and have been checked."""
     waiting: int
     """Clips that will be tried once more."""
     rate_per_s: float | None
@@ -142,7 +142,7 @@ class RunStatus:
         self._path = folder / STATUS_NAME
         self._command = command
         self._total = total
-        self._already = dict(already)
+        self._already = Counter(already)
         self._shards = shards
         self._work = Work()
         self._clock = clock
@@ -176,6 +176,16 @@ class RunStatus:
         assert self._shards is not None
         self._shards = replace(self._shards, made=self._shards.made + 1)
         self.spend(Work(bytes=size))
+
+    def count_kept_shard(self, outcomes: Mapping[str, int]) -> None:
+        """One more shard was there and is sound, with these outcomes of its clips."""
+        assert self._shards is not None
+        self._shards = replace(self._shards, already=self._shards.already + 1)
+        self._already.update(outcomes)
+
+    def plan_more(self, clips: int) -> None:
+        """This run tries so many clips more."""
+        self._total += clips
 
     def publish(self, *, state: str, pauses: Sequence[Pause] = (), waiting: int = 0, force: bool = False) -> None:
         """Replace `status.json`, unless that was done in the last two seconds and `state` is the same.
@@ -214,11 +224,15 @@ class RunStatus:
 
     @property
     def eta_s(self) -> float | None:
-        """Seconds until the last clip has its outcome, a pause that holds up everything included; None if unknown."""
+        """Seconds until the last clip has its outcome, a pause that holds up everything included.
+
+        None if unknown, and while only shards of earlier runs are left to be checked.
+        """
         left = self._total - self._outcomes.total()
-        if left <= 0 or self._state is RunState.FINISHED:
+        is_checking = self._shards is not None and self._shards.already + self._shards.made < self._shards.total
+        if self._state is RunState.FINISHED or (left <= 0 and not is_checking):
             return 0.0
-        rate = self.rate_per_s
+        rate = self.rate_per_s if left > 0 else None
         if not rate or self._state is RunState.STOPPED:
             return None
         pause_s = 0.0
@@ -244,7 +258,7 @@ class RunStatus:
             finished=self._outcomes.total(),
             outcomes=dict(self._outcomes),
             sources={source: dict(outcomes) for source, outcomes in self._sources.items()},
-            already=self._already,
+            already=dict(self._already),
             waiting=waiting,
             rate_per_s=self.rate_per_s,
             rate_overall_per_s=self._outcomes.total() / elapsed_s if elapsed_s > 0 else None,

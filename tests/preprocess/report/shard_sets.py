@@ -7,12 +7,9 @@ import cv2
 import numpy as np
 
 from preprocess.flow import quantise
-from preprocess.paths import publish
 from preprocess.shards import EncodedClip, Index, ShardAttributes
-from preprocess.shards.index import shard_info
 from preprocess.shards.layout import shard_name
-from preprocess.shards.write import shard_image
-from tests.pipelines.tiny_shards import encoded_clip
+from tests.pipelines.tiny_shards import encoded_clip, publish_shard
 
 LABELS = ("archery", "yoga", "<script>alert(1)</script>")
 HEIGHT, WIDTH = 48, 64
@@ -61,7 +58,6 @@ def write_set(
             attributes = ShardAttributes(
                 short_side=HEIGHT, labels=labels, tvl1={"tau": 0.25, "<i>": 1}, failed={} if infos else failed or {}
             )
-            publish(path, shard_image(clips, attributes))
-            infos.append(shard_info(path, clips=len(clips)))
+            infos.append(publish_shard(path, clips, attributes))
     Index(config={}, labels=labels, shards=tuple(infos)).write(folder)
     return folder

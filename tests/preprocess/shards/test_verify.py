@@ -1,7 +1,10 @@
+import hashlib
+
 import pytest
 
 from preprocess.errors import BadShard
 from preprocess.shards import Shard
+from preprocess.shards.index import ShardInfo
 from preprocess.shards.verify import verify_shard
 from preprocess.shards.write import write_shard
 from tests.preprocess.shards.conftest import encoded_clip
@@ -14,7 +17,11 @@ def written(shard_path, clips, attributes):
 
 
 def test_good_shard_passes(written):
-    assert len(verify_shard(written)) == 3
+    head, info = verify_shard(written)
+    content = written.read_bytes()
+    assert len(head.clips) == 3
+    digest = hashlib.sha256(content).hexdigest()
+    assert info == ShardInfo(name=written.name, bytes=len(content), sha256=digest, clips=3)
 
 
 @pytest.mark.parametrize("stream", ["rgb", "flow"])

@@ -59,6 +59,32 @@ def test_what_was_there_is_counted_apart(tmp_path, plan):
     assert status.shards == ShardCount(total=3, already=2, made=0)
 
 
+def test_what_has_to_be_checked_counts_when_that_is_done(tmp_path, plan):
+    first, second, third = plan.shards
+    status = start(tmp_path, plan, unchecked=[second.name, third.name])
+    with status.published():
+        begun = Status.read(tmp_path)
+        status.count_shard(second, size=100, failed={"clip_2": "clip_2: not a video file"}, kept=True)
+        status.count(through(third, 4))  # so it was not sound
+        status.count(through(third, 5))
+        status.count_shard(third, size=100)
+        for number in (0, 1):
+            status.count(through(first, number))
+        status.count_shard(first, size=100)
+    ended = Status.read(tmp_path)
+    assert (begun.total, begun.already, begun.shards) == (2, {}, ShardCount(total=3, already=0, made=0))
+    assert (ended.total, ended.outcomes, ended.already) == (4, {"done": 4}, {"bad_media": 1, "done": 1})
+    assert ended.shards == ShardCount(total=3, already=1, made=2)
+    assert ended.work.bytes == 200
+
+
+def test_a_shard_that_is_made_again_without_a_clip_is_counted(tmp_path, plan):
+    shard, status = plan.shards[0], start(tmp_path, plan, unchecked=[shard.name for shard in plan.shards])
+    with status.published():
+        status.count_shard(shard, size=100, failed=dict.fromkeys(["clip_0", "clip_1"], KILLED_REASON))
+    assert (Status.read(tmp_path).total, Status.read(tmp_path).outcomes) == (2, {"quarantined": 2})
+
+
 def test_a_shard_that_is_begun_again_counts_its_clips_once_and_its_work_twice(tmp_path, plan):
     shard, status = plan.shards[0], start(tmp_path, plan)
     with status.published():

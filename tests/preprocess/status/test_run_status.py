@@ -157,6 +157,16 @@ def test_end_of_an_ended_run(tmp_path, clock):
     assert run.eta_s == 0
 
 
+def test_end_is_unknown_while_only_old_shards_are_left_to_be_checked(tmp_path, clock):
+    shards = ShardCount(total=2, already=0, made=0)
+    run = RunStatus(tmp_path, command="flow", total=10, already={}, shards=shards, clock=clock)
+    work(run, clock, seconds=10, per_s=1)
+    run.count_shard(size=100)
+    assert run.eta_s is None
+    run.count_kept_shard({"done": 5})
+    assert run.eta_s == 0
+
+
 def test_days_take_no_more_memory_than_minutes(tmp_path, clock):
     run = start(tmp_path, clock, total=10**6)
     work(run, clock, seconds=600, per_s=1)

@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import pytest
 
 from preprocess.outcomes import Outcome
 from preprocess.serve.index.clips import ClipQuery, find_clips
 from preprocess.serve.index.counts import messages, read_runs
-from preprocess.shards.index import Index, shard_info
+from preprocess.shards.index import Index
 from preprocess.shards.layout import ShardAttributes
 from preprocess.shards.write import write_shard
 from preprocess.trials import KILLED_REASON
@@ -49,8 +51,8 @@ def test_a_damaged_shard_is_named_and_costs_no_other(small, spoil):
         path.rename(small / "elsewhere.h5")
         path.symlink_to(small / "elsewhere.h5")
     else:
-        infos = (shard_info(path, clips=3), shard_info(small / "shards" / SECOND, clips=1))
-        Index(config={}, labels=LABELS, shards=infos).write(small / "shards")
+        index = Index.read(small / "shards")
+        replace(index, shards=(replace(index.shards[0], clips=3), *index.shards[1:])).write(small / "shards")
     indexer = indexed(small)
     problems = shard_problems(indexer)
     assert problems[FIRST].startswith(FIRST)
