@@ -47,7 +47,7 @@ class ClipLoader(Loader):
         super().__init__(shards, **options)
 
     def _open(self) -> None:
-        self._source = Source(self._reader, on_gpu=self.device.type == "cuda")
+        self._source = Source(self._reader, finishes=self.device.type == "cuda")
         self._buffers = {stream: Buffers() for stream in self.config.streams}
         self._pipeline = build(
             self._source, device=self.device, threads=self.threads, hw_decoder_load=self._hw_decoder_load
@@ -66,7 +66,7 @@ class ClipLoader(Loader):
                 part, outputs = run
                 # its dynamic executor never writes again into what it has returned, as long as a tensor shares it
                 made = [from_dlpack(output.as_tensor()) for output in outputs]
-                if self.device.type == "cuda":
+                if self._source.finishes:
                     streams = self._gathered(made, part)
                 else:
                     self._normalise(made, part, streams)
@@ -102,7 +102,7 @@ class ClipLoader(Loader):
         return self._reader.skips and not self.config.training
 
     def _normalise(self, made: list[torch.Tensor], part: Part, streams: Streams) -> None:
-        """Put the one clip of a part, as regions of codes on the CPU, to its rows of a batch."""
+        """Make network input of the one clip of a part, from regions of codes on the CPU, in its rows of a batch."""
         (plan,) = (sample.plan for sample in part.samples)
         frames, crops, crop = len(plan.frames), len(plan.corners), self.config.crop
         (top, left), _ = region(plan, crop)
@@ -148,7 +148,7 @@ class ClipLoader(Loader):
         }
 
     def _gathered(self, made: list[torch.Tensor], part: Part) -> Streams:
-        """Bring each clip's frames together, from network input on a GPU."""
+        """Bring each clip's frames together, from network input."""
         config, plans = self.config, [sample.plan for sample in part.samples]
         counts = [len(plan.decoded) for plan in plans]
         streams: Streams = {}

@@ -1,4 +1,4 @@
-"""The graph that DALI runs, one for CPU and GPU; on the CPU it ends with decoded regions, see `pipelines.normalise`.
+"""The graph that DALI runs. On the CPU it ends with decoded regions, and `pipelines.normalise` does the rest.
 
 One DALI sample is one JPEG: N clips run as N * T samples, so that only the frames of a window are touched.
 """
@@ -23,9 +23,10 @@ _TYPES: dict[type, Any] = {np.uint8: types.UINT8, np.int32: types.INT32, np.floa
 
 
 def build(source: Source, *, device: torch.device, threads: int, hw_decoder_load: float) -> Any:
-    """A pipeline whose runs yield the parts of `source`, per stream: on a GPU the network input of each crop, float32
-    [N * T, C, S, S]; on the CPU the codes of the region that holds all crops, uint8 [T, H, W, 3], or [T, H, W, 1] with
-    u over v.
+    """A pipeline that runs once for each part of `source`, with these outputs for each stream.
+
+    Where it finishes, the network input of each crop, float32 [N * T, C, S, S]; otherwise the codes of the region that
+    holds all crops, uint8 [T, H, W, 3], or [T, H, W, 1] with u over v.
     """
     config, sampler = source.config, source.reader.sampler
     on_gpu = device.type == "cuda"
@@ -61,7 +62,7 @@ def build(source: Source, *, device: torch.device, threads: int, hw_decoder_load
                 adjust_orientation=False,
                 **decoder,
             )
-            if not on_gpu:
+            if not source.finishes:
                 outputs.append(codes_HWC)
             elif stream == "rgb":
                 outputs.extend(_rgb(codes_HWC, fed, side=config.crop, crops=config.crops))

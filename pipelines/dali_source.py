@@ -26,12 +26,12 @@ INPUTS: dict[str, tuple[type, int]] = {
 }
 """Input of the graph to the type and number of dimensions of one sample.
 
-`start` and `shape` are the region to decode, in pixels. What follows is for a GPU only: `planes` are its u and v,
-channels, height and width, and `place` is where each crop lies in it (in u as in v), relative to the room that a crop
-leaves: y, x of the first crop, y, x of the second and so on."""
+`start` and `shape` are the region to decode, in pixels. What follows is for a graph that finishes: `planes` are its u
+and v, channels, height and width, and `place` is where each crop lies in it (in u as in v), relative to the room that a
+crop leaves: y, x of the first crop, y, x of the second and so on."""
 
 _REGION = ("start", "shape")
-_ON_GPU = {"rgb": ("place",), "flow": ("planes", "place", "std")}
+_TO_FINISH = {"rgb": ("place",), "flow": ("planes", "place", "std")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +51,8 @@ class Part:
 class Source:
     """Feeds DALI one part of a batch a call, and remembers what is on its way.
 
-    On a GPU that is the whole batch. On the CPU it is one clip, so that what was decoded is still in the caches when
-    it is normalised.
+    That is the whole batch where DALI makes network input of it, as on a GPU. On the CPU it is one clip: all regions
+    that DALI delivers together have one size.
 
     DALI asks for batches before the caller does, so the source runs ahead of the loader and goes on into the
     next epoch by itself. A batch is a pure function of its position: one that is on its way already is right,
@@ -60,15 +60,15 @@ class Source:
 
     Args:
         reader: of the batches.
-        on_gpu: whether DALI crops, mirrors and normalises too, and not the loader.
+        finishes: whether DALI crops, mirrors and normalises too, and not the loader.
     """
 
-    def __init__(self, reader: Reader, *, on_gpu: bool) -> None:
+    def __init__(self, reader: Reader, *, finishes: bool) -> None:
         self.reader = reader
         self.config = reader.sampler.config
         self.clips_a_batch = self.config.batch_size // self.config.crops
-        self.clips_a_run = self.clips_a_batch if on_gpu else 1
-        self._on_gpu = on_gpu
+        self.clips_a_run = self.clips_a_batch if finishes else 1
+        self.finishes = finishes
         self._next = (0, 0)
         self._parts: deque[Part] = deque()
         # with the arrays, because DALI reads them without a copy until the part is delivered
@@ -113,9 +113,9 @@ class Source:
     @property
     def names(self) -> list[str]:
         """Inputs of the graph, of `INPUTS`."""
-        names = ["mirror"] if self._on_gpu else []
+        names = ["mirror"] if self.finishes else []
         for stream in self.config.streams:
-            more = _ON_GPU[stream] if self._on_gpu else ()
+            more = _TO_FINISH[stream] if self.finishes else ()
             names += [stream, *(f"{stream}_{name}" for name in (*_REGION, *more))]
         return [name for name in names if name != "rgb_place" or self.config.crops > 1]
 
@@ -159,8 +159,8 @@ class Source:
         """What every JPEG of a window is fed with."""
         (top, left), (high, wide) = region(plan, self.config.crop)
         height = int(self.reader.shards.clips.height[plan.clip])
-        if self._on_gpu:
-            return self._row_on_gpu(plan, height=height)
+        if self.finishes:
+            return self._row_to_finish(plan, height=height)
         return {
             "rgb_start": (top, left),
             "rgb_shape": (high, wide),
@@ -169,7 +169,7 @@ class Source:
             "flow_shape": (height + high, wide),
         }
 
-    def _row_on_gpu(self, plan: SamplePlan, *, height: int) -> dict[str, Any]:
+    def _row_to_finish(self, plan: SamplePlan, *, height: int) -> dict[str, Any]:
         side = self.config.crop
         (top, left), (high, wide) = region(plan, side)
         across = [(x - left) / max(wide - side, 1) for _, x in plan.corners]

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from pipelines import ClipLoader, TorchClipLoader
+from pipelines.dali_source import Source
 from pipelines.normalise import normalise
 from preprocess.errors import InvalidInput
 from tests.pipelines.small_loader import assert_same_epochs
@@ -13,8 +14,8 @@ GPU_CODES = 2
 """Largest difference between nvJPEG and libjpeg-turbo that is taken for rounding, in codes of 255."""
 
 
-@pytest.mark.parametrize("streams", [("rgb",), ("flow",), ("rgb", "flow"), ("flow", "rgb")], ids="-".join)
-@pytest.mark.parametrize(
+ALL_STREAMS = pytest.mark.parametrize("streams", [("rgb",), ("flow",), ("rgb", "flow"), ("flow", "rgb")], ids="-".join)
+KINDS = pytest.mark.parametrize(
     "options",
     [
         pytest.param({"training": True, "batch_size": 4}, id="training"),
@@ -26,12 +27,24 @@ GPU_CODES = 2
         pytest.param({"training": False, "batch_size": 3, "frames": None, "crops": 3}, id="whole-clip-crops"),
     ],
 )
+
+
+@ALL_STREAMS
+@KINDS
 def test_cpu_equals_torch_loader_bit_for_bit(shards, streams, options):
     # an odd crop: its borders fall between two chroma samples, where decoders may differ
     options = {"frames": 8, "crop": 31, "threads": 2, "device": "cpu", "streams": streams, **options}
     dali, oracle = ClipLoader(shards, **options), TorchClipLoader(shards, **options)
     assert len(dali) == len(oracle) > 0
     assert_same_epochs(dali, oracle, epochs=2)
+
+
+@ALL_STREAMS
+@KINDS
+def test_graph_of_a_gpu_does_the_same_where_it_runs_on_the_cpu(shards, streams, options, monkeypatch):
+    monkeypatch.setattr("pipelines.dali.Source", lambda reader, finishes: Source(reader, finishes=not finishes))
+    options = {"frames": 8, "crop": 31, "threads": 2, "device": "cpu", "streams": streams, **options}
+    assert_same_epochs(ClipLoader(shards, **options), TorchClipLoader(shards, **options), epochs=2)
 
 
 def test_state_moves_between_the_loaders(shards):
