@@ -7,7 +7,10 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True)
 class Started:
-    """All checks passed; the first step is next."""
+    """All checks passed; the first step is next.
+
+    It comes again where a run lost a worker of Ray Train, and so do the events of the steps since its last checkpoint.
+    """
 
     step: int
     """Steps done before, by the run that this one resumes."""

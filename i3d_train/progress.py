@@ -45,6 +45,9 @@ class ShowProgress:
         """Show one event."""
         match event:
             case Started():
+                # bars of workers that were lost
+                self._forget("training")
+                self._forget("validation")
                 many = f"{event.processes} processes, {event.clips_per_step} clips a step, " * (event.processes > 1)
                 self._say(
                     f"{event.clips} clips of {event.num_classes} classes, {event.parameters:,} parameters, "

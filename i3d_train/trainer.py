@@ -223,6 +223,7 @@ class Trainer:
         ):
             if now != before:
                 raise InvalidInput(f"the run to resume has {name} {before}, now they are {now}; use another --out")
+        self._order_sums()
         self.feed.load_state_dict(saved.loader)
         self.model.load_state_dict(saved.model)
         self.optimizer.load_state_dict(saved.optimizer)
@@ -237,6 +238,16 @@ class Trainer:
         restore_random_state(
             saved.rng, group=self.group, device=self.device, seed=self.config.seed + self.step * self.group.size
         )
+
+    def _order_sums(self) -> None:
+        """Have processes add their gradients up in the order of a run that did not stop; before all is restored.
+
+        PyTorch lays gradients out for their exchange anew after its first backward pass, and where one lies decides on
+        the order in which it is added up: a sum of three or more rounds by that.
+        """
+        if self.group.size > 2:
+            self._backward_in_memory(self.feed.next_step())
+            self.optimizer.zero_grad(set_to_none=True)
 
     def _backward_in_memory(self, batches: list[Batch]) -> torch.Tensor:
         try:

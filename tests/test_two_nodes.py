@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tests.crash.commands import PATIENCE_S, ROOT, Command
+from tests.crash.commands import PATIENCE_S, ROOT, Command, command
 from tests.crash.folders import contents, leftovers
 from tests.crash.kill_points import calls
 from tests.crash.small_runs import make_inputs
@@ -143,29 +143,26 @@ def test_training_gives_the_same_losses(nodes, alone, tmp_path):
 def test_training_goes_on_after_a_node_is_lost(nodes, alone, tmp_path):
     options = ("--model", "i3d", "--width", 0.1, "--frames", 9, "--crop", 32, "--loader", "torch", "--threads", 1)
     options += ("--batch-size", 2, "--lr", 0.01, "--steps", 4, "--checkpoint-every", 2, "--validate-every", 2)
-    options += ("--shards", alone / "train", *on(nodes, workers=3))
+    train = ("i3d_train", "run", "--shards", alone / "train", "--device", "cpu", *options)
+    torchrun = ("torch.distributed.run", "--standalone", "--nproc-per-node", 3, "-m")
+    with command(*torchrun, *train, "--out", "whole", folder=tmp_path) as undisturbed:
+        assert undisturbed.wait() == 0, undisturbed.log
     step = "i3d_train.trainer:Trainer.train_step"
-    # one worker on each of three nodes, until the others wait for the third one's gradients
-    with nodes.joined(THIRD, wrap=step, at=f"{step}:pause:4") as third:
-        run = Command("i3d_train", "run", "--out", "lost", *options, folder=tmp_path, **TOKEN)
-        try:
-            third.wait_for_pause()
-            third.lose()
-            with nodes.joined(THIRD):
-                assert run.wait() == 0, run.log
-                undisturbed = Command("i3d_train", "run", "--out", "whole", *options, folder=tmp_path, **TOKEN)
-                try:
-                    assert undisturbed.wait() == 0, undisturbed.log
-                finally:
-                    undisturbed.close()
-        finally:
-            run.close()
+    # one worker on each of three nodes, until two of them wait for the gradients of the third
+    with (
+        nodes.joined(THIRD, wrap=step, at=f"{step}:pause:4") as third,
+        command(*train, "--out", "lost", *on(nodes, workers=3), folder=tmp_path, **TOKEN) as run,
+    ):
+        third.wait_for_pause()
+        third.lose()
+        with nodes.joined(THIRD):
+            assert run.wait() == 0, run.log
     (line,) = [line for line in run.log.splitlines() if "going on" in line]
     assert re.search(rf"lost a worker and node {THIRD} \(\w+\) \(.*\); going on from the checkpoint of step 2$", line)
     lost, whole = contents(tmp_path / "lost"), contents(tmp_path / "whole")
     assert [record["step"] for record in whole["metrics.jsonl"]] == [1, 2, 2, 3, 4, 4]
     assert lost["metrics.jsonl"] == whole["metrics.jsonl"]
-    # their configurations differ in `out` and `resume`
+    # their configurations differ in `out`, `resume` and `workers`
     assert lost["checkpoint-4.pt"] | {"config": {}} == whole["checkpoint-4.pt"] | {"config": {}}
     assert leftovers(tmp_path / "lost") == []
 

@@ -95,6 +95,10 @@ def run(context: click.Context, /, preset: str | None, **options: Any) -> None:
     In one process; in those of torchrun; or with --workers in those that Ray Train starts. The first Ctrl-C, or
     request to terminate, ends the run after its step with a checkpoint, the second one at once.
 
+    A lost worker of --workers, or its node, costs time only: the run goes on from its last checkpoint, to the same
+    losses, as soon as each worker has a CPU or GPU again. It ends when they have none within 15 minutes, or when three
+    attempts in a row brought no new checkpoint.
+
     \b
     Example:
         i3d_train run --shards shards --out runs/rgb --stream rgb --epochs 50

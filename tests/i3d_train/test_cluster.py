@@ -2,14 +2,20 @@
 
 import builtins
 import json
+import logging
+import math
 from dataclasses import replace
 
 import pytest
 
-from i3d_train.cluster import train_on_ray
+from i3d_train import cluster
+from i3d_train.cluster import PATIENCE_S, held_by, train_on_ray, wait_for
+from i3d_train.commands.run import run
 from i3d_train.events import Saved, Started, StepDone, Validated
 from i3d_train.train import train
 from preprocess.errors import EnvironmentProblem, InvalidInput
+from preprocess.paths import exclusive
+from tests.crash.commands import ROOT
 
 
 def never() -> bool:
@@ -43,6 +49,36 @@ def test_two_workers_do_what_one_process_does_and_tell_of_it(narrow, tmp_path):
 
 
 @pytest.mark.ray
+def test_killed_worker_costs_time_only(narrow, tmp_path, monkeypatch, caplog):
+    pytest.importorskip("ray.train", reason="Ray Train is not installed")
+    pytest.importorskip("tensorboard", reason="TensorBoard is not installed")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    narrow = replace(narrow, checkpoint_every=2, tensorboard=True)
+    train(replace(narrow, out=tmp_path / "alone"))
+    # the eighth step of both together: the fourth one of the second to come to it
+    point = "i3d_train.trainer:Trainer.train_step"
+    for name, value in (("AT", f"{point}:before:8"), ("WRAP", point), ("CALLS", str(tmp_path))):
+        monkeypatch.setenv(f"CRASH_{name}", value)
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT / 'tests' / 'crash' / 'site'}:{ROOT}")
+    seen = []
+    with caplog.at_level(logging.WARNING):
+        summary = train(replace(narrow, batch_size=2, workers=2), observe=seen.append)
+    assert summary.finished
+    assert losses(narrow.out) == pytest.approx(losses(tmp_path / "alone"), rel=1e-4)
+    assert [event.step for event in seen if isinstance(event, Started)] == [0, 2]
+    # the last one of a killed worker may not have arrived
+    assert [event.step for event in seen if isinstance(event, StepDone)] in ([1, 2, 3, 4], [1, 2, 3, 3, 4])
+    logged = EventAccumulator(str(narrow.out / "tensorboard")).Reload()
+    assert [scalar.step for scalar in logged.Scalars("train/loss")] == [1, 2, 3, 4]
+    assert [scalar.step for scalar in logged.Scalars("val/loss")] == [2, 4]
+    (line,) = [record.getMessage() for record in caplog.records if record.name.startswith("i3d_train")]
+    assert line.startswith("lost a worker (")
+    assert line.endswith("); going on from the checkpoint of step 2")
+    assert not (narrow.out / ".ray").exists()
+
+
+@pytest.mark.ray
 def test_error_of_a_worker_is_the_error_of_the_run_fails(narrow):
     pytest.importorskip("ray.train", reason="Ray Train is not installed")
     with pytest.raises(InvalidInput, match=r"crop 41 is larger than the short side of the shards"):
@@ -67,3 +103,33 @@ def test_cluster_that_is_not_there_fails(narrow):
     away = replace(narrow, workers=2, address="127.0.0.1:1")
     with pytest.raises(EnvironmentProblem, match=r"cannot start or reach the Ray cluster at 127\.0\.0\.1:1"):
         train_on_ray(away, observe=print, should_stop=never)
+
+
+def test_nothing_is_waited_for_when_nothing_is_lacking():
+    assert wait_for(lambda: "", patience_s=0, stopped=never) == ""
+
+
+def test_what_comes_back_is_waited_for_and_said_once(monkeypatch, caplog):
+    monkeypatch.setattr(cluster, "_QUIET_S", 0)
+    monkeypatch.setattr(cluster, "POLL_S", 0)
+    found = iter(["no CPU", "no CPU", "no CPU", ""])
+    assert wait_for(lambda: next(found), patience_s=900, stopped=never) == ""
+    assert [record.getMessage() for record in caplog.records] == ["waiting up to 900 s: no CPU"]
+
+
+def test_what_does_not_come_back_is_waited_for_so_long_fails():
+    assert wait_for(lambda: "no CPU", patience_s=0, stopped=never) == "no CPU, for 0 s now"
+
+
+def test_run_that_is_to_stop_waits_no_longer():
+    assert wait_for(lambda: "no CPU", patience_s=math.inf, stopped=lambda: True) == ""
+
+
+def test_folder_is_held_as_long_as_its_process_lives(tmp_path):
+    with exclusive(tmp_path):
+        assert f"{tmp_path} is in use by process" in held_by(tmp_path)
+    assert held_by(tmp_path) == ""
+
+
+def test_help_says_how_long_a_run_waits():
+    assert f"none within {PATIENCE_S / 60:g} minutes" in " ".join(run.help.split())

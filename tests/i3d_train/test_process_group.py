@@ -1,6 +1,7 @@
 """Tests of i3d_train.process_group: several processes, started as torchrun does, against one."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,10 +15,8 @@ from i3d_train import checkpoint
 from i3d_train.process_group import ALONE, is_first_process, joined
 
 ROOT = Path(__file__).parents[2]
-LAUNCHERS = {
-    1: [sys.executable],
-    2: [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"],
-}
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+LAUNCHERS = {1: [sys.executable], 2: [*TORCHRUN, "2"], 3: [*TORCHRUN, "3"]}
 # Dropout draws numbers of its own in each process, and BatchNorm sees its own clips: without both the updates are equal
 STEPS = 300
 SAME_UPDATES = ("--freeze-bn", "--dropout", 0, "--ema", 0.9, "--no-flip", "--steps", STEPS, "--lr", 0.01)
@@ -86,6 +85,18 @@ def test_asked_to_end_all_processes_stop_at_one_step_and_go_on_to_the_same_end(o
     assert run(2, shards, out, *options, "--resume").returncode == 0
     losses, expected = ([r["loss"] for r in records(folder) if "loss" in r] for folder in (out, one_and_two[1]))
     assert losses == expected
+
+
+def test_three_processes_go_on_to_the_same_end(shards, tmp_path):
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    options = ("--model", "i3d", "--width", 0.1, "--batch-size", 2, "--lr", 0.01, "--steps", 5, "--checkpoint-every", 2)
+    assert run(3, shards, whole, *options).returncode == 0
+    resumed.mkdir()
+    shutil.copy(whole / "checkpoint-2.pt", resumed)
+    assert run(3, shards, resumed, *options, "--resume").returncode == 0
+    losses, expected = ([r["loss"] for r in records(out) if "loss" in r] for out in (resumed, whole))
+    # of two numbers there is one sum, of three the order of adding decides on the last bit
+    assert losses == expected[2:]
 
 
 def test_all_processes_stop_at_infinity_and_the_clips_are_named_fails(shards, tmp_path):

@@ -51,6 +51,15 @@ def test_results_have_lines_of_their_own(terminal):
     assert "step 5: wrote run/checkpoint-5.pt" in shown
 
 
+def test_bars_of_lost_workers_go():
+    started = Started(step=2, steps=100, clips=8, num_classes=2, parameters=5, device="cpu", precision="fp32")
+    shown = show(step(40), Scored(done=1, total=3), started, terminal=True)
+    assert "1/3 clips" in shown
+    _, _, since_last_clearing = shown.rpartition("\x1b[2K")
+    assert "1/3 clips" not in since_last_clearing
+    assert "40/100" not in since_last_clearing
+
+
 def test_processes_are_named_where_there_are_several():
     started = Started(step=0, steps=9, clips=8, num_classes=2, parameters=5, device="cpu", precision="fp32")
     several = replace(started, processes=4, clips_per_step=32)
