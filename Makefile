@@ -8,7 +8,7 @@ TESTERS ?= 2
 
 INSTALLED := $(VENV)/installed-$(CUDA)
 
-.PHONY: test lint pytest demo clean
+.PHONY: test lint pytest demo screenshots clean
 
 test: lint pytest
 
@@ -22,6 +22,10 @@ pytest: $(INSTALLED)
 
 demo: $(INSTALLED)
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" ./demo.sh
+
+# The pictures of docs/serve.md, by Debian's Chromium.
+screenshots: $(INSTALLED)
+	SCREENSHOTS=docs/pages FAIL_WITHOUT_CHROMIUM=1 $(VENV)/bin/python -m pytest tests/preprocess/serve/test_screenshots.py
 
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)

@@ -104,7 +104,7 @@ def worker_pool(
         yield WorkerPool(config, ray=None)
         return
     cpus = config.workers * (1 + config.helpers)
-    remedy = "0 workers run without Ray"
+    remedy = "with 0 workers (--workers 0, --cpus 0) it goes without Ray"
     with (
         nullcontext() if config.address is None else terms(folders=writes, files=reads) as wanted,
         ray_session(config.address, cpus=cpus, gpus=config.gpus, remedy=remedy, wanted=wanted) as ray,

@@ -10,9 +10,13 @@ import yaml
 
 from i3d_train.cli import main as i3d_train
 from preprocess.cli import main as preprocess
+from preprocess.serve.render import NAVIGATION
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PICTURES = ROOT / "docs" / "pages"
+PICTURE_BYTES = 300_000
 PROGRAMS = {"preprocess": preprocess, "i3d_train": i3d_train}
 COMMANDS = [(name, command) for name, program in PROGRAMS.items() for command in program.commands]
 
@@ -34,10 +38,11 @@ def code_blocks(text):
     return re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
-def test_options_that_the_readme_uses_exist():
+@pytest.mark.parametrize(("document", "least"), [(ROOT / "README.md", 5), (ROOT / "docs" / "serve.md", 2)], ids=str)
+def test_options_that_a_document_uses_exist(document, least):
     known = {f"{program} {command}": PROGRAMS[program].commands[command] for program, command in COMMANDS}
     used = 0
-    for block in code_blocks(README):
+    for block in code_blocks(document.read_text(encoding="utf-8")):
         for line in block.replace("\\\n", " ").splitlines():
             match = re.match(r"\$?\s*((?:preprocess|i3d_train) \w+)(.*)", line)
             if match is None:
@@ -48,18 +53,35 @@ def test_options_that_the_readme_uses_exist():
             wanted = set(re.findall(r"(?<=\s)--[a-z-]+", match[2].split("#")[0]))
             assert wanted <= options, f"{line}: {wanted - options}"
             used += 1
-    assert used >= 5
+    assert used >= least
 
 
-def test_links_of_the_readme_lead_somewhere():
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
-        assert (ROOT / target).exists(), target
+def links(document):
+    """What a document of ours links to, or shows, here."""
+    found = re.findall(r"\]\((?!https?:)([^)#]+)[^)]*\)", document.read_text(encoding="utf-8"))
+    return [(document.parent / target).resolve() for target in found]
 
 
-def test_make_targets_of_the_readme_exist():
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_and_pictures_of_a_document_are_there(document):
+    for target in links(document):
+        assert target.exists(), target
+
+
+def test_every_page_of_the_server_has_its_picture():
+    shown = set(links(ROOT / "docs" / "serve.md"))
+    for page in (*(name.lower() for _, name in NAVIGATION), "clip", "job"):
+        assert PICTURES / f"{page}.png" in shown, page
+    assert {path for path in PICTURES.iterdir() if path.stat().st_size < PICTURE_BYTES} == {
+        path for path in shown if path.parent == PICTURES
+    }
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_make_targets_of_a_document_exist(document):
     makefile = (ROOT / "Makefile").read_text()
-    for target in set(re.findall(r"make (\w+)", README)):
-        assert f"\n{target}:" in makefile, target
+    for target in set(re.findall(r"`make (\w+)|^ *make (\w+)", document.read_text(encoding="utf-8"), re.MULTILINE)):
+        assert f"\n{''.join(target)}:" in makefile, target
 
 
 def test_changelog_has_this_version():

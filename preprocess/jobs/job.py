@@ -49,14 +49,14 @@ class Job:
     is_stopping: bool
     """Whether it was told to stop and still runs."""
     resumed_from: str | None
-    """Id of the job that this one goes on with."""
+    """Id of the job that this one goes on with, which may be forgotten."""
     process: Process | None
     """Of the command; None until it has one."""
 
     @property
-    def typed(self) -> str:
-        """The command as a shell in ROOT takes it."""
-        return shlex.join(self.line)
+    def words(self) -> tuple[str, ...]:
+        """Of the command, as a shell in ROOT takes them."""
+        return tuple(map(shlex.quote, self.line))
 
     @property
     def output(self) -> str | None:
@@ -73,7 +73,7 @@ class Job:
 
     @classmethod
     def read(cls, folder: Path) -> "Job | None":
-        """The job of a folder; None when there is none, or its start was broken off.
+        """The job of a folder; None when there is none (any more), or its start was broken off.
 
         Raises:
             InvalidInput: a record is damaged.
@@ -85,6 +85,8 @@ class Job:
         is_supervised = asked.supervisor.is_there
         ended, started = Ended.read(folder), Started.read(folder)
         state = _state(ended) if ended else JobState.RUNNING if is_supervised else JobState.LOST
+        if state is JobState.LOST and Asked.time_ns(folder) is None:
+            return None  # forgotten while it was looked at
         process = started.process if started else None
         return cls(
             id=folder.name,

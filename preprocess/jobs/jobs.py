@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from preprocess.errors import EnvironmentProblem, InvalidInput, JobConflict, NoSuchJob
+from preprocess.jobs.forget import remove, sweep
 from preprocess.jobs.job import Job, JobState
 from preprocess.jobs.launch import launch
 from preprocess.jobs.log import LogPart, read_log
@@ -39,7 +40,7 @@ class Listing:
 
 
 class Jobs:
-    """Starts, finds and ends jobs; for many threads, and for several servers at once.
+    """Starts, finds, ends and forgets jobs; for many threads, and for several servers at once.
 
     At most one job of each command runs at a time.
 
@@ -69,6 +70,7 @@ class Jobs:
         """
         wanted = order(command, options, root=self._root)
         with self._alone():
+            sweep(self._folder)
             for job in self._busy(command):
                 raise JobConflict(
                     f"job {job.id} runs `preprocess {command}`, and one at a time may; wait for its end or cancel it"
@@ -93,7 +95,11 @@ class Jobs:
                 jobs += [job] if job else []
         return Listing(jobs=tuple(jobs), damaged=damaged, total=len(found))
 
-    def find(self, id: str) -> Job:  # noqa: A002 as the field is called
+    def is_kept(self, id: str) -> bool:  # noqa: A002 as the field is called
+        """Whether there is a job of an id, be its record damaged."""
+        return bool(_ID.fullmatch(id)) and Asked.time_ns(self._folder / id) is not None
+
+    def find(self, id: str) -> Job:  # noqa: A002
         """The job of an id.
 
         Raises:
@@ -102,7 +108,7 @@ class Jobs:
         """
         job = Job.read(self._folder / id) if _ID.fullmatch(id) else None
         if job is None:
-            raise NoSuchJob(f"there is no job {id[:40]!r}")
+            raise _no_such_job(id)
         return job
 
     def cancel(self, id: str) -> Job:  # noqa: A002
@@ -137,6 +143,43 @@ class Jobs:
         job = self.find(id)
         return self.start(job.command, job.options, resumed_from=id)
 
+    def forget(self, id: str) -> None:  # noqa: A002
+        """Remove the record and the log of a job that does not run. What its command made stays.
+
+        A damaged record goes too, where it says that the job has ended.
+
+        Raises:
+            NoSuchJob: there is none.
+            JobConflict: its command runs.
+            InvalidInput: its record is damaged, and nobody can say whether its command runs.
+            EnvironmentProblem: it cannot be removed.
+        """
+        if not self.is_kept(id):
+            raise _no_such_job(id)
+        folder = self._folder / id
+        with self._alone():
+            sweep(self._folder)
+            if Ended.time_ns(folder) is None:
+                self._check_that_nothing_runs(id)
+            remove(folder)
+
+    def forget_ended(self) -> int:
+        """Remove the records and the logs of all jobs that have ended; returns how many those were.
+
+        Lost ones stay: they may still run, where they were started.
+
+        Raises:
+            EnvironmentProblem: the folder of jobs cannot be read or written.
+        """
+        if not self._folders():
+            return 0
+        with self._alone():
+            sweep(self._folder)
+            ended = [folder for folder in self._folders() if Ended.time_ns(folder) is not None]
+            for folder in ended:
+                remove(folder)
+        return len(ended)
+
     def log(self, id: str, *, offset: int | None = None) -> LogPart:  # noqa: A002
         """A part of what the command of a job said.
 
@@ -150,6 +193,16 @@ class Jobs:
         """
         job = self.find(id)
         return read_log(self._folder / id / LOG_NAME, offset=offset, is_whole=job.state is not JobState.RUNNING)
+
+    def _check_that_nothing_runs(self, id: str) -> None:  # noqa: A002
+        try:
+            job = self.find(id)
+        except InvalidInput as error:
+            raise InvalidInput(
+                f"{error}; nobody can say whether job {id} runs: if it does not, remove {self._folder / id} by hand"
+            ) from error
+        if job.state is JobState.RUNNING or job.has_process:
+            raise JobConflict(f"job {id} runs; wait for its end or cancel it, then it can be forgotten")
 
     def _busy(self, command: str) -> Iterator[Job]:
         """Jobs of a command that have a process."""
@@ -174,7 +227,7 @@ class Jobs:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Until the block ends no other thread or server starts a job."""
+        """Until the block ends no other thread or server starts or forgets a job."""
         make_folder(self._folder)
         path = self._folder / ".lock"
         try:
@@ -186,3 +239,7 @@ class Jobs:
             yield
         finally:
             os.close(descriptor)
+
+
+def _no_such_job(id: str) -> NoSuchJob:  # noqa: A002
+    return NoSuchJob(f"there is no job {id[:40]!r}")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from preprocess.errors import InvalidInput
 from preprocess.jobs.job import Job
+from preprocess.outcomes import Outcome
 from preprocess.status.run_status import Status
 
 
@@ -18,7 +19,7 @@ class Progress:
     finished: int
     """That have their outcome."""
     outcomes: dict[str, int]
-    """Of the finished ones."""
+    """Of the finished ones, `done` first."""
     rate_per_s: float | None
     """Clips a second in the last minutes; None in the first seconds."""
     left_s: float | None
@@ -47,7 +48,12 @@ def progress_of(job: Job, *, root: Path) -> Progress | None:
     return Progress(
         total=status.total,
         finished=status.finished,
-        outcomes=status.outcomes,
+        outcomes={name: status.outcomes[name] for name in sorted(status.outcomes, key=_place)},
         rate_per_s=status.rate_per_s,
         left_s=left_s,
     )
+
+
+def _place(outcome: str) -> int:
+    names = [one.value for one in Outcome]
+    return names.index(outcome) if outcome in names else len(names)

@@ -45,8 +45,8 @@ _MODULES = (
 _ABOUT = """
 Runs, clips, failures and the data set below one folder, and the jobs that make them.
 
-Where the server was started with a token, send it as `Authorization: Bearer TOKEN`. What changes something is sent as
-`application/json`, with the token, or with an `Origin` header that is the server's own address.
+Where the server was started with a token, send it as `Authorization: Bearer TOKEN`. What changes something is sent with
+the token, or with an `Origin` header that is the server's own address and, but for DELETE, as `application/json`.
 """
 
 

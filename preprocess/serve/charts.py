@@ -62,15 +62,14 @@ def timeline(samples: Sequence[Sample]) -> Timeline | None:
     return Timeline(areas=tuple(areas), start=start, end=end, most=most)
 
 
-def stacked(counts: Mapping[str, int], *, width: float = WIDTH, height: float = 10) -> list[Bar]:
-    """One bar whose parts are the counts."""
-    whole = sum(counts.values())
+def stacked(counts: Mapping[str, int], *, whole: int = 0, width: float = WIDTH, height: float = 10) -> list[Bar]:
+    """One bar whose parts are the counts; `whole` fills it, where that is more than their sum."""
+    whole = max(whole, sum(counts.values()))
     bars, x = [], 0.0
     for name, count in counts.items():
         share = width * count / whole if whole else 0
-        bars.append(
-            Bar(x=round(x, 2), y=0, width=round(share, 2), height=height, title=f"{name}: {count:,}", name=name)
-        )
+        title = f"{name.replace('_', ' ')}: {count:,}"
+        bars.append(Bar(x=round(x, 2), y=0, width=round(share, 2), height=height, title=title, name=name))
         x += share
     return bars
 

@@ -49,7 +49,7 @@ class ShardClip:
             ("JPEG quality of flow", str(attributes.flow_quality)),
             ("flow codes a pixel", f"{attributes.flow_scale:g}"),
             ("code of no motion", str(attributes.flow_zero)),
-            ("flow is clipped at", f"+-{attributes.flow_bound:g} px"),
+            ("flow is clipped at", f"\u00b1{attributes.flow_bound:g} px"),
             ("classes", f"{len(attributes.labels):,}"),
             ("clips left out of this shard", str(len(attributes.failed))),
         ]

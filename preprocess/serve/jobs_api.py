@@ -67,7 +67,7 @@ class JobAnswer(_Model):
     is_stopping: bool
     """Whether it was told to stop and still runs."""
     resumed_from: str | None
-    """Id of the job that this one goes on with."""
+    """Id of the job that this one goes on with, which may be forgotten."""
     pid: int | None
     """Of the command."""
     output: str | None
@@ -105,6 +105,13 @@ class JobList(_Model):
     """Id of a job whose record cannot be read, to why."""
     total: int
     """Of all jobs there are."""
+
+
+class Forgotten(_Model):
+    """What was removed."""
+
+    forgotten: int
+    """Jobs."""
 
 
 def jobs_of(request: Request) -> Jobs:
@@ -213,6 +220,30 @@ def post_resume(request: Request, response: Response, id: str) -> JobAnswer:  # 
         job = jobs_of(request).resume(id)
     response.headers["Location"] = f"{router.prefix}/jobs/{job.id}"
     return JobAnswer.of(job, root=request.app.state.root)
+
+
+@router.delete(
+    "/jobs/{id}",
+    summary="Forget a job",
+    status_code=204,
+    responses=_may(403, 404, 409, 415, 422, 503),
+)
+def delete_job(request: Request, id: str) -> None:  # noqa: A002
+    """Remove the record and the log of a job that does not run (409 when it does). What its command made stays.
+
+    It takes no body.
+    """
+    with refusals():
+        jobs_of(request).forget(id)
+
+
+@router.delete("/jobs", summary="Forget all jobs that have ended", responses=_may(403, 415, 503))
+def delete_jobs(request: Request) -> Forgotten:
+    """Remove the records and the logs of all jobs that have ended. Those that run stay, and those that are lost.
+
+    It takes no body.
+    """
+    return Forgotten(forgotten=jobs_of(request).forget_ended())
 
 
 def _texts(value: Scalar | list[Scalar]) -> list[str]:

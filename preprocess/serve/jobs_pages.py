@@ -14,12 +14,13 @@ from preprocess.jobs.job import Job, JobState
 from preprocess.jobs.log import LogPart
 from preprocess.jobs.options import offered
 from preprocess.jobs.progress import progress_of
-from preprocess.serve import jobs_api
+from preprocess.serve import charts, jobs_api
 from preprocess.serve.jobs_api import MOST_JOBS, jobs_of, refusals
 from preprocess.serve.render import page
+from preprocess.serve.run_folders import Kind
 
 _MOST_PLACES = 200
-_MOST_LISTS = 8
+_MOST_KNOWN = 8
 _CSRF = "csrf"
 
 pages = APIRouter(include_in_schema=False)
@@ -35,7 +36,8 @@ def jobs(request: Request) -> HTMLResponse:
     found = jobs_of(request).newest(MOST_JOBS)
     commands = [offered(command) for command in DESCRIBED]
     running = any(job.state is JobState.RUNNING for job in found.jobs)
-    return page(request, "jobs.html", listing=found, commands=commands, running=running)
+    root = str(request.app.state.root)
+    return page(request, "jobs.html", listing=found, commands=commands, running=running, root=root)
 
 
 @pages.get("/jobs/new/{command}")
@@ -71,7 +73,18 @@ def job(request: Request, id: str) -> HTMLResponse:  # noqa: A002 as the field i
     run = next((run for run in request.app.state.runs.folders() if run.name == found.output), None)
     again = f"/jobs/new/{found.command}?{urlencode(found.options, doseq=True)}"
     progress = progress_of(found, root=request.app.state.root)
-    return page(request, "job.html", job=found, log=log, run=run, again=again, progress=progress)
+    earlier = found.resumed_from
+    return page(
+        request,
+        "job.html",
+        job=found,
+        log=log,
+        run=run,
+        again=again,
+        progress=progress,
+        bars=charts.stacked(progress.outcomes, whole=progress.total) if progress else [],
+        earlier_is_kept=earlier is not None and jobs_of(request).is_kept(earlier),
+    )
 
 
 @pages.get("/jobs/{id}/log.txt")
@@ -103,6 +116,21 @@ def resume(request: Request, id: str) -> RedirectResponse:  # noqa: A002
         return _to(jobs_of(request).resume(id))
 
 
+@pages.post("/jobs/{id}/forget")
+def forget(request: Request, id: str) -> RedirectResponse:  # noqa: A002
+    """Remove the record and the log of a job."""
+    with refusals():
+        jobs_of(request).forget(id)
+    return RedirectResponse("/jobs", status_code=303)
+
+
+@pages.post("/jobs/forget")
+def forget_ended(request: Request) -> RedirectResponse:
+    """Remove the records and the logs of all jobs that have ended."""
+    jobs_of(request).forget_ended()
+    return RedirectResponse("/jobs", status_code=303)
+
+
 def _to(job: Job) -> RedirectResponse:
     return RedirectResponse(f"/jobs/{job.id}", status_code=303)
 
@@ -124,6 +152,9 @@ def _show_form(
     # what must be given first, then what may be
     parameters = sorted(schema.parameters, key=lambda parameter: not parameter.is_required)
     places = _places(request)
+    known = {"lists": [name for name in places if name.endswith(".csv")][:_MOST_KNOWN]}
+    for kind in Kind:
+        known[kind.value] = [run.name for run in request.app.state.runs.folders() if run.kind is kind][:_MOST_KNOWN]
     return page(
         request,
         "new_job.html",
@@ -133,7 +164,7 @@ def _show_form(
         given=given,
         problem=problem,
         places=places,
-        lists=[name for name in places if name.endswith(".csv")][:_MOST_LISTS],
+        known=known,
     )
 
 

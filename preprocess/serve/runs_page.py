@@ -48,5 +48,8 @@ def _answer(request: Request, template: str, *, one: RunFolder | None) -> Respon
 
 
 def _timeline(state: RunState) -> charts.Timeline | None:
+    samples = list(state.samples)
     # of a run at rest there is nothing to see but a line
-    return charts.timeline(state.samples) if len(state.samples) > 2 else None
+    if len(samples) > 1 and samples[-1].outcomes == samples[-2].outcomes and not (state.view and state.view.goes_on):
+        samples.pop()
+    return charts.timeline(samples) if len(samples) > 2 else None

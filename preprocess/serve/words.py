@@ -44,10 +44,28 @@ def rate(per_s: float) -> str:
     return f"{per_s:.2f} clips/s" if per_s >= 1 or not per_s else f"{3600 * per_s:,.0f} clips/h"
 
 
+def field_name(name: str) -> str:
+    """A field of a manifest as a heading: `duration_s` is `Duration`."""
+    return _FIELD_NAMES.get(name) or spoken(name.removesuffix("_s")).capitalize()
+
+
+def field_value(value: Any, name: str) -> Any:
+    """What a field of a manifest holds, with its unit; as it is where the manifest has something else there."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return value
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    unit = "s" if name.endswith("_s") else _FIELD_UNITS.get(name, "")
+    return f"{value:,} {unit}".rstrip()
+
+
 def spoken(name: str) -> str:
     """A word of the program for reading: `bad_media` is `bad media`."""
     return name.replace("_", " ")
 
+
+_FIELD_NAMES = {"fps": "Frames a second", "frame_count": "Frames", "sha256": "SHA-256", "youtube_id": "YouTube id"}
+_FIELD_UNITS = {"time_start": "s", "time_end": "s", "width": "px", "height": "px"}
 
 FILTERS: Mapping[str, Callable[..., Any]] = {
     "number": number,
@@ -57,5 +75,7 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     "clock": clock,
     "rate": rate,
     "spoken": spoken,
+    "field_name": field_name,
+    "field_value": field_value,
 }
 """Names that templates call these by."""

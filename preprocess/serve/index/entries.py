@@ -13,8 +13,10 @@ MOST_MESSAGES = 500
 """Kinds of messages that are told apart in a run; clips with further ones are counted as `OTHER_MESSAGES`."""
 OTHER_MESSAGES = "(other messages)"
 _MESSAGE_LENGTH = 300
-# what differs between two messages that mean the same: quoted values, addresses and paths, numbers
-_VALUES = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\w+://\S+|(?:/[\w.-]+){2,}|[+-]?\d+(?:[.,:]\d+)*")
+# what differs between two messages that mean the same: quoted values, addresses and paths, numbers but that of .mp4
+_VALUES = re.compile(
+    r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\w+://\S+|(?:/[\w.-]+){2,}|(?<!\.mp)[+-]?\d+(?:[.,:]\d+)*"
+)
 _TIMES = re.compile(r"_\d{6}_\d{6}\Z")
 
 

@@ -15,8 +15,8 @@ async function refresh() {
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   for (const part of document.querySelectorAll("[data-live]")) {
     const fresh = page.getElementById(part.id);
-    // one that is the same stays, with the focus and a button that is being pressed
-    if (fresh && fresh.outerHTML !== part.outerHTML) part.replaceWith(document.adoptNode(fresh));
+    // one that is the same stays, with the focus and a button that is being pressed; so does one that somebody opened
+    if (fresh && fresh.outerHTML !== part.outerHTML && !part.querySelector("details[open]")) part.replaceWith(document.adoptNode(fresh));
   }
 }
 

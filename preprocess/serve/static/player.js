@@ -95,7 +95,8 @@ function lookAhead() {
 
 async function play(now) {
   if (!isPlaying) return;
-  const passed = Math.floor(((now - began.at) / 1000) * fps * Number(of("speed").value));
+  // the time of a frame of the screen may lie before the moment in which it was asked for
+  const passed = Math.floor((Math.max(0, now - began.at) / 1000) * fps * Number(of("speed").value));
   const number = began.frame + passed;
   if (number >= frames) {
     await goTo(0);

@@ -1,4 +1,4 @@
-"""Jobs on a synthetic set that end within seconds, or wait at a point of theirs."""
+"""Jobs on a synthetic set that end within seconds, wait at a point of theirs, or have ended long ago."""
 
 import time
 from collections.abc import Callable
@@ -6,6 +6,8 @@ from pathlib import Path
 
 from preprocess.jobs.job import Job
 from preprocess.jobs.jobs import Jobs
+from preprocess.jobs.process import Process
+from preprocess.jobs.record import LOG_NAME, Asked, Ended
 from preprocess.sample import SampleConfig, make_sample
 
 ROOT = Path(__file__).parents[3]
@@ -34,6 +36,26 @@ def ended(jobs: Jobs, job: Job) -> Job:
     """The job when it no longer runs."""
     wait_until(lambda: jobs.find(job.id).state != "running", what=jobs.log(job.id).text)
     return jobs.find(job.id)
+
+
+def past_job(root: Path, job_id: str, *, has_ended: bool = True) -> Path:
+    """The folder of a job that has ended, or whose supervisor is gone, without running anything."""
+    folder = root / ".kineflow-serve" / "jobs" / job_id
+    Asked(
+        command="verify",
+        options={"shards": ("nowhere",)},
+        arguments=("--", "nowhere"),
+        root=str(root),
+        created=1e9,
+        resumed_from=None,
+        grace_s=1.0,
+        host="elsewhere",
+        supervisor=Process(pid=1, started=0, boot="another one"),
+    ).write(folder)
+    (folder / LOG_NAME).write_text("Error: nowhere is no folder\n")
+    if has_ended:
+        Ended(at=1e9 + 5, exit_status=2, was_cancelled=False).write(folder)
+    return folder
 
 
 def paused_at(point: str, *, folder: Path) -> dict[str, str]:

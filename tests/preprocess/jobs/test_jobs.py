@@ -43,7 +43,7 @@ def test_download_and_flow_to_their_end(jobs, root):
 def test_line_is_what_one_would_type(jobs):
     job = jobs.start("flow", {"out": ["shards"], "clips": ["-clips of mine"], "dry-run": ["true"], "cpus": ["0"]})
     assert job.line == ("preprocess", "flow", "--out=shards", "--cpus=0", "--dry-run", "--", "-clips of mine")
-    assert job.typed == "preprocess flow --out=shards --cpus=0 --dry-run -- '-clips of mine'"
+    assert " ".join(job.words) == "preprocess flow --out=shards --cpus=0 --dry-run -- '-clips of mine'"
     job = ended(jobs, job)
     assert (job.state, job.exit_status) == ("failed", 2)
     assert job.note.startswith("Error: ")

@@ -1,49 +1,23 @@
-"""The pages in a browser: a clip plays, failures are filtered, a wrong token, the keyboard, dark mode, a phone.
+"""The pages in a browser: a clip plays, failures are filtered, a wrong token, the keyboard, dark mode, a phone."""
 
-SCREENSHOTS=FOLDER keeps a picture of each page there.
-"""
-
-import os
 import re
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import pytest
-import uvicorn
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from preprocess.flow.quantise import dequantise
 from preprocess.flow_color import flow_to_color
 from preprocess.outcomes import Outcome
-from preprocess.serve.app import create_app
-from preprocess.serve.config import ServeConfig
-from preprocess.serve.server import listen
 from tests.pipelines.tiny_shards import flat_clip, textured_clip, write_set
 from tests.preprocess.clip_folders import clip, done, failed
+from tests.preprocess.serve.browser import PHONE, canvas_of, serving
 from tests.preprocess.serve.small_root import KEYS, TOKEN, append, make_root
 
 pytestmark = pytest.mark.browser
 
-CHROMIUM = Path("/usr/bin/chromium")
 FRAMES = 40
-PHONE = {"width": 360, "height": 740}
 PAGES = {"runs": "/", "clips": "/clips", "failures": "/failures", "dataset": "/dataset", "clip": f"/clip?key={KEYS[0]}"}
-
-
-@contextmanager
-def serving(root: Path, **config) -> Iterator[str]:
-    """The address of a server on a root."""
-    settings = ServeConfig(root=root, port=0, **config)
-    with listen(settings) as listener:
-        server = uvicorn.Server(uvicorn.Config(create_app(settings), log_level="warning"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server.should_exit = True
-        thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -64,45 +38,6 @@ def url(small):
         yield address
 
 
-@pytest.fixture(scope="module")
-def browser():
-    if not CHROMIUM.exists() and not os.environ.get("FAIL_WITHOUT_CHROMIUM"):
-        pytest.skip("no Chromium (FAIL_WITHOUT_CHROMIUM=1 makes this a failure)")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def open_tab(browser, url):
-    """Opens tabs; fails when a page of one complains."""
-    complaints, contexts = [], []
-
-    def open_(**options) -> Page:
-        context = browser.new_context(**{"base_url": url, **options})
-        contexts.append(context)
-        tab = context.new_page()
-        tab.on("pageerror", lambda error: complaints.append(str(error)))
-        tab.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-        return tab
-
-    yield open_
-    for context in contexts:
-        context.close()
-    # what a test asks to be refused is no complaint
-    assert [text for text in complaints if "status of 403" not in text] == []
-
-
-def picture_of(tab: Page, canvas: str) -> list[int]:
-    """The colours of a canvas."""
-    return tab.evaluate(
-        "id => { const c = document.getElementById(id);"
-        "return [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data] }",
-        canvas,
-    )
-
-
 def frame_of(tab: Page) -> int:
     return int(tab.locator("#counter").inner_text().split(" / ")[0])
 
@@ -112,11 +47,11 @@ def ready(tab: Page, key: str) -> None:
     expect(tab.locator("#play")).to_be_enabled()
 
 
-def test_a_clip_plays(open_tab):
-    tab = open_tab()
+def test_a_clip_plays(url, open_tab):
+    tab = open_tab(url)
     ready(tab, KEYS[0])
     assert frame_of(tab) == 1
-    first = {name: picture_of(tab, name) for name in ("rgb", "flow")}
+    first = {name: canvas_of(tab, name) for name in ("rgb", "flow")}
     for picture in first.values():
         assert len(set(picture)) > 20, "blank"
     tab.get_by_role("button", name="Play").click()
@@ -124,31 +59,41 @@ def test_a_clip_plays(open_tab):
     tab.get_by_role("button", name="Pause").click()
     tab.wait_for_timeout(200)
     shown = frame_of(tab)
-    assert picture_of(tab, "rgb") != first["rgb"]
-    assert picture_of(tab, "flow") != first["flow"]
+    assert canvas_of(tab, "rgb") != first["rgb"]
+    assert canvas_of(tab, "flow") != first["flow"]
     tab.wait_for_timeout(300)
     assert frame_of(tab) == shown, "it goes on though it is paused"
 
 
-def test_colours_are_those_of_the_wheel(open_tab):
+def test_a_clip_plays_when_the_screen_lags_behind(url, open_tab):
+    tab = open_tab(url)
+    tab.add_init_script("requestAnimationFrame = show => setTimeout(() => show(performance.now() - 300), 10)")
+    ready(tab, KEYS[0])
+    tab.get_by_role("button", name="Play").click()
+    expect(tab.locator("#counter")).to_have_text(re.compile(r"^[1-3]\d / 40$"))
+    expect(tab.locator("#play")).to_have_text("Pause")
+    expect(tab.locator("#message")).to_be_empty()
+
+
+def test_colours_are_those_of_the_wheel(url, open_tab):
     """Of a clip whose flow t is u = t, v = -2 t codes everywhere, and whose frame t has gray level 6 t."""
-    tab = open_tab()
+    tab = open_tab(url)
     ready(tab, KEYS[1])
     for px in (5, 20):
         tab.locator("#magnitude").select_option(str(px))
         for number in (0, 7, 30):
             tab.locator("#scrub").fill(str(number))
             expect(tab.locator("#counter")).to_have_text(f"{number + 1} / {FRAMES}")
-            red, green, blue, _ = picture_of(tab, "flow")[:4]
+            red, green, blue, _ = canvas_of(tab, "flow")[:4]
             flow = dequantise(np.array([128 + number, 128 - 2 * number], np.uint8)).reshape(2, 1, 1)
             expected = flow_to_color(flow, max_magnitude=px)[0, 0]
             assert np.abs(np.array([red, green, blue], int) - expected).max() <= 12, (px, number)  # JPEG: a code or two
-            gray = picture_of(tab, "rgb")[0]
+            gray = canvas_of(tab, "rgb")[0]
             assert abs(gray - 6 * number) <= 3
 
 
-def test_the_keyboard(open_tab):
-    tab = open_tab()
+def test_the_keyboard(url, open_tab):
+    tab = open_tab(url)
     tab.goto("/clips")
     tab.keyboard.press("Tab")
     expect(tab.locator(".skip")).to_be_focused()
@@ -171,14 +116,14 @@ def test_the_keyboard(open_tab):
     expect(tab.locator("#play")).to_have_text("Play")
 
 
-def test_statistics_come_after_the_page(open_tab):
-    tab = open_tab()
+def test_statistics_come_after_the_page(url, open_tab):
+    tab = open_tab(url)
     ready(tab, KEYS[0])
     expect(tab.locator("#statistics")).to_contain_text(f"{FRAMES - 1} of {FRAMES - 1} fields")
 
 
-def test_failures_are_filtered(open_tab):
-    tab = open_tab()
+def test_failures_are_filtered(url, open_tab):
+    tab = open_tab(url)
     tab.goto("/failures")
     expect(tab.locator("#count")).to_contain_text("22 clips")
     tab.locator("#cause").select_option("copyright")
@@ -190,8 +135,8 @@ def test_failures_are_filtered(open_tab):
     expect(tab.locator("table.clips tbody tr")).to_have_count(10)
 
 
-def test_pages_of_clips(open_tab):
-    tab = open_tab()
+def test_pages_of_clips(url, open_tab):
+    tab = open_tab(url)
     tab.goto("/clips?outcome=done")
     keys = tab.locator("a.key").all_inner_texts()
     while tab.locator("a[rel=next]").count():
@@ -202,7 +147,7 @@ def test_pages_of_clips(open_tab):
 
 def test_a_wrong_token_and_the_right_one(small, open_tab, tmp_path):
     with serving(small, token=TOKEN, index=tmp_path / "index.sqlite") as address:
-        tab = open_tab(base_url=address)
+        tab = open_tab(address)
         tab.goto("/clips")
         expect(tab).to_have_url(f"{address}/login")
         for token in ("wrong", TOKEN):
@@ -225,9 +170,9 @@ def brightness(tab: Page) -> int:
     return sum(int(part) for part in re.findall(r"\d+", color)[:3])
 
 
-def test_dark_and_light(open_tab):
+def test_dark_and_light(url, open_tab):
     for scheme, is_bright in (("light", True), ("dark", False)):
-        tab = open_tab(color_scheme=scheme)
+        tab = open_tab(url, color_scheme=scheme)
         tab.goto("/")
         assert (brightness(tab) > 600) == is_bright
         tab.locator("#theme").click()
@@ -239,7 +184,7 @@ def test_dark_and_light(open_tab):
 def test_runs_renew_themselves(tmp_path, open_tab):
     root = make_root(tmp_path)
     with serving(root) as address:
-        tab = open_tab(base_url=address)
+        tab = open_tab(address)
         tab.goto("/")
         link = tab.locator("article").first.locator("a", has_text="temporary")
         expect(link).to_have_text("temporary 1", timeout=20_000)
@@ -250,20 +195,10 @@ def test_runs_renew_themselves(tmp_path, open_tab):
 
 
 @pytest.mark.parametrize("name", PAGES)
-@pytest.mark.parametrize(
-    ("kind", "options"),
-    [
-        ("light", {"color_scheme": "light"}),
-        ("dark", {"color_scheme": "dark"}),
-        ("phone", {"viewport": PHONE, "color_scheme": "light"}),
-    ],
-)
-def test_every_page_fits(open_tab, name, kind, options):
-    tab = open_tab(**options)
+@pytest.mark.parametrize("options", [{}, {"viewport": PHONE}], ids=["desktop", "phone"])
+def test_every_page_fits(url, open_tab, name, options):
+    tab = open_tab(url, **options)
     tab.goto(PAGES[name])
     tab.wait_for_load_state("networkidle")
     width = tab.evaluate("document.documentElement.scrollWidth")
     assert width <= (options.get("viewport") or {"width": 1280})["width"]
-    if folder := os.environ.get("SCREENSHOTS"):
-        tab.wait_for_timeout(300)
-        tab.screenshot(path=f"{folder}/{name}-{kind}.png", full_page=True)

@@ -5,7 +5,7 @@ from fastapi.testclient import TestClient
 
 from preprocess.serve.app import create_app
 from preprocess.serve.config import ServeConfig
-from tests.preprocess.jobs.small_jobs import CLIPS, wait_until
+from tests.preprocess.jobs.small_jobs import CLIPS, past_job, wait_until
 
 URL = "http://127.0.0.1:8765"
 API = "/api/v1"
@@ -89,6 +89,37 @@ def test_cancel_and_resume(client, pause_at, monkeypatch):
     assert ended(client, resumed.json()["id"])["state"] == "finished"
 
 
+def test_forget(client, pause_at, root):
+    wait_for_pause = pause_at("preprocess.trim:trim:pause:1")
+    job = start(client).json()
+    wait_for_pause()
+    refused = client.delete(f"{API}/jobs/{job['id']}")
+    assert refused.status_code == 409
+    assert "runs; wait for its end or cancel it" in refused.json()["message"]
+    assert client.delete(f"{API}/jobs").json() == {"forgotten": 0}
+    client.post(f"{API}/jobs/{job['id']}/cancel", json={})
+    ended(client, job["id"])
+    for number in range(3):
+        past_job(root, f"{number:016x}")
+    answer = client.delete(f"{API}/jobs/{job['id']}")
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert client.delete(f"{API}/jobs/{job['id']}").status_code == 404
+    assert client.get(f"{API}/jobs/{job['id']}/log").status_code == 404
+    assert client.get(f"{API}/jobs").json()["total"] == 3
+    assert client.delete(f"{API}/jobs").json() == {"forgotten": 3}
+    assert client.get(f"{API}/jobs").json() == {"jobs": [], "damaged": {}, "total": 0}
+    assert (root / "clips").is_dir()
+
+
+def test_forget_a_damaged_job(client, root):
+    for number, has_ended in enumerate((True, False)):
+        (past_job(root, f"{number:016x}", has_ended=has_ended) / "job.json").write_text("{")
+    assert client.delete(f"{API}/jobs/{0:016x}").status_code == 204
+    answer = client.delete(f"{API}/jobs/{1:016x}")
+    assert answer.status_code == 422
+    assert "nobody can say" in answer.json()["message"]
+
+
 def test_progress_is_of_this_run_only(client):
     first = ended(client, start(client).json()["id"])
     second = ended(client, start(client).json()["id"])
@@ -131,6 +162,7 @@ def test_no_such_job(client):
         assert client.get(f"{API}/jobs/{path}/log").status_code == 404
         assert client.post(f"{API}/jobs/{path}/cancel", json={}).status_code == 404
         assert client.post(f"{API}/jobs/{path}/resume", json={}).status_code == 404
+        assert client.delete(f"{API}/jobs/{path}").status_code == 404
 
 
 def test_bounds_of_queries(client):
@@ -150,13 +182,16 @@ def test_root_that_cannot_be_written(client, root):
     assert "cannot read" in answer.json()["message"]
 
 
-def test_other_sites_start_nothing(client, root):
+def test_other_sites_start_and_forget_nothing(client, root):
+    past_job(root, "0" * 16)
     for headers in ({"Origin": "http://evil.example"}, {"Origin": "null"}):
         answer = client.post(f"{API}/jobs", json={"command": "download", "options": DOWNLOAD}, headers=headers)
         assert answer.status_code == 403
+        assert client.delete(f"{API}/jobs/{'0' * 16}", headers=headers).status_code == 403
+        assert client.delete(f"{API}/jobs", headers=headers).status_code == 403
     assert client.post(f"{API}/jobs", content=b"{}", headers={"Content-Type": "text/plain"}).status_code == 415
     assert not (root / "clips").exists()
-    assert client.get(f"{API}/jobs").json()["total"] == 0
+    assert client.get(f"{API}/jobs").json()["total"] == 1
 
 
 def test_api_is_described(client):
@@ -165,4 +200,6 @@ def test_api_is_described(client):
         for operation in paths[f"{API}{path}"].values():
             assert operation["summary"]
             assert operation["description"]
+    assert set(paths[f"{API}/jobs"]) == {"get", "post", "delete"}
+    assert {"204", "403", "404", "409", "422"} <= set(paths[f"{API}/jobs/{{id}}"]["delete"]["responses"])
     assert {"201", "403", "409", "415", "422", "503"} <= set(paths[f"{API}/jobs"]["post"]["responses"])

@@ -1,58 +1,36 @@
-"""A job from a browser: started, watched, cancelled, listed."""
+"""A job from a browser: started, watched, cancelled, listed, forgotten."""
 
-import os
 import re
-import socket
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import uvicorn
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Locator, Page, expect
 
 from preprocess.jobs.jobs import Jobs
-from preprocess.serve.app import create_app
-from preprocess.serve.config import ServeConfig
-from tests.preprocess.jobs.small_jobs import CLIPS, DOWNLOAD, ended
+from tests.preprocess.jobs.small_jobs import CLIPS, DOWNLOAD, ended, past_job
+from tests.preprocess.serve.browser import PHONE, OpenTab, serving
 
 pytestmark = pytest.mark.browser
 
-CHROMIUM = Path("/usr/bin/chromium")
 PATIENCE_MS = 60_000
 
 
 @pytest.fixture
 def url(root: Path) -> Iterator[str]:
-    """Of a server on a root."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        server = uvicorn.Server(uvicorn.Config(create_app(ServeConfig(root=root)), log_level="warning"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        server.should_exit = True
-        thread.join()
+    with serving(root) as address:
+        yield address
 
 
 @pytest.fixture
-def tab(url: str) -> Iterator[Page]:
-    """A tab of a phone; fails when a page of it complains."""
-    if not CHROMIUM.exists() and not os.environ.get("FAIL_WITHOUT_CHROMIUM"):
-        pytest.skip("no Chromium (FAIL_WITHOUT_CHROMIUM=1 makes this a failure)")
-    complaints: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        tab = browser.new_page(base_url=url, viewport={"width": 360, "height": 740})
-        tab.set_default_timeout(PATIENCE_MS)
-        tab.on("pageerror", lambda error: complaints.append(str(error)))
-        tab.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-        yield tab
-        browser.close()
-    # what a test asks to be refused is no complaint
-    assert [text for text in complaints if "status of 422" not in text] == []
+def tab(url: str, open_tab: OpenTab) -> Page:
+    """A tab of a phone."""
+    tab = open_tab(url, viewport=PHONE)
+    tab.set_default_timeout(PATIENCE_MS)
+    return tab
 
 
-def state_of(tab: Page) -> str:
+def state_of(tab: Page) -> Locator:
     return tab.locator("#job-facts .state")
 
 
@@ -66,7 +44,7 @@ def test_start_a_job_watch_it_end_and_see_it_listed(tab):
     address = tab.url
     expect(state_of(tab)).to_have_text("finished", timeout=PATIENCE_MS)
     expect(tab.locator("#job-log")).to_contain_text(f"{CLIPS} rows = {CLIPS} done", timeout=PATIENCE_MS)
-    expect(tab.locator("#job-facts")).to_contain_text(f"{CLIPS} of {CLIPS} (100.0 %)")
+    expect(tab.locator("#job-facts")).to_contain_text(f"{CLIPS} of {CLIPS} clips")
     expect(tab.get_by_role("button", name="Run again")).to_be_visible()
     tab.get_by_role("link", name="All jobs").click()
     row = tab.locator(".job-table tbody tr")
@@ -101,6 +79,32 @@ def test_log_comes_in_while_the_job_runs(tab, root, pause_at):
     expect(said).to_contain_text("run the same command again to go on")
     expect(tab.get_by_role("button", name="Resume")).to_be_visible()
     assert Jobs(root).find(job.id).state == "cancelled"
+
+
+def test_forget_one_job_and_the_rest(tab, root):
+    for number in range(3):
+        past_job(root, f"{number:016x}")
+    tab.goto(f"/jobs/{0:016x}")
+    tab.get_by_role("button", name="Forget").click()
+    expect(tab).to_have_url(re.compile(r"/jobs$"))
+    expect(tab.locator(".job-table tbody tr")).to_have_count(2)
+    tab.get_by_text("Forget all that ended").click()
+    tab.get_by_role("button", name="Forget them").click()
+    expect(tab.locator("#job-list")).to_have_text("No job has run yet.")
+    assert Jobs(root).newest(1).total == 0
+
+
+def test_question_that_was_opened_stays_open_while_a_job_runs(tab, root, pause_at):
+    past_job(root, f"{0:016x}")
+    wait_for_pause = pause_at("preprocess.trim:trim:pause:1")
+    job = Jobs(root).start("download", DOWNLOAD)
+    wait_for_pause()
+    tab.goto("/jobs")
+    tab.get_by_text("Forget all that ended").click()
+    Jobs(root).cancel(job.id)
+    expect(tab.locator(".job-table")).to_contain_text("cancelled", timeout=PATIENCE_MS)
+    tab.get_by_role("button", name="Forget them").click()
+    expect(tab.locator("#job-list")).to_have_text("No job has run yet.")
 
 
 def test_mistake_in_the_form(tab, root):

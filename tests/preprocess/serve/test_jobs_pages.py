@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 from preprocess.jobs.jobs import Jobs
 from preprocess.serve.app import create_app
 from preprocess.serve.config import ServeConfig
-from tests.preprocess.jobs.small_jobs import CLIPS, DOWNLOAD
+from tests.preprocess.jobs.small_jobs import CLIPS, DOWNLOAD, past_job
 from tests.preprocess.jobs.small_jobs import ended as job_ended
 
 URL = "http://127.0.0.1:8765"
@@ -48,6 +48,8 @@ def test_form_has_every_option_and_what_the_query_says(client):
     assert re.search(r'value="bad_media" checked', page)
     assert not re.search(r'value="unavailable" checked', page)
     assert '<option value="videos">' in page
+    assert "In ROOT: list.csv" in page
+    assert "[repeat]" not in re.sub(r"<details.*?</details>", "", page, flags=re.DOTALL)
 
 
 def test_start_from_the_form(client, root):
@@ -86,19 +88,42 @@ def test_cancel_from_the_page(client, root, pause_at):
     page = client.get(f"/jobs/{job.id}").text
     assert "data-running" in page
     assert "Resume" not in page
+    assert "Forget" not in page
+    assert submit(client, f"/jobs/{job.id}/forget", shown_on=f"/jobs/{job.id}").status_code == 409
     taken = submit(client, "/jobs/new/download", shown_on="/jobs/new/download", lists="list.csv", out="other")
     assert taken.status_code == 409
     assert f"job {job.id} runs" in taken.text
     assert submit(client, f"/jobs/{job.id}/cancel", shown_on=f"/jobs/{job.id}").status_code == 303
     assert job_ended(Jobs(root), job).state == "cancelled"
     assert submit(client, f"/jobs/{job.id}/resume", shown_on=f"/jobs/{job.id}").status_code == 303
-    assert Jobs(root).newest(1).jobs[0].resumed_from == job.id
+    resumed = job_ended(Jobs(root), Jobs(root).newest(1).jobs[0])
+    assert resumed.resumed_from == job.id
+    assert f'href="/jobs/{job.id}"' in client.get(f"/jobs/{resumed.id}").text
+    assert submit(client, f"/jobs/{job.id}/forget", shown_on=f"/jobs/{job.id}").status_code == 303
+    page = client.get(f"/jobs/{resumed.id}").text
+    assert f'href="/jobs/{job.id}"' not in page
+    assert "forgotten" in page
+
+
+def test_forget_from_the_pages(client, root):
+    for number in range(3):
+        past_job(root, f"{number:016x}")
+    one = f"/jobs/{0:016x}"
+    answer = submit(client, f"{one}/forget", shown_on=one)
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/jobs")
+    assert client.get(one).status_code == 404
+    assert f"{1:016x}" in client.get("/jobs").text
+    assert submit(client, "/jobs/forget", shown_on="/jobs").status_code == 303
+    assert "No job has run yet." in client.get("/jobs").text
+    assert 'action="/jobs/forget"' not in client.get("/jobs").text
 
 
 def test_forms_without_their_secret_do_nothing(client, root):
-    for path in ("/jobs/new/verify", f"/jobs/{'0' * 16}/cancel", f"/jobs/{'0' * 16}/resume"):
+    job = f"/jobs/{0:016x}"
+    past_job(root, f"{0:016x}")
+    for path in ("/jobs/new/verify", f"{job}/cancel", f"{job}/resume", f"{job}/forget", "/jobs/forget"):
         assert client.post(path, data={"shards": "x"}).status_code == 403
-    assert Jobs(root).newest(1).total == 0
+    assert Jobs(root).newest(1).total == 1
 
 
 def test_what_a_command_says_is_text(client, root):
@@ -123,6 +148,8 @@ def test_damaged_job_is_shown(client, root):
     assert page.status_code == 200
     assert f"Job {job.id} cannot be read" in page.text
     assert client.get(f"/jobs/{job.id}").status_code == 422
+    assert submit(client, f"/jobs/{job.id}/forget", shown_on="/jobs").status_code == 303
+    assert "cannot be read" not in client.get("/jobs").text
 
 
 def test_no_such_page(client):

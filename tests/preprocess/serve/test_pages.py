@@ -37,11 +37,33 @@ def test_runs_say_how_far_they_are(small):
     client = client_of(small)
     # no process holds the folder
     assert "download stopped" in client.get("/").text
+    assert "In the folder:" in client.get("/").text
     with exclusive(small / "clips"):
         page = client.get("/fragments/runs").text
     for text in ("download paused", "1 of 10 clips", "10.0 %", "<b>youtube</b> is left alone until", ESCAPED):
         assert text in page
     assert EVIL not in page
+
+
+def test_run_that_has_finished_has_one_bar(small):
+    status = RunStatus(small / "clips", command="download", total=1, already={})
+    status.count("done", source="youtube")
+    status.publish(state="finished", force=True)
+    client = client_of(small)
+    page = client.get(f"/runs/{run_of(client, 'clips')}").text
+    assert "1 of 1 clips" in page
+    assert page.count('<svg class="stack"') == 1
+    assert "<progress" not in page
+
+
+def test_run_of_shards_that_goes_on_is_not_said_to_lack_its_index(small):
+    (small / "shards" / "index.json").unlink()
+    status = RunStatus(small / "shards", command="flow", total=9, already={})
+    status.publish(state="running", force=True)
+    client = client_of(small)
+    assert "is not written yet" in client.get("/").text
+    with exclusive(small / "shards"):
+        assert "is not written yet" not in client.get("/").text
 
 
 def test_one_run(small):
@@ -132,7 +154,7 @@ def test_a_clip_shows_its_history(small):
 
 def test_a_clip_shows_every_attribute_of_its_shard(small):
     page = client_of(small).get("/clip", params={"key": KEYS[0]}).text
-    for text in ("flow codes a pixel", "6.35", "JPEG quality of flow", "+-20 px", "train-00000-of-00002.h5, row 0"):
+    for text in ("Flow codes a pixel", "6.35", "JPEG quality of flow", "\u00b120 px", "train-00000-of-00002.h5, row 0"):
         assert text in page
 
 
@@ -157,12 +179,12 @@ def test_a_manifest_that_changed_under_the_index(small):
 def test_failures_by_cause_and_message(small):
     for number in range(10, 13):
         one = clip(number)
-        append(small, [failed(one, Outcome.UNAVAILABLE, "removed", f"gone since 20{number}, {one.youtube_id}")])
+        append(small, [failed(one, Outcome.UNAVAILABLE, "removed", f"a.mp4: gone since 20{number}, {one.youtube_id}")])
     client = client_of(small)
     page = client.get("/failures").text
     assert EVIL not in page
     assert ESCAPED in page.replace("alert(*)", "alert(1)")
-    assert "gone since *, *" in page
+    assert "a.mp4: gone since *, *" in page
     assert "<code>--retry unavailable</code>" in page
     assert "without an option" in page
     (address,) = re.findall(r'href="(/clips\?message=\d+)">3</a>', page)

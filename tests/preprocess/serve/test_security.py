@@ -102,6 +102,27 @@ def test_the_api_takes_json_only(client, kind):
     assert answer.status_code == 415
 
 
+@pytest.mark.parametrize("path", ["/api/v1/jobs", f"/api/v1/jobs/{'0' * 16}"])
+def test_delete_is_guarded_like_all_that_changes_something(client, guarded, path):
+    for headers in ({}, {"Origin": "http://evil.example"}, {"Origin": "null", "Sec-Fetch-Site": "cross-site"}):
+        assert client.delete(path, headers=headers).status_code == 403
+    assert guarded.delete(path, headers={"Origin": "http://10.0.0.5", "Host": "10.0.0.5"}).status_code == 401
+    assert client.request("DELETE", path, headers={**FORM, "Host": "evil.example"}).status_code == 421
+
+
+def test_delete_needs_no_type_since_it_has_no_body(client, guarded):
+    path = f"/api/v1/jobs/{'0' * 16}"
+    assert client.delete(path, headers=FORM).status_code == 404
+    assert guarded.delete(path, headers={"Host": "10.0.0.5", **BEARER}).status_code == 404
+    for kind in ("text/plain", "application/x-www-form-urlencoded"):
+        answer = client.request("DELETE", path, content=b"x", headers={**FORM, "Content-Type": kind})
+        assert answer.status_code == 415
+    big = b" " * (MOST_BODY + 1)
+    assert client.request("DELETE", path, content=big, headers=FORM).status_code == 413
+    # a page of ours is changed by forms only
+    assert client.delete("/logout", headers=FORM).status_code == 415
+
+
 def test_forms_need_their_csrf_field(client):
     assert (
         client.post("/logout", data={"csrf": csrf_of(client.get("/jobs/new/download"))}, headers=FORM).status_code

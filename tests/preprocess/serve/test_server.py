@@ -4,17 +4,15 @@ import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 import time
 import urllib.request
-from contextlib import contextmanager
 
 import pytest
 from click.testing import CliRunner
 
 from preprocess.cli import main
 from preprocess.paths import exclusive
+from tests.preprocess.serve.server_process import serving
 from tests.preprocess.serve.small_root import TOKEN, make_root
 
 
@@ -26,18 +24,6 @@ def small(tmp_path):
 def run(*arguments):
     result = CliRunner().invoke(main, ["serve", *map(str, arguments)])
     return result.exit_code, result.output
-
-
-@contextmanager
-def serving(*arguments):
-    """A server as a process, and its address."""
-    command = [sys.executable, "-m", "preprocess", "serve", *map(str, arguments), "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            yield process, re.search(r"http://\S+", process.stdout.readline())[0]
-        finally:
-            if process.poll() is None:
-                process.kill()
 
 
 def asked(address, path, **headers):
