@@ -15,6 +15,7 @@ WITHHELD: Mapping[str, str] = {
     "cookies-from-browser": "the cookies of a browser are a secret of this machine, which a job would send to a site",
     "metrics-file": "the server has the figures of every run at /metrics",
     "metrics-port": "the server has the figures of every run at /metrics",
+    "staging": "it is for addresses, and a job writes below ROOT",
 }
 """Options that only a terminal may set, and why."""
 

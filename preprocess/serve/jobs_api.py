@@ -141,8 +141,9 @@ def refusals() -> Iterator[None]:
 def get_commands() -> list[CommandSchema]:
     """Every command with the options that `preprocess COMMAND --help` shows, read from the command itself.
 
-    Not offered, since they send secrets of this machine or are the server's own business: `cookies`,
-    `cookies-from-browser`, `metrics-file`, `metrics-port`. Run the command on a terminal for these.
+    Not offered, since they send secrets of this machine, are the server's own business, or lead away from ROOT:
+    `cookies`, `cookies-from-browser`, `metrics-file`, `metrics-port`, `staging`. Run the command on a
+    terminal for these.
     """
     return [offered(command) for command in DESCRIBED]
 

@@ -43,10 +43,11 @@ class Ring:
 
 
 def test_old_objects_are_not_looked_at_until_the_block_ends():
-    old = weakref.ref(Ring())
-    with old_objects_spared():
-        new = weakref.ref(Ring())
+    with collector_paused():  # it must not run by itself before the block begins
+        old = weakref.ref(Ring())
+        with old_objects_spared():
+            new = weakref.ref(Ring())
+            gc.collect()
+            assert (old() is None, new() is None) == (False, True)
         gc.collect()
-        assert (old() is None, new() is None) == (False, True)
-    gc.collect()
-    assert old() is None
+        assert old() is None

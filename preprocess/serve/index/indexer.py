@@ -55,6 +55,7 @@ class Indexer:
         self._db = open_for_writing(path)
         self._entries = Entries(self._db)
         self._local = threading.local()
+        self._opening = threading.Lock()
         self._generation = 0
         self._is_doubted = threading.Event()
         self._stop = threading.Event()
@@ -87,8 +88,9 @@ class Indexer:
         if db is None or self._local.generation != self._generation:
             if db is not None:
                 db.close()
-            self._local.generation = self._generation
-            self._local.db = db = open_for_reading(self._path)
+            with self._opening:
+                self._local.db = db = open_for_reading(self._path)
+                self._local.generation = self._generation
         db.execute("BEGIN")
         try:
             yield db
@@ -133,10 +135,11 @@ class Indexer:
 
     def _make_anew(self) -> None:
         self._db.close()
-        remove(self._path)
-        self._db = open_for_writing(self._path)
+        with self._opening:  # nobody may meet the moment without a file, or without its tables
+            remove(self._path)
+            self._db = open_for_writing(self._path)
+            self._generation += 1
         self._entries = Entries(self._db)
-        self._generation += 1
         self._is_doubted.clear()
 
     def _list_runs(self, folders: tuple[RunFolder, ...]) -> dict[str, int]:

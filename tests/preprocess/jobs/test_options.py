@@ -76,6 +76,7 @@ def refusal(options, root, *, command="download"):
         ({**OUT, "--out": ["x"]}, "download has no option '--out'"),
         ({**OUT, "cookies": ["cookies.txt"]}, "option cookies is not for jobs: a cookie file is a secret"),
         ({**OUT, "cookies-from-browser": ["firefox"]}, "option cookies-from-browser is not for jobs"),
+        ({**OUT, "staging": ["x"]}, "option staging is not for jobs: it is for addresses"),
         ({**OUT, "proxy": ["http://me:word@proxy:3128"]}, "a user or password"),
         ({**OUT, "proxy": ["me:word@proxy:3128"]}, "a user or password"),
         ({**OUT, "url-template": ["https://me:word@site/{youtube_id}"]}, "a user or password"),
