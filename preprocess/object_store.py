@@ -9,7 +9,7 @@ import secrets
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,6 +23,8 @@ _PAUSE_S = 0.5  # before the second try; twice as long before each further one
 _UNFINISHED = ".tmp"
 _WHOLE = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "oci"}
 """Protocols of stores that show an object once all of it is there."""
+_READ_ONLY = {"http", "https"}
+"""Protocols whose file systems send a file all the same, to a server that will not have it."""
 
 Value = TypeVar("Value")
 
@@ -42,13 +44,21 @@ class ObjectStore:
         """For messages and files that others may read."""
         return without_secrets(self.address.rstrip("/"))
 
-    def check(self) -> None:
+    def check(self, *, writes: bool = False) -> None:
         """That there is a package for this kind of address.
 
+        Args:
+            writes: whether files will be put there.
+
         Raises:
-            InvalidInput: an address that fsspec does not know.
+            InvalidInput: an address that fsspec does not know, or that is only read.
             EnvironmentProblem: fsspec, or the package that it needs for this address, is not installed.
         """
+        if writes and self._protocol in _READ_ONLY:
+            raise InvalidInput(
+                f"{self.name} is read-only, as every address of this kind; write to a folder, or to a store such as "
+                "s3://bucket/clips"
+            )
         self._open()
 
     def put(self, path: Path, name: str) -> None:
@@ -60,7 +70,7 @@ class ObjectStore:
         size = path.stat().st_size
         files, root = self._open()
         final = f"{root}/{name}"
-        is_whole = self.address.partition("://")[0] in _WHOLE
+        is_whole = self._protocol in _WHOLE
         first = final if is_whole else f"{root}/{_UNFINISHED}/{secrets.token_hex(8)}"
 
         def upload() -> None:
@@ -114,11 +124,14 @@ class ObjectStore:
     def state(self, name: str) -> str | None:
         """What changes when the file does; None where there is none."""
         files, root = self._open()
+        place = f"{root}/{name}"
 
         def look() -> str | None:
-            files.invalidate_cache()
+            # some file systems have a key for what is not there
+            if self._size(place) is None:
+                return None
             try:
-                return str(files.ukey(f"{root}/{name}"))
+                return str(files.ukey(place))
             except FileNotFoundError:
                 return None
 
@@ -130,7 +143,7 @@ class ObjectStore:
 
         def delete() -> None:
             files.invalidate_cache()
-            if files.exists(f"{root}/{name}"):
+            with suppress(FileNotFoundError):
                 files.rm_file(f"{root}/{name}")
 
         self._tried(delete, name, "deleted")
@@ -141,10 +154,14 @@ class ObjectStore:
 
         def delete() -> None:
             files.invalidate_cache()
-            if files.exists(f"{root}/{_UNFINISHED}"):
+            with suppress(FileNotFoundError):
                 files.rm(f"{root}/{_UNFINISHED}", recursive=True)
 
         self._tried(delete, _UNFINISHED, "deleted")
+
+    @property
+    def _protocol(self) -> str:
+        return self.address.partition("://")[0]
 
     def _open(self) -> tuple[Any, str]:
         """The file system, and the path of this folder in it."""
@@ -191,7 +208,7 @@ class ObjectStore:
         try:
             yield
         except NotImplementedError as error:
-            raise InvalidInput(f"{place} cannot be {verb}: an address of this kind is read-only") from error
+            raise InvalidInput(f"{place} cannot be {verb}: addresses of this kind do not allow it") from error
         except PermissionError as error:
             raise EnvironmentProblem(f"{place} may not be {verb} ({error}); give credentials to all nodes") from error
         except FileNotFoundError as error:

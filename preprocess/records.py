@@ -109,9 +109,9 @@ class SentRecords:
                 path.unlink(missing_ok=True)
             elif there is not None and (there != self._sent.get(name) or not path.is_file()):
                 temporary = temporary_beside(path)
-                self._store.get(name, temporary)
-                temporary.replace(path)
-                self._sent[name], self._states[name] = there, _state(path)
+                if self._store.get(name, temporary):  # else somebody has deleted it since
+                    temporary.replace(path)
+                    self._sent[name], self._states[name] = there, _state(path)
         self._sent = {name: state for name, state in self._sent.items() if (self._folder / name).is_file()}
         self._write_sent()
 

@@ -183,7 +183,7 @@ def target_of(place: Path | str, *, staging: Path | None = None) -> FolderTarget
         staging: for an address; by default a folder below the cache folder of the user, by the address.
 
     Raises:
-        InvalidInput: an address that fsspec does not know, or a staging folder for a folder.
+        InvalidInput: an address that fsspec does not know or that is only read, or a staging folder for a folder.
         EnvironmentProblem: fsspec, or its package for this kind of address, is not installed.
     """
     if isinstance(place, Path) or not is_address(place):
@@ -191,7 +191,7 @@ def target_of(place: Path | str, *, staging: Path | None = None) -> FolderTarget
             raise InvalidInput(f"--staging {staging} is for addresses such as s3://bucket/clips; {place} is a folder")
         return FolderTarget(folder=Path(place))
     store = ObjectStore(place)
-    store.check()
+    store.check(writes=True)
     return ObjectTarget(store=store, folder=(staging or _staging_of(store)).absolute())
 
 

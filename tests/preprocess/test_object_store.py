@@ -122,8 +122,36 @@ def test_bucket_that_is_not_there_fails_at_once(store, file, monkeypatch):
 
 def test_read_only_address_fails(store, file, monkeypatch):
     failing(monkeypatch, NotImplementedError(), times=99)
-    with pytest.raises(InvalidInput, match="an address of this kind is read-only"):
+    with pytest.raises(InvalidInput, match=r"a\.mp4 cannot be written: addresses of this kind do not allow it"):
         store.put(file, "a.mp4")
+
+
+@pytest.mark.parametrize("protocol", ["http", "https"])
+def test_address_that_is_only_read_fails_before_anything_is_sent(protocol):
+    store = ObjectStore(f"{protocol}://127.0.0.1:9/clips")
+    store.check()
+    with pytest.raises(InvalidInput, match=r"127\.0\.0\.1:9/clips is read-only, as every address of this kind; write"):
+        store.check(writes=True)
+
+
+def test_file_that_is_not_there_has_no_state_whatever_its_key(store, file, monkeypatch):
+    monkeypatch.setattr(MemoryFileSystem, "ukey", lambda self, path: "of the address")
+    assert store.state("manifest.jsonl") is None
+    store.put(file, "manifest.jsonl")
+    assert store.state("manifest.jsonl") == "of the address"
+
+
+def test_trouble_with_the_network_is_not_taken_for_a_file_that_is_gone(store, file, monkeypatch):
+    store.put(file, "index.json")
+
+    def fails(self, path, **options):
+        raise OSError("connection reset")
+
+    for method in ("info", "rm_file"):
+        monkeypatch.setattr(MemoryFileSystem, method, fails)
+    for act in (store.state, store.remove):
+        with pytest.raises(EnvironmentProblem, match="connection reset"):
+            act("index.json")
 
 
 def test_unknown_address_fails():
