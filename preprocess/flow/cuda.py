@@ -136,7 +136,9 @@ def _solve_one_size(clips: list[Array], results: list[Array], params: Tvl1Params
     try:
         _solve_batches(solver, clips, results)
     except OutOfDeviceMemory as error:
-        pairs = max(1, solver.capacity.pairs // 2)
+        pairs = solver.capacity.pairs // 2
+        if not pairs:
+            raise
         logger.warning("%s; trying again with batches of %d pairs instead of %d", error, pairs, solver.capacity.pairs)
         _solve_batches(_solver(size, params, lengths, pairs), clips, results)
 

@@ -21,12 +21,16 @@ OUTCOMES = {1: "only some threads reach a barrier", 2: "a write beyond shared me
 
 
 @functools.cache
-def library() -> ctypes.CDLL:
-    """Compiled once a test run, and removed from the disk once loaded."""
+def library(shapes: tuple[str, ...] = TESTED_SHAPES) -> ctypes.CDLL:
+    """Compiled once a test run, and removed from the disk once loaded.
+
+    Args:
+        shapes: tiles to compile.
+    """
     compiler = os.environ.get("CXX", "g++")
     if not shutil.which(compiler):
         pytest.skip(f"no C++ compiler {compiler!r} to emulate CUDA kernels with")
-    tiles = " ".join(SHAPES[name].statement + size_function(SHAPES[name]) for name in TESTED_SHAPES)
+    tiles = " ".join(SHAPES[name].statement + size_function(SHAPES[name]) for name in shapes)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "kernels.so"
         options = ["-O2", "-std=c++17", "-shared", "-fPIC", "-w", f"-I{SOURCES}", f"-DTILES={tiles}"]

@@ -183,3 +183,10 @@ def test_too_little_memory_halves_the_batch_once_and_says_so(emulated, caplog):
     emulated.failures = 2
     with pytest.raises(EnvironmentProblem, match="the GPU has no"):
         solve([clip])
+
+
+def test_a_pair_that_does_not_fit_is_not_tried_again(emulated):
+    emulated.failures = 1
+    with pytest.raises(EnvironmentProblem, match="the GPU has no"):
+        solve([moving_texture(2, 32, 40)])
+    assert len(emulated.asked) == 1

@@ -178,6 +178,17 @@ def test_result_on_device_is_ready_when_its_stream_is(cupy, clips):
     assert np.array_equal(later.get(), cuda.flow_of_clip(clips[2], QUICK))
 
 
+def test_memory_is_not_used_again_before_another_stream_is_done_with_it(cupy, clips):
+    streams = [cupy.cuda.Stream(non_blocking=True) for _ in range(2)]
+    results = [
+        cuda.flow_of_clips([clip], QUICK, on_device=True, stream=stream)[0]
+        for clip, stream in zip(clips[::2], streams, strict=True)
+    ]
+    for result, stream, clip in zip(results, streams, clips[::2], strict=True):
+        stream.synchronize()
+        assert np.array_equal(result.get(), cuda.flow_of_clip(clip, QUICK))
+
+
 def test_no_memory_is_lost_over_500_clips(cupy):
     tiny = Tvl1Params(scales=2, warps=1, outer_iterations=1)
     clips = [moving_texture(2 + number % 4, 48 + number % 3 * 16, 64) for number in range(12)]

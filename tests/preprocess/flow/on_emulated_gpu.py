@@ -1,0 +1,44 @@
+"""What one cannot ask of a real GPU; run by test_cupy.py, in this order, with the plugin `cupy_on_cpu`."""
+
+import logging
+
+import cupy
+import numpy as np
+import pytest
+
+from preprocess.errors import DeviceLost
+from preprocess.flow import Tvl1Params, cuda, cuda_device
+from preprocess.flow.cuda_device import OutOfDeviceMemory
+from tests.preprocess.flow.cupy_on_cpu import API
+from tests.preprocess.flow.moving_texture import moving_texture
+
+QUICK = Tvl1Params(scales=2, warps=1, outer_iterations=1)
+
+
+@pytest.fixture
+def clip():
+    return moving_texture(9, 61, 83)
+
+
+def test_less_memory_than_was_said(clip, monkeypatch, caplog):
+    cuda._memory.free()
+    cupy.get_default_memory_pool().free_all_blocks()
+    expected = cuda.flow_of_clip(clip, QUICK)
+    needed = cuda._memory.largest()
+    cuda._memory.free()
+    monkeypatch.setattr(cuda_device, "free_bytes", lambda: 1 << 30)
+    API.api_set_free_bytes(needed * 3 // 4)
+    with caplog.at_level(logging.WARNING, logger="preprocess.flow.cuda"):
+        assert np.array_equal(cuda.flow_of_clip(clip, QUICK), expected)
+    assert "trying again with batches of 4 pairs instead of 8" in caplog.text
+    cuda._memory.free()
+    API.api_set_free_bytes(needed // 4)
+    with pytest.raises(OutOfDeviceMemory, match=r"no 2 MiB free .*out of memory.*; end other programs on it"):
+        cuda.flow_of_clip(clip, QUICK)
+    API.api_set_free_bytes(1 << 30)
+
+
+def test_gpu_that_is_lost(clip):
+    API.api_lose_gpu_after(20)
+    with pytest.raises(DeviceLost, match=r"the GPU failed .*unspecified launch failure.*; see nvidia-smi"):
+        cuda.flow_of_clip(clip, QUICK)
