@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from preprocess.console import printable
-from preprocess.errors import KineflowError
+from preprocess.errors import InvalidInput, KineflowError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,29 +64,39 @@ class Round:
 class Comparison:
     """Rounds of the feed and of the bare decode, in turns."""
 
-    feed: tuple[Round, ...]
+    feeds: dict[int, tuple[Round, ...]]
+    """By how many threads."""
     bare: tuple[Round, ...]
 
-    @property
-    def share_of_bare(self) -> float:
+    def share_of_bare(self, threads: int) -> float:
         """How many clips the feed does in the CPU time in which the bare decode does one; 1 is as fast as it."""
-        return median(self.bare, "cpu_ms_a_clip") / median(self.feed, "cpu_ms_a_clip")
+        return median(self.bare, "cpu_ms_a_clip") / median(self.feeds[threads], "cpu_ms_a_clip")
+
+    def speedup(self, threads: int) -> float:
+        """How many clips the feed does in the time in which it does one with the first number of threads."""
+        first = next(iter(self.feeds.values()))
+        return statistics.median(fed.clips_s / one.clips_s for fed, one in zip(self.feeds[threads], first, strict=True))
 
 
-def compare(loader: "Loader", *, rounds: int = 5, batches: int = 4) -> Comparison:
-    """Measure a loader beside the bare decode of what it decodes; one round more warms both up.
+def compare(*loaders: "Loader", rounds: int = 5, batches: int = 4) -> Comparison:
+    """Measure loaders beside the bare decode of what the first one decodes; one round more warms all up.
 
     Args:
-        loader: not used otherwise meanwhile.
+        loaders: with different numbers of threads; not used otherwise meanwhile.
         rounds: of each.
         batches: in a round.
     """
-    feed = endless(loader)
-    pairs = []
+    feeds = [endless(loader) for loader in loaders]
+    fed: dict[int, list[Round]] = {loader.threads: [] for loader in loaders}
+    bare = []
     for _ in range(rounds + 1):
-        fed, places = _feed_round(loader, feed, batches)
-        pairs.append((fed, _bare_round(loader, places)))
-    return Comparison(feed=tuple(fed for fed, _ in pairs[1:]), bare=tuple(bare for _, bare in pairs[1:]))
+        places: list[tuple[int, int]] = []
+        for loader, feed in zip(loaders, feeds, strict=True):
+            one, delivered = _feed_round(loader, feed, batches)
+            fed[loader.threads].append(one)
+            places = places or delivered
+        bare.append(_bare_round(loaders[0], places))
+    return Comparison(feeds={threads: tuple(found[1:]) for threads, found in fed.items()}, bare=tuple(bare[1:]))
 
 
 def endless(loader: "Loader") -> Iterator["Batch"]:
@@ -190,14 +200,21 @@ def jpegs_of(loader: "Loader", places: Sequence[tuple[int, int]]) -> list[tuple[
 
 def table(comparison: Comparison) -> str:
     """What was measured, to print."""
-    lines = [f"{'':12}{'CPU ms/clip':>14}{'[min-max]':>18}{'clips/s':>10}{'[min-max]':>18}{'MB/s':>8}"]
-    for name, rounds in (("feed", comparison.feed), ("bare decode", comparison.bare)):
+    names = {threads: f"feed, {threads} thread{'s' if threads > 1 else ''}" for threads in comparison.feeds}
+    rows = [(names[threads], found) for threads, found in comparison.feeds.items()]
+    lines = [f"{'':16}{'CPU ms/clip':>14}{'[min-max]':>18}{'clips/s':>10}{'[min-max]':>18}{'MB/s':>8}"]
+    for name, rounds in (*rows, ("bare decode", comparison.bare)):
         cells = ""
         for column, width in (("cpu_ms_a_clip", 14), ("clips_s", 10)):
             found = sorted(getattr(one, column) for one in rounds)
             cells += f"{statistics.median(found):{width}.1f}{f'[{found[0]:.1f}-{found[-1]:.1f}]':>18}"
-        lines.append(f"{name:12}{cells}{median(rounds, 'mb_s'):8.1f}")
-    lines.append(f"the feed works at {comparison.share_of_bare:.0%} of the bare decode's rate, by CPU time")
+        lines.append(f"{name:16}{cells}{median(rounds, 'mb_s'):8.1f}")
+    first = next(iter(comparison.feeds))
+    for threads, name in names.items():
+        faster = "" if threads == first else f", and gives {comparison.speedup(threads):.2f} times the clips of {first}"
+        lines.append(
+            f"{name}: works at {comparison.share_of_bare(threads):.0%} of the bare decode's rate, by CPU time{faster}"
+        )
     return "\n".join(lines)
 
 
@@ -210,34 +227,53 @@ def table(comparison: Comparison) -> str:
 @click.option("--frames", default=64, show_default=True)
 @click.option("--crop", default=224, show_default=True)
 @click.option("--batch-size", default=4, show_default=True)
-@click.option("--threads", default=2, show_default=True)
+@click.option(
+    "--threads",
+    default="2",
+    show_default=True,
+    help="Comma-separated; several are measured in turns, beside the first.",
+)
 @click.option("--cache", help="Local folder for copies, where SHARDS is an address such as s3://bucket/shards.")
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="One more warms up.")
 @click.option("--batches", type=click.IntRange(1), default=4, show_default=True, help="In a round.")
-def main(shards: str, backend: str, streams: str, rounds: int, batches: int, **options: Any) -> None:
+def main(shards: str, backend: str, streams: str, threads: str, rounds: int, batches: int, **options: Any) -> None:
     """Measure how fast SHARDS are fed: clips/s, CPU time a clip, bytes/s, and the distance to the bare decode.
 
     \b
-    Example:
-        python -m pipelines.bench shards --streams rgb --threads 2
+    Examples:
+        python -m pipelines.bench shards --streams rgb
+        python -m pipelines.bench shards --threads 1,2,4,8
     """
     from pipelines import open_loader
 
     try:
-        loader = open_loader(shards, backend=backend, streams=tuple(streams.split(",")), **options)
-        comparison = compare(loader, rounds=rounds, batches=batches)
+        options["streams"] = tuple(streams.split(","))
+        loaders = [open_loader(shards, backend=backend, threads=number, **options) for number in _numbers(threads)]
+        comparison = compare(*loaders, rounds=rounds, batches=batches)
     except KineflowError as error:
         click.echo(f"Error: {printable(str(error))}", err=True)
         raise SystemExit(error.exit_status) from error
     click.echo(
         f"{datetime.now(UTC):%Y-%m-%d}  {platform.processor() or platform.machine()}, {os.cpu_count()} cores; "
-        f"{type(loader).__name__} on {loader.device}"
+        f"{type(loaders[0]).__name__} on {loaders[0].device}"
     )
     click.echo(
         f"{streams}, {options['frames']} frames of {options['crop']}x{options['crop']}, batch {options['batch_size']}, "
-        f"{options['threads']} threads, medians of {rounds} alternating rounds of {batches} batches"
+        f"medians of {rounds} alternating rounds of {batches} batches"
     )
     click.echo(table(comparison))
+
+
+def _numbers(text: str) -> list[int]:
+    """Positive numbers, each once, in their order.
+
+    Raises:
+        InvalidInput: others.
+    """
+    parts = text.split(",")
+    if not all(part.strip().isdecimal() and int(part) for part in parts):
+        raise InvalidInput(f"--threads is {text!r}; it must be a number above 0, or several with commas between")
+    return list(dict.fromkeys(map(int, parts)))
 
 
 if __name__ == "__main__":

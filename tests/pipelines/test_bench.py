@@ -18,8 +18,9 @@ from tests.pipelines.small_loader import open_small
 def test_both_sides_of_a_round_have_the_same_clips_and_bytes(shards, backend):
     loader = open_small(shards, backend)
     comparison = compare(loader, rounds=3, batches=2)
-    assert len(comparison.feed) == len(comparison.bare) == 3
-    for fed, bare in zip(comparison.feed, comparison.bare, strict=True):
+    (feed,) = comparison.feeds.values()
+    assert len(feed) == len(comparison.bare) == 3
+    for fed, bare in zip(feed, comparison.bare, strict=True):
         assert (fed.clips, fed.bytes) == (bare.clips, bare.bytes)
         assert fed.clips == 4
         assert fed.bytes > 0
@@ -28,7 +29,7 @@ def test_both_sides_of_a_round_have_the_same_clips_and_bytes(shards, backend):
 
 def test_bytes_are_those_of_the_jpegs_that_are_decoded(shards):
     loader = open_small(shards, "torch", split="test", training=False, frames=40, batch_size=3)
-    (fed,) = compare(loader, rounds=1, batches=1).feed
+    ((fed,),) = compare(loader, rounds=1, batches=1).feeds.values()
     # looped clips count once
     wanted = sum(
         loader.shards.jpeg(stream, clip, t).nbytes
@@ -62,19 +63,34 @@ def test_figures_follow_from_the_counts():
     assert (fed.cpu_ms_a_clip, fed.clips_s, fed.mb_s) == (50, 40, 80)
     slower = Round(clips=8, bytes=16_000_000, cpu_s=4, wall_s=2)
     bare = Round(clips=8, bytes=16_000_000, cpu_s=0.3, wall_s=0.3)
-    comparison = Comparison(feed=(fed, fed, slower), bare=(bare, bare, bare))
-    assert comparison.share_of_bare == pytest.approx(0.75)
-    assert median(comparison.feed, "clips_s") == 40
-    assert "works at 75% of the bare decode's rate" in table(comparison)
+    twice = Round(clips=8, bytes=16_000_000, cpu_s=0.5, wall_s=0.1)
+    comparison = Comparison(feeds={1: (fed, fed, slower), 4: (twice, twice, slower)}, bare=(bare, bare, bare))
+    assert comparison.share_of_bare(1) == pytest.approx(0.75)
+    assert comparison.speedup(4) == pytest.approx(2)
+    assert median(comparison.feeds[1], "clips_s") == 40
+    lines = table(comparison).splitlines()
+    assert lines[-2] == "feed, 1 thread: works at 75% of the bare decode's rate, by CPU time"
+    assert lines[-1].endswith(
+        "works at 60% of the bare decode's rate, by CPU time, and gives 2.00 times the clips of 1"
+    )
 
 
 def test_command_prints_the_figures(shards):
     arguments = [str(shards), "--frames", "8", "--crop", "32", "--batch-size", "2", "--rounds", "1", "--batches", "1"]
-    result = CliRunner().invoke(main, [*arguments, "--device", "cpu", "--streams", "rgb"])
+    result = CliRunner().invoke(main, [*arguments, "--device", "cpu", "--streams", "rgb", "--threads", "1,2,1"])
     assert result.exit_code == 0, result.output
     assert "ClipLoader on cpu" in result.output
-    assert re.search(r"^feed +\d+\.\d +\[.*\] +\d+\.\d", result.output, re.MULTILINE)
-    assert re.search(r"the feed works at \d+% of the bare decode's rate", result.output)
+    found = re.findall(r"^(feed, .*?|bare decode) +\d+\.\d +\[.*\] +\d+\.\d", result.output, re.MULTILINE)
+    assert found == ["feed, 1 thread", "feed, 2 threads", "bare decode"]
+    assert re.search(r"^feed, 1 thread: works at \d+% of the bare decode's rate", result.output, re.MULTILINE)
+    assert re.search(r"^feed, 2 threads: .* gives \d\.\d\d times the clips of 1$", result.output, re.MULTILINE)
+
+
+@pytest.mark.parametrize("threads", ["0", "1,", "two", "-1", "1,2.5"])
+def test_threads_that_are_no_numbers_are_refused(shards, threads):
+    result = CliRunner().invoke(main, [str(shards), f"--threads={threads}"])
+    assert result.exit_code == InvalidInput.exit_status
+    assert f"--threads is '{threads}'; it must be a number above 0" in result.output
 
 
 def test_command_ends_an_error_with_its_message_and_status(tmp_path):
