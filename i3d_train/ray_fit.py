@@ -8,6 +8,7 @@ store.
 import logging
 import textwrap
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import fields
@@ -26,6 +27,8 @@ STORAGE_NAME = ".ray"
 """Folder in that of the run where Ray Train sees whether all nodes share it; to be removed at the end."""
 POLL_S = 0.2
 _LEAVE_S = 60.0
+_VERDICT_S = 30.0
+"""Ray takes 15 s to declare a node dead that does not answer, and gives out its CPUs and GPUs until then."""
 _REASON_LENGTH = 300
 
 Letter = Event | logging.LogRecord | KineflowError | TrainSummary
@@ -77,8 +80,9 @@ def fit(
     if error is not None:
         raise error
     if summary is None:
-        gone = "".join(f" and node {node}" for node in sorted(nodes - _nodes(ray)))
-        raise WorkerLost(f"lost a worker{gone} ({run.failure or 'Ray Train gives no reason'})")
+        gone = _gone(ray, nodes, patience_s=_VERDICT_S if run.lost_touch else 0)
+        named = "".join(f" and node {node}" for node in sorted(gone))
+        raise WorkerLost(f"lost a worker{named} ({run.failure or 'Ray Train gives no reason'})")
     return summary
 
 
@@ -115,10 +119,12 @@ class _Fit:
         from ray.train.torch import TorchTrainer
 
         self.failure = ""
+        self.lost_touch = False
+        """Whether a worker no longer answers, and nobody knows yet whether it lives."""
         # Ray Train's own retries know neither the checkpoints of the run nor an end; not each Ray has all three
         retries = {"max_failures", "controller_failure_limit", "max_preemption_failures"}
         none = FailureConfig(**{field.name: 0 for field in fields(FailureConfig) if field.name in retries})
-        self._trainer = TorchTrainer(
+        self._trainer = _without_cleaner(TorchTrainer)(
             _work,
             train_loop_config={"config": config, "mailbox": mailbox},
             scaling_config=ScalingConfig(num_workers=config.workers, use_gpu=on_gpus),
@@ -133,7 +139,7 @@ class _Fit:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        from ray.exceptions import RayError
+        from ray.exceptions import ActorUnavailableError, RayError
         from ray.train import TrainingFailedError
 
         try:
@@ -141,6 +147,24 @@ class _Fit:
         except (TrainingFailedError, RayError) as error:
             logger.info("Ray Train: %s", error)
             self.failure = reason_of(error)
+            cause = _cause(error)
+            self.lost_touch = isinstance(getattr(cause, "health_check_failure", cause), ActorUnavailableError)
+
+
+def _without_cleaner(trainer: Any) -> Any:
+    """The class `TorchTrainer`, less an actor that asks the dashboard whether the run is still there.
+
+    Where there is no dashboard it cleans nothing, and the end of a run waits 12 s for it. It is kept where there is
+    one; without it, what a run holds in Ray is given back when its driver ends.
+    """
+    from ray._private.worker import get_dashboard_url
+
+    class Trainer(trainer):  # type: ignore[misc]  # Ray has no types
+        def _create_default_callbacks(self) -> list[Any]:
+            made = super()._create_default_callbacks()
+            return [one for one in made if type(one).__name__ != "PlacementGroupCleanerCallback"]
+
+    return trainer if get_dashboard_url() else Trainer
 
 
 def reason_of(error: Exception) -> str:
@@ -149,11 +173,22 @@ def reason_of(error: Exception) -> str:
     Args:
         error: of Ray Train; with `worker_failures`, by rank, where workers failed.
     """
+    last_line = "".join(traceback.format_exception_only(_cause(error))).strip().rpartition("\n")[2]
+    return textwrap.shorten(last_line, _REASON_LENGTH, placeholder=" ...")
+
+
+def _cause(error: Exception) -> Exception:
     failures = [*getattr(error, "worker_failures", {}).values(), error]
     # what misses another process, in Gloo and NCCL, raises a RuntimeError
-    cause = next((failure for failure in failures if not isinstance(failure, RuntimeError)), error)
-    last_line = "".join(traceback.format_exception_only(cause)).strip().rpartition("\n")[2]
-    return textwrap.shorten(last_line, _REASON_LENGTH, placeholder=" ...")
+    return next((failure for failure in failures if not isinstance(failure, RuntimeError)), error)
+
+
+def _gone(ray: Any, nodes: set[str], *, patience_s: float) -> set[str]:
+    """Those of the nodes that Ray declares dead within some time, or has already."""
+    since = time.monotonic()
+    while not (gone := nodes - _nodes(ray)) and time.monotonic() - since < patience_s:
+        time.sleep(POLL_S)
+    return gone
 
 
 def _nodes(ray: Any) -> set[str]:

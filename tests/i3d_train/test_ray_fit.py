@@ -1,11 +1,13 @@
 """Tests of i3d_train.ray_fit; tests/i3d_train/test_cluster.py runs the whole of it."""
 
+import inspect
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
-from i3d_train.ray_fit import _work, reason_of
+from i3d_train import ray_fit
+from i3d_train.ray_fit import _Fit, _gone, _without_cleaner, _work, reason_of
 from preprocess.errors import InvalidInput
 
 GONE = RuntimeError("Connection closed by peer")
@@ -49,3 +51,68 @@ def test_error_of_any_worker_is_sent(config, monkeypatch, rank):
     with pytest.raises(InvalidInput, match=r"crop 41 is larger"):
         _work({"config": replace(config, crop=41), "mailbox": mailbox})
     assert [type(letter) for letter in sent] == [InvalidInput]
+
+
+class FakeRay:
+    """Whose second node is declared dead after it was asked for its nodes a few times."""
+
+    def __init__(self, *, asked: int):
+        self.left = asked
+
+    def nodes(self):
+        self.left -= 1
+        return [
+            {"NodeManagerAddress": name, "NodeID": name * 8, "Alive": name == "a" or self.left > 0} for name in "ab"
+        ]
+
+
+def test_node_is_named_that_is_declared_dead_in_time(monkeypatch):
+    monkeypatch.setattr(ray_fit, "POLL_S", 0)
+    assert _gone(FakeRay(asked=3), {"a (aaaaaaaa)", "b (bbbbbbbb)"}, patience_s=60) == {"b (bbbbbbbb)"}
+
+
+def test_nobody_waits_where_a_worker_is_known_to_be_dead():
+    assert _gone(FakeRay(asked=3), {"a (aaaaaaaa)", "b (bbbbbbbb)"}, patience_s=0) == set()
+
+
+@pytest.mark.parametrize("is_wrapped", [False, True])
+@pytest.mark.parametrize(("name", "expected"), [("ActorUnavailableError", True), ("ActorDiedError", False)])
+def test_worker_that_does_not_answer_may_live(name, expected, is_wrapped):
+    pytest.importorskip("ray.train", reason="Ray Train is not installed")
+    from ray import exceptions
+    from ray.train import WorkerGroupError
+
+    failure = Exception.__new__(getattr(exceptions, name))
+    if is_wrapped:
+        # as Ray Train's WorkerHealthCheckFailedError
+        failure, inner = OSError("unhealthy"), failure
+        failure.health_check_failure = inner
+
+    def fail():
+        raise WorkerGroupError("failed", {0: GONE, 1: failure})
+
+    fit = _Fit.__new__(_Fit)
+    fit.failure, fit.lost_touch, fit._trainer = "", False, SimpleNamespace(fit=fail)
+    fit._run()
+    assert fit.lost_touch == expected
+
+
+@pytest.mark.parametrize(
+    ("dashboard", "left"), [("", ["Other"]), ("127.0.0.1:8265", ["PlacementGroupCleanerCallback", "Other"])]
+)
+def test_cleaner_is_left_out_where_there_is_no_dashboard(monkeypatch, dashboard, left):
+    pytest.importorskip("ray")
+    monkeypatch.setattr("ray._private.worker.get_dashboard_url", lambda: dashboard)
+
+    class Trainer:
+        def _create_default_callbacks(self):
+            return [type(name, (), {})() for name in ("PlacementGroupCleanerCallback", "Other")]
+
+    made = _without_cleaner(Trainer)()._create_default_callbacks()
+    assert [type(one).__name__ for one in made] == left
+
+
+def test_ray_train_still_has_the_cleaner():
+    """Or `_without_cleaner` is to go."""
+    train = pytest.importorskip("ray.train.torch", reason="Ray Train is not installed")
+    assert "PlacementGroupCleanerCallback" in inspect.getsource(train.TorchTrainer._create_default_callbacks)
