@@ -93,7 +93,7 @@ class Loader(ABC):
         seed: of order, window, crop and flip.
         training: random draws; otherwise natural order, fixed windows and crops, no flip.
         flip: in training, mirror every other clip; wrong where left and right are different classes.
-        threads: that decode on the CPU.
+        threads: that decode on the CPU; somewhat more than there are cores to spare is best.
         windows: in evaluation, windows of a clip, spread evenly; 1 is the centre.
         crops: in evaluation, crops of a window: 1 is the centre, 3 lie along the longer side.
         clips: CSV with columns key, label and split, such as `fold1.csv` of `preprocess index`: reads the

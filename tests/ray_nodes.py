@@ -1,6 +1,7 @@
 """Ray nodes on this machine, each of processes of its own and with an address of its own, as `ray start` makes them."""
 
 import os
+import random
 import secrets
 import signal
 import socket
@@ -9,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -133,5 +134,11 @@ def _stopped(node: Node) -> Iterator[Node]:
 
 
 def _free_ports() -> list[int]:
-    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
-        return [server.getsockname()[1] for server in (one, two)]
+    """Two of those that the system gives to nobody who takes any, and Ray to none of its workers."""
+    ports = []
+    for port in random.sample(range(20_000, 32_000), 100):
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            ports.append(port)
+        if len(ports) == 2:
+            return ports
+    raise AssertionError("of 100 ports none was free")
