@@ -8,7 +8,7 @@ TESTERS ?= 2
 
 INSTALLED := $(VENV)/installed-$(CUDA)
 
-.PHONY: test lint pytest demo screenshots clean
+.PHONY: test lint pytest demo screenshots gpu clean
 
 test: lint pytest
 
@@ -22,6 +22,13 @@ pytest: $(INSTALLED)
 
 demo: $(INSTALLED)
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" ./demo.sh
+
+# What needs a GPU: its tests, which fail without one, and what measures there (under 8 minutes each).
+gpu: $(INSTALLED)
+	FAIL_WITHOUT_CUDA=1 $(VENV)/bin/python -m pytest -m gpu
+	$(VENV)/bin/python benchmarks/flow_gpu.py
+	$(VENV)/bin/python benchmarks/feed_gpu.py
+	$(VENV)/bin/python benchmarks/train_gpu.py
 
 # The pictures of docs/serve.md, by Debian's Chromium.
 screenshots: $(INSTALLED)
