@@ -2,6 +2,8 @@
 
 #if defined(__x86_64__)
 
+#include <sys/mman.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>

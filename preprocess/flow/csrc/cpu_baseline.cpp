@@ -1,5 +1,7 @@
 // The solver for every processor: SSE2 on x86-64, NEON on aarch64, or what the compiler makes of four floats.
 
+#include <sys/mman.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>

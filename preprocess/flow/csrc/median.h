@@ -52,7 +52,7 @@ KF_PIXEL Lanes median_of_sorted_columns(Lanes m[5][5]) {
 
 class Median {
   public:
-    bool shape(int width) { return columns_.reserve(5 * row_length(width)); }
+    void take(int width, Arena& arena) { columns_ = arena.take(5 * row_length(width)); }
 
     // Filters `plane` in place with a window of 1, 3 or 5; `copy` is of the same shape, for what it was.
     void filter(const Plane& plane, const Plane& copy, int window) {
@@ -79,7 +79,7 @@ class Median {
                 const int row = y + j - REACH;
                 rows[j] = from.row(row < 0 ? 0 : row < from.height ? row : from.height - 1);
             }
-            float* columns = columns_.data + BLOCK;
+            float* columns = columns_ + BLOCK;
             for (int x = 0; x < width; x += LANES) {
                 Lanes column[WINDOW];
                 for (int j = 0; j < WINDOW; j++) column[j] = load(rows[j] + x);
@@ -106,7 +106,7 @@ class Median {
         }
     }
 
-    Memory columns_;
+    float* columns_ = nullptr;
 };
 
 }  // namespace KF_ISA

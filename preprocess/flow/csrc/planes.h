@@ -9,43 +9,71 @@ namespace KF_ISA {
 
 inline int rounded_up(int n, int multiple) { return (n + multiple - 1) / multiple * multiple; }
 
-// Aligned memory that only grows. Not std::vector: an instantiation of a standard template compiled for this
-// instruction set could be the one that the linker keeps for code which runs on lesser machines.
-struct Memory {
-    float* data = nullptr;
-    size_t capacity = 0;
+// The memory of a solver: one block, in pages of 2 MiB where the system has them. A level of full size lies in a
+// thousand small pages, more than a processor keeps at hand.
+//
+// All that needs memory takes its part twice: first the parts are only counted, then, after `allocate`, they are there.
+// Not std::vector: an instantiation of a standard template compiled for this instruction set could be the one that the
+// linker keeps for code which runs on lesser machines.
+class Arena {
+  public:
+    Arena() = default;
+    Arena(const Arena&) = delete;
+    ~Arena() { free(data_); }
 
-    Memory() = default;
-    Memory(const Memory&) = delete;
-    ~Memory() { free(data); }
-
-    // At least `count` floats; false when there is no memory.
-    bool reserve(size_t count) {
-        if (count <= capacity) return true;
-        free(data);
-        data = static_cast<float*>(aligned_alloc(64, (4 * count + 63) / 64 * 64));
-        capacity = data ? count : 0;
-        return data != nullptr;
+    // Aligned; null while parts are counted.
+    float* take(size_t count) {
+        char* part = data_ ? data_ + taken_ : nullptr;
+        taken_ += rounded_up(4 * count, CACHE_LINE);
+        return reinterpret_cast<float*>(part);
     }
+
+    // Room for what was counted; false when there is no memory.
+    bool allocate() {
+        const size_t alignment = taken_ < LARGE_PAGE ? CACHE_LINE : LARGE_PAGE, size = rounded_up(taken_, alignment);
+        data_ = static_cast<char*>(aligned_alloc(alignment, size));
+        taken_ = 0;
+#if defined(MADV_HUGEPAGE)
+        if (data_ && alignment == LARGE_PAGE) madvise(data_, size, MADV_HUGEPAGE);  // a wish
+#endif
+        return data_ != nullptr;
+    }
+
+  private:
+    static constexpr size_t CACHE_LINE = 64, LARGE_PAGE = size_t(2) << 20;
+    static size_t rounded_up(size_t n, size_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+
+    char* data_ = nullptr;
+    size_t taken_ = 0;
 };
 
 // One channel. There is a row of zeros above, at least BLOCK columns on either side, and a width rounded up to BLOCKs.
 struct Plane {
     int width = 0, height = 0;
     ptrdiff_t stride = 0;
-    Memory memory;
+    float* data = nullptr;
 
-    // All zero afterwards.
-    bool shape(int w, int h) {
-        width = w, height = h;
-        stride = rounded_up(w, BLOCK) + 2 * BLOCK;
-        const size_t count = size_t(stride) * (h + 1) + BLOCK;
-        if (!memory.reserve(count)) return false;
-        memset(memory.data, 0, 4 * count);
-        return true;
+    // Memory for this size and any smaller one.
+    void take(int w, int h, Arena& arena) {
+        resize(w, h);
+        data = arena.take(count());
+        if (data) memset(data, 0, 4 * count());
     }
 
-    float* row(int y) const { return memory.data + (y + 1) * stride + BLOCK; }
+    // All zero afterwards.
+    void shape(int w, int h) {
+        resize(w, h);
+        memset(data, 0, 4 * count());
+    }
+
+    float* row(int y) const { return data + (y + 1) * stride + BLOCK; }
+
+  private:
+    void resize(int w, int h) {
+        width = w, height = h;
+        stride = rounded_up(w, BLOCK) + 2 * BLOCK;
+    }
+    size_t count() const { return size_t(stride) * (height + 1) + BLOCK; }
 };
 
 // Gray level, its two derivatives and a spare, four floats a pixel, so that four neighbouring samples are 64 bytes.
@@ -53,16 +81,16 @@ struct Quads {
     static constexpr int MARGIN = 4;  // a cubic around a point up to 3 pixels outside
     int width = 0, height = 0;
     ptrdiff_t stride = 0;  // in pixels
-    Memory memory;
+    float* data = nullptr;
 
-    bool shape(int w, int h) {
+    void take(int w, int h, Arena& arena) {
         width = w, height = h;
         stride = w + 2 * MARGIN;
-        return memory.reserve(4 * size_t(stride) * (h + 2 * MARGIN));
+        data = arena.take(4 * size_t(stride) * (h + 2 * MARGIN));
     }
 
     // Four floats of pixel (0, y).
-    float* row(int y) const { return memory.data + 4 * ((y + MARGIN) * stride + MARGIN); }
+    float* row(int y) const { return data + 4 * ((y + MARGIN) * stride + MARGIN); }
 };
 
 // Where along one axis a bilinear resize looks, with OpenCV's pixel centres: at (x + 0.5) * step - 0.5, clamped.

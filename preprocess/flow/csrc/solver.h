@@ -24,21 +24,10 @@ class Solver {
     bool shape(int width, int height, const kineflow_params& params) {
         params_ = params;
         convention_ = params.convention == KINEFLOW_OPENCV_CUDA ? Convention{-0.5f, false} : Convention{-0.75f, true};
-        scales_ = 0;
-        bool fits = scratch_.reserve(3 * size_t(width) + BLOCK) && warp_.shape(width, convention_);
-        for (int w = width, h = height; scales_ < params.scales && scales_ < MAX_SCALES; scales_++) {
-            if (scales_ > 0 && (w < MIN_SIDE || h < MIN_SIDE)) break;
-            for (Pyramid& frame : frames_) {
-                fits = fits && frame.image[scales_].shape(w, h) && frame.quads[scales_].shape(w, h);
-            }
-            fits = fits && u1_[scales_].shape(w, h) && u2_[scales_].shape(w, h);
-            w = rounded_half_even(w * double(params.scale_step));
-            h = rounded_half_even(h * double(params.scale_step));
-        }
-        for (Plane* plane : {&gx_, &gy_, &rest_, &inverse_, &px1_, &py1_, &px2_, &py2_, &copy_}) {
-            fits = fits && plane->shape(width, height);
-        }
-        return fits && median_.shape(width);
+        take(width, height);
+        if (!arena_.allocate()) return false;
+        take(width, height);
+        return true;
     }
 
     // Makes `pixels` the second frame; the one before becomes the first.
@@ -50,7 +39,7 @@ class Solver {
             for (int x = 0; x < frame.image[0].width; x++) row[x] = float(*pixels++);
         }
         const double step = 1 / double(params_.scale_step);
-        for (int s = 1; s < scales_; s++) resize(frame.image[s - 1], frame.image[s], step, step, 1, scratch_.data);
+        for (int s = 1; s < scales_; s++) resize(frame.image[s - 1], frame.image[s], step, step, 1, scratch_);
         for (int s = 0; s < scales_; s++) fill_quads(frame.image[s], frame.quads[s], convention_.outside_is_zero);
     }
 
@@ -66,8 +55,8 @@ class Solver {
             if (s == 0) break;
             const double step_x = double(u1_[s].width) / u1_[s - 1].width;
             const double step_y = double(u1_[s].height) / u1_[s - 1].height;
-            resize(u1_[s], u1_[s - 1], step_x, step_y, 1 / params_.scale_step, scratch_.data);
-            resize(u2_[s], u2_[s - 1], step_x, step_y, 1 / params_.scale_step, scratch_.data);
+            resize(u1_[s], u1_[s - 1], step_x, step_y, 1 / params_.scale_step, scratch_);
+            resize(u2_[s], u2_[s - 1], step_x, step_y, 1 / params_.scale_step, scratch_);
         }
         for (const Plane* u : {&u1_[0], &u2_[0]}) {
             for (int y = 0; y < u->height; y++, flow += u->width) memcpy(flow, u->row(y), 4 * size_t(u->width));
@@ -76,6 +65,27 @@ class Solver {
     }
 
   private:
+    void take(int width, int height) {
+        scales_ = 0;
+        for (int w = width, h = height; scales_ < params_.scales && scales_ < MAX_SCALES; scales_++) {
+            if (scales_ > 0 && (w < MIN_SIDE || h < MIN_SIDE)) break;
+            for (Pyramid& frame : frames_) {
+                frame.image[scales_].take(w, h, arena_);
+                frame.quads[scales_].take(w, h, arena_);
+            }
+            u1_[scales_].take(w, h, arena_);
+            u2_[scales_].take(w, h, arena_);
+            w = rounded_half_even(w * double(params_.scale_step));
+            h = rounded_half_even(h * double(params_.scale_step));
+        }
+        for (Plane* plane : {&gx_, &gy_, &rest_, &inverse_, &px1_, &py1_, &px2_, &py2_, &copy_}) {
+            plane->take(width, height, arena_);
+        }
+        scratch_ = arena_.take(3 * size_t(width) + BLOCK);
+        warp_.take(width, convention_, arena_);
+        median_.take(width, arena_);
+    }
+
     // OpenCV's cvRound
     static int rounded_half_even(double x) { return int(__builtin_nearbyint(x)); }
 
@@ -173,7 +183,8 @@ class Solver {
     Plane u1_[MAX_SCALES], u2_[MAX_SCALES];
     Plane gx_, gy_, rest_, inverse_;      // the data term
     Plane px1_, py1_, px2_, py2_, copy_;  // the dual variables, and a plane for the median filter
-    Memory scratch_;
+    float* scratch_ = nullptr;
+    Arena arena_;
     Warp warp_;
     Median median_;
 };

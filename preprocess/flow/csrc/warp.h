@@ -21,15 +21,14 @@ typedef float Quad __attribute__((vector_size(16), aligned(4), may_alias));
 // Rows of a warp, one after the other, with what they share.
 class Warp {
   public:
-    bool shape(int width, const Convention& convention) {
+    void take(int width, const Convention& convention, Arena& arena) {
         const Cubic cubic = cubic_convolution(convention.cubic);
         for (int i = 0; i < 8; i++) {
             c3_[i] = cubic.c3[i % 4], c2_[i] = cubic.c2[i % 4], c1_[i] = cubic.c1[i % 4], c0_[i] = cubic.c0[i % 4];
         }
         const size_t padded = rounded_up(width, BLOCK);
-        if (!places_.reserve(3 * padded) || !samples_.reserve(4 * padded)) return false;
-        memset(samples_.data, 0, 16 * padded);  // behind the last column nothing is ever sampled
-        return true;
+        places_ = arena.take(3 * padded), samples_ = arena.take(4 * padded);
+        if (samples_) memset(samples_, 0, 16 * padded);  // behind the last column nothing is ever sampled
     }
 
     // The data term of row y of `first` against `second` moved by (u1, u2), into rows of gx, gy, rest and inverse.
@@ -37,7 +36,7 @@ class Warp {
              float* rest, float* inverse) {
         place(y, second, u1.row(y), u2.row(y));
         sample(second);
-        const float* sampled = samples_.data;
+        const float* sampled = samples_;
         const Lanes floor = splat(GRADIENT_FLOOR);
         for (int x = 0; x < first.width; x += LANES) {
             Lanes gray, dx, dy;
@@ -69,8 +68,8 @@ class Warp {
     // Of each pixel of row y: the offset of its first sample, up and left of where the flow points, and the fractions.
     void place(int y, const Quads& second, const float* u1, const float* u2) {
         const int width = second.width, padded = rounded_up(width, BLOCK);
-        int32_t* corner = reinterpret_cast<int32_t*>(places_.data);
-        float *fraction_x = places_.data + padded, *fraction_y = fraction_x + padded;
+        int32_t* corner = reinterpret_cast<int32_t*>(places_);
+        float *fraction_x = places_ + padded, *fraction_y = fraction_x + padded;
         Lanes column;
         for (int i = 0; i < LANES; i++) column.v[i] = float(i);
         for (int x = 0; x < width; x += LANES) {
@@ -85,8 +84,8 @@ class Warp {
     // The 16 samples around each place, weighted: gray level and gradient in one go, a row of four pixels a register.
     void sample(const Quads& second) {
         const int width = second.width, padded = rounded_up(width, BLOCK);
-        const int32_t* corner = reinterpret_cast<const int32_t*>(places_.data);
-        const float *fraction_x = places_.data + padded, *fraction_y = fraction_x + padded;
+        const int32_t* corner = reinterpret_cast<const int32_t*>(places_);
+        const float *fraction_x = places_ + padded, *fraction_y = fraction_x + padded;
         const float* origin = second.row(0);
         const ptrdiff_t stride = 4 * second.stride;
         const Both c3 = c3_, c2 = c2_, c1 = c1_, c0 = c0_;
@@ -99,13 +98,13 @@ class Warp {
             for (int j = 0; j < 4; j++) sum += *reinterpret_cast<const LooseTaps*>(samples + j * stride) * weights[4 + j];
             Quad column[4];
             memcpy(column, &sum, sizeof sum);
-            *reinterpret_cast<Quad*>(samples_.data + 4 * x) =
+            *reinterpret_cast<Quad*>(samples_ + 4 * x) =
                 (column[0] * weights[0] + column[1] * weights[1]) + (column[2] * weights[2] + column[3] * weights[3]);
         }
     }
 
     Both c3_{}, c2_{}, c1_{}, c0_{};
-    Memory places_, samples_;
+    float *places_ = nullptr, *samples_ = nullptr;
 };
 
 }  // namespace KF_ISA
