@@ -29,15 +29,21 @@ def of_root(root: Path) -> list[Process]:
     return found
 
 
+def killed(root: Path) -> list[Process]:
+    """Those of a root, each killed; one that was just starting another has to be asked for again."""
+    found = of_root(root)
+    for process in found:
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)
+    return found
+
+
 @pytest.fixture
 def root(made_root: Path, tmp_path: Path) -> Iterator[Path]:
     root = (tmp_path / "root").resolve()
     shutil.copytree(made_root, root)
     yield root
-    for process in of_root(root):
-        with suppress(ProcessLookupError):
-            os.kill(process.pid, signal.SIGKILL)
-    wait_until(lambda: not of_root(root), what="a job outlived its test")
+    wait_until(lambda: not killed(root), what="a job outlived its test")
 
 
 @pytest.fixture
