@@ -7,7 +7,10 @@
 namespace kineflow {
 namespace KF_ISA {
 
-inline int rounded_up(int n, int multiple) { return (n + multiple - 1) / multiple * multiple; }
+template <class Whole>
+constexpr Whole rounded_up(Whole n, Whole multiple) {
+    return (n + multiple - 1) / multiple * multiple;
+}
 
 // The memory of a solver: one block, in pages of 2 MiB where the system has them. A level of full size lies in a
 // thousand small pages, more than a processor keeps at hand.
@@ -41,7 +44,6 @@ class Arena {
 
   private:
     static constexpr size_t CACHE_LINE = 64, LARGE_PAGE = size_t(2) << 20;
-    static size_t rounded_up(size_t n, size_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
     char* data_ = nullptr;
     size_t taken_ = 0;
@@ -55,21 +57,21 @@ struct Plane {
 
     // Memory for this size and any smaller one.
     void take(int w, int h, Arena& arena) {
-        resize(w, h);
+        set_size(w, h);
         data = arena.take(count());
-        if (data) memset(data, 0, 4 * count());
+        if (data) shape(w, h);
     }
 
     // All zero afterwards.
     void shape(int w, int h) {
-        resize(w, h);
+        set_size(w, h);
         memset(data, 0, 4 * count());
     }
 
     float* row(int y) const { return data + (y + 1) * stride + BLOCK; }
 
   private:
-    void resize(int w, int h) {
+    void set_size(int w, int h) {
         width = w, height = h;
         stride = rounded_up(w, BLOCK) + 2 * BLOCK;
     }

@@ -15,6 +15,7 @@ from preprocess.flow.cuda_batch import BATCH
 from preprocess.flow.cuda_kernels import SHAPES, SOURCES, TileShape
 
 FOLDER = Path(__file__).parents[2] / "csrc"
+COMPILER = os.environ.get("CXX", "g++")
 TESTED_SHAPES = ("a4", "b4", "d6", "e8", "f2")
 """Of SHAPES: one of most bodies, and every number of iterations a launch."""
 OUTCOMES = {1: "only some threads reach a barrier", 2: "a write beyond shared memory"}
@@ -27,14 +28,13 @@ def library(shapes: tuple[str, ...] = TESTED_SHAPES) -> ctypes.CDLL:
     Args:
         shapes: tiles to compile.
     """
-    compiler = os.environ.get("CXX", "g++")
-    if not shutil.which(compiler):
-        pytest.skip(f"no C++ compiler {compiler!r} to emulate CUDA kernels with")
+    if not shutil.which(COMPILER):
+        pytest.skip(f"no C++ compiler {COMPILER!r} to emulate CUDA kernels with")
     tiles = " ".join(SHAPES[name].statement + size_function(SHAPES[name]) for name in shapes)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "kernels.so"
         options = ["-O2", "-std=c++17", "-shared", "-fPIC", "-w", f"-I{SOURCES}", f"-DTILES={tiles}"]
-        subprocess.run([compiler, *options, FOLDER / "cuda_on_cpu.cpp", "-o", path], check=True)
+        subprocess.run([COMPILER, *options, FOLDER / "cuda_on_cpu.cpp", "-o", path], check=True)
         return ctypes.CDLL(str(path))
 
 

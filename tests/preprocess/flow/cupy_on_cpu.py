@@ -14,7 +14,7 @@ from typing import Any
 
 from cupy_backends.cuda.api import runtime
 
-from tests.preprocess.flow.cuda_on_cpu import FOLDER, library
+from tests.preprocess.flow.cuda_on_cpu import COMPILER, FOLDER, library
 
 PAGE = 4096
 READ_WRITE_EXECUTE = 7
@@ -48,7 +48,7 @@ def _compiled() -> ctypes.CDLL:
     with tempfile.TemporaryDirectory() as folder:  # what is loaded stays, and is found again by its name
         path = Path(folder) / "cuda_api.so"
         options = ["-O1", "-std=c++17", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror"]
-        subprocess.run(["g++", *options, FOLDER / "cuda_api.cpp", "-o", path, "-ldl"], check=True)
+        subprocess.run([COMPILER, *options, FOLDER / "cuda_api.cpp", "-o", path, "-ldl"], check=True)
         return ctypes.CDLL(str(path))
 
 

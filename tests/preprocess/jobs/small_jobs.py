@@ -38,20 +38,26 @@ def ended(jobs: Jobs, job: Job) -> Job:
     return jobs.find(job.id)
 
 
-def past_job(root: Path, job_id: str, *, has_ended: bool = True) -> Path:
-    """The folder of a job that has ended, or whose supervisor is gone, without running anything."""
-    folder = root / ".kineflow-serve" / "jobs" / job_id
-    Asked(
+def asked(root: Path, *, created: float, host: str, supervisor: Process) -> Asked:
+    """What a job that verifies no shards was asked for."""
+    return Asked(
         command="verify",
         options={"shards": ("nowhere",)},
         arguments=("--", "nowhere"),
         root=str(root),
-        created=1e9,
+        created=created,
         resumed_from=None,
         grace_s=1.0,
-        host="elsewhere",
-        supervisor=Process(pid=1, started=0, boot="another one"),
-    ).write(folder)
+        host=host,
+        supervisor=supervisor,
+    )
+
+
+def past_job(root: Path, job_id: str, *, has_ended: bool = True) -> Path:
+    """The folder of a job that has ended, or whose supervisor is gone, without running anything."""
+    folder = root / ".kineflow-serve" / "jobs" / job_id
+    nobody = Process(pid=1, started=0, boot="another one")
+    asked(root, created=1e9, host="elsewhere", supervisor=nobody).write(folder)
     (folder / LOG_NAME).write_text("Error: nowhere is no folder\n")
     if has_ended:
         Ended(at=1e9 + 5, exit_status=2, was_cancelled=False).write(folder)

@@ -5,23 +5,14 @@ import sys
 import pytest
 
 from preprocess.jobs.process import Process
-from preprocess.jobs.record import LOG_NAME, Asked, Ended, Started
+from preprocess.jobs.record import LOG_NAME, Ended, Started
 from preprocess.jobs.supervise import GO
+from tests.preprocess.jobs.small_jobs import asked
 
 
 @pytest.fixture
 def folder(tmp_path):
-    Asked(
-        command="verify",
-        options={"shards": ("nowhere",)},
-        arguments=("--", "nowhere"),
-        root=str(tmp_path),
-        created=0.0,
-        resumed_from=None,
-        grace_s=1.0,
-        host="here",
-        supervisor=Process.of(os.getpid()),
-    ).write(tmp_path)
+    asked(tmp_path, created=0.0, host="here", supervisor=Process.of(os.getpid())).write(tmp_path)
     return tmp_path
 
 
