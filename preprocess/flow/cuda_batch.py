@@ -37,7 +37,7 @@ BATCH = np.dtype(
         ("tiles", "i4"),
         ("zero_outside", "i4"),
         ("lambda_theta", "f4"),
-        ("theta", "f4"),
+        ("tau", "f4"),
         ("tau_theta", "f4"),
         ("largest_change", "f4"),
         ("cubic", "f4"),

@@ -191,7 +191,7 @@ class Solver:
         batch["tiles"] = np.prod(self.tiles[index].grid(level.width, level.height))
         params = self.params
         batch["zero_outside"], batch["cubic"] = ZERO_OUTSIDE[params.convention], CUBIC[params.convention]
-        batch["lambda_theta"], batch["theta"] = params.lambda_ * params.theta, params.theta
+        batch["lambda_theta"], batch["tau"] = params.lambda_ * params.theta, params.tau
         batch["tau_theta"] = params.tau / params.theta
         batch["largest_change"] = params.epsilon**2 * level.width * level.height
         # The pyramid divides by the step, the flow by the ratio of rounded sizes: as in OpenCV.

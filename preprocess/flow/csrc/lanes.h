@@ -36,6 +36,8 @@ KF_PIXEL Lanes operator+(Lanes a, Lanes b) { return {a.v + b.v}; }
 KF_PIXEL Lanes operator-(Lanes a, Lanes b) { return {a.v - b.v}; }
 KF_PIXEL Lanes operator*(Lanes a, Lanes b) { return {a.v * b.v}; }
 KF_PIXEL Lanes operator/(Lanes a, Lanes b) { return {a.v / b.v}; }
+KF_PIXEL Lanes operator+(Lanes a, float b) { return {a.v + b}; }
+KF_PIXEL Lanes operator*(float a, Lanes b) { return {a * b.v}; }
 
 KF_PIXEL Lanes splat(float x) { return {x - Lanes::Vector{}}; }
 KF_PIXEL Lanes load(const float* from) { return {*reinterpret_cast<const Unaligned*>(from)}; }

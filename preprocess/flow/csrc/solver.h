@@ -105,7 +105,7 @@ class Solver {
                 median_.filter(u1, copy_, params_.median);
                 median_.filter(u2, copy_, params_.median);
                 for (int inner = 0; change > enough && inner < params_.inner_iterations; inner++, iterations++) {
-                    const double latest = relax(u1, u2);
+                    const double latest = relax(u1, u2, iterations % 2);
                     if ((inner + 1) % params_.check_every == 0) change = latest;
                 }
             }
@@ -115,43 +115,66 @@ class Solver {
 
     // One iteration over the level; returns the sum of the squared change of u.
     //
-    // A row of p needs the row of u below it, so p follows one row behind, in the same loop: what a step of p loads the
-    // step of u has just had, and the long square roots and divisions of one overlap with the sums of the other.
-    double relax(const Plane& u1, const Plane& u2) {
+    // A row of p needs u of its own row and of the next, both stepped. So p follows u in the same loop, two rows behind:
+    // near enough for what the one loads to be at hand for the other, far enough for neither to wait for the other.
+    //
+    // Going down and up in turns finds in the cache what was used last, where a level is larger than that.
+    double relax(const Plane& u1, const Plane& u2, bool upwards) {
+        constexpr int BEHIND = 2;
         Lanes sums[BLOCK / LANES] = {};
         const int height = u1.height;
-        relax_row<true, false>(0, u1, u2, sums);
-        for (int y = 1; y < height; y++) relax_row<true, true>(y, u1, u2, sums);
-        relax_row<false, true>(height, u1, u2, sums);
+        for (int step = 0; step < height + BEHIND; step++) {
+            const int y = upwards ? height - 1 - step : step;
+            const int y_dual = upwards ? y + BEHIND : y - BEHIND;
+            const bool flow = step < height, dual = step >= BEHIND;
+            if (flow && dual) {
+                relax_row<true, true>(y, y_dual, u1, u2, sums);
+            } else if (flow) {
+                relax_row<true, false>(y, y, u1, u2, sums);
+            } else if (dual) {
+                relax_row<false, true>(y_dual, y_dual, u1, u2, sums);
+            }
+        }
         double sum = 0;
         for (int i = 0; i < BLOCK; i++) sum += sums[i / LANES].v[i % LANES];
         return sum;
     }
 
-    // u of row y and p of row y - 1, or one of them.
+    // u of row y and p of row y_dual, or one of them.
+    //
+    // The step of u stands between the square roots and the division of p, which take long: a processor looks ahead by
+    // little more than one turn of this loop.
     template <bool FLOW, bool DUAL>
-    __attribute__((noinline)) void relax_row(int y, const Plane& u1_plane, const Plane& u2_plane, Lanes* sums) {
+    __attribute__((noinline)) void relax_row(int y, int y_dual, const Plane& u1_plane, const Plane& u2_plane,
+                                             Lanes* sums) {
         const int width = u1_plane.width;
-        const Lanes lambda_theta = splat(params_.lambda * params_.theta), theta = splat(params_.theta);
+        const Lanes lambda_theta = splat(params_.lambda * params_.theta), tau = splat(params_.tau);
         const Lanes tau_theta = splat(params_.tau / params_.theta), one = splat(1);
         const float *gx = gx_.row(y), *gy = gy_.row(y), *rest = rest_.row(y), *inverse = inverse_.row(y);
-        const float *x1 = px1_.row(y), *y1 = py1_.row(y), *x2 = px2_.row(y), *y2 = py2_.row(y);
-        float *x1_up = px1_.row(y - 1), *y1_up = py1_.row(y - 1), *x2_up = px2_.row(y - 1), *y2_up = py2_.row(y - 1);
+        float *x1 = px1_.row(y), *y1 = py1_.row(y), *x2 = px2_.row(y), *y2 = py2_.row(y);
         float *u1 = u1_plane.row(y), *u2 = u2_plane.row(y);
-        const float *u1_up = u1_plane.row(y - 1), *u2_up = u2_plane.row(y - 1);
+        // Offsets from row y, the same in each plane. Below the last row there is no difference.
+        const ptrdiff_t stride = u1_plane.stride, dual = (y_dual - y) * stride;
+        const ptrdiff_t below = dual + (y_dual < u1_plane.height - 1 ? stride : 0);
         Lanes sum[BLOCK / LANES];
         for (int i = 0; i < BLOCK / LANES; i++) sum[i] = sums[i];
         for (int block = 0; block < width; block += BLOCK) {
+#pragma GCC unroll 4  // or the partial sums go through memory
             for (int i = 0; i < BLOCK / LANES; i++) {
                 const int x = block + i * LANES;
-                Lanes here1, here2;                                        // u of row y
-                const Lanes above1 = load(y1_up + x), above2 = load(y2_up + x);  // p of row y - 1, not yet stepped
+                const ptrdiff_t x_dual = x + dual;
+                Slopes<Lanes> slope;
+                if (DUAL) {
+                    const Lanes here1 = load(u1 + x_dual), here2 = load(u2 + x_dual);
+                    slope = slopes(load(u1 + x_dual + 1) - here1, load(u1 + x + below) - here1,
+                                   load(u2 + x_dual + 1) - here2, load(u2 + x + below) - here2, tau_theta, one);
+                }
                 if (FLOW) {
                     const DataTerm<Lanes> data = {load(gx + x), load(gy + x), load(rest + x), load(inverse + x)};
-                    const Lanes div1 = (load(x1 + x) - load(x1 + x - 1)) + (load(y1 + x) - above1);
-                    const Lanes div2 = (load(x2 + x) - load(x2 + x - 1)) + (load(y2 + x) - above2);
-                    here1 = load(u1 + x), here2 = load(u2 + x);
-                    Lanes change = step_flow(data, div1, div2, lambda_theta, theta, here1, here2);
+                    const Lanes div1 = (load(x1 + x) - load(x1 + x - 1)) + (load(y1 + x) - load(y1 + x - stride));
+                    const Lanes div2 = (load(x2 + x) - load(x2 + x - 1)) + (load(y2 + x) - load(y2 + x - stride));
+                    Lanes here1 = load(u1 + x), here2 = load(u2 + x);
+                    Lanes change = step_flow(data, div1, div2, lambda_theta, tau, here1, here2);
                     if (x + LANES > width) {
                         const int inside = width - x > 0 ? width - x : 0;
                         change = first_lanes(change, inside);
@@ -161,12 +184,10 @@ class Solver {
                     sum[i] = sum[i] + change;
                 }
                 if (DUAL) {
-                    const Lanes old1 = load(u1_up + x), old2 = load(u2_up + x);
-                    if (!FLOW) here1 = old1, here2 = old2;  // below the last row: no difference
-                    Dual<Lanes> p = {load(x1_up + x), above1, load(x2_up + x), above2};
-                    step_dual(load(u1_up + x + 1) - old1, here1 - old1, load(u2_up + x + 1) - old2, here2 - old2, tau_theta,
-                              one, p);
-                    store(x1_up + x, p.x1), store(y1_up + x, p.y1), store(x2_up + x, p.x2), store(y2_up + x, p.y2);
+                    Dual<Lanes> p = {load(x1 + x_dual), load(y1 + x_dual), load(x2 + x_dual), load(y2 + x_dual)};
+                    step_dual(slope, p);
+                    store(x1 + x_dual, p.x1), store(y1 + x_dual, p.y1);
+                    store(x2 + x_dual, p.x2), store(y2 + x_dual, p.y2);
                 }
             }
         }

@@ -61,11 +61,11 @@ struct Batch {
     int pairs;                    // in this batch
     int tiles;                    // of the tile kernel at this level
     int zero_outside;             // whether the second frame is zero outside; if not, its edge is repeated
-    float lambda_theta, theta, tau_theta;  // tau_theta = tau / theta
-    float largest_change;                  // a pair with no larger sum of squared change has converged
-    float cubic;                           // parameter of the cubic convolution
-    double scale_x, scale_y;               // pixels of `from` a pixel of `level`
-    float flow_scale;                      // what resized flow is multiplied by
+    float lambda_theta, tau, tau_theta;  // tau_theta = tau / theta
+    float largest_change;                // a pair with no larger sum of squared change has converged
+    float cubic;                         // parameter of the cubic convolution
+    double scale_x, scale_y;             // pixels of `from` a pixel of `level`
+    float flow_scale;                    // what resized flow is multiplied by
     int unused;
 };
 

@@ -13,6 +13,11 @@
 //     v  = u + TH(u)                       thresholding step, pointwise           (step_flow)
 //     u  = v + theta div p                 projection, for each component         (step_flow)
 //     p  = (p + tau/theta grad u) / (1 + tau/theta |grad u|)                      (step_dual)
+//
+// The code keeps theta/tau p instead, and calls that p: it multiplies less.
+//
+//     u  = v + tau div p
+//     p  = (p + grad u) / (1 + tau/theta |grad u|)
 
 #pragma once
 
@@ -67,15 +72,28 @@ KF_PIXEL DataTerm<F> data_term(F warped, F gx, F gy, F first, F u1, F u2, F floo
 // The three cases of TH, rho below, above and within lambda theta |grad|^2, are one clamp of the multiple of the
 // gradient: no branch, no division.
 template <class F>
-KF_PIXEL F step_flow(const DataTerm<F>& data, F div1, F div2, F lambda_theta, F theta, F& u1, F& u2) {
+KF_PIXEL F step_flow(const DataTerm<F>& data, F div1, F div2, F lambda_theta, F tau, F& u1, F& u2) {
     const F rho = data.rest + (data.gx * u1 + data.gy * u2);
-    const F zero = lambda_theta - lambda_theta;
-    const F along = smaller(larger(zero - rho * data.inverse_square, zero - lambda_theta), lambda_theta);
-    const F change1 = along * data.gx + theta * div1;
-    const F change2 = along * data.gy + theta * div2;
+    const F least = lambda_theta - lambda_theta - lambda_theta;
+    const F along = smaller(larger(rho * data.inverse_square, least), lambda_theta);
+    const F change1 = tau * div1 - along * data.gx;
+    const F change2 = tau * div2 - along * data.gy;
     u1 = u1 + change1;
     u2 = u2 + change2;
     return change1 * change1 + change2 * change2;
+}
+
+// Forward differences of u1 and u2, and what p is divided by: 1 + tau/theta |grad u|.
+template <class F>
+struct Slopes {
+    F x1, y1, x2, y2;
+    F divisor1, divisor2;
+};
+
+template <class F>
+KF_PIXEL Slopes<F> slopes(F x1, F y1, F x2, F y2, F tau_theta, F one) {
+    return {x1, y1, x2, y2, one + tau_theta * square_root(x1 * x1 + y1 * y1),
+            one + tau_theta * square_root(x2 * x2 + y2 * y2)};
 }
 
 // The dual variables of one pixel: p of u1 is (x1, y1), p of u2 is (x2, y2).
@@ -84,19 +102,16 @@ struct Dual {
     F x1, y1, x2, y2;
 };
 
-// One step of p, given the forward differences of u1 and u2. One reciprocal serves both divisions:
-// with r = 1 / (a b), p1 / a = p1 r b and p2 / b = p2 r a.
+// One step of p. One reciprocal serves both divisions: with r = 1 / (a b), p1 / a = p1 r b and p2 / b = p2 r a.
 template <class F>
-KF_PIXEL void step_dual(F u1x, F u1y, F u2x, F u2y, F tau_theta, F one, Dual<F>& p) {
-    const F a = one + tau_theta * square_root(u1x * u1x + u1y * u1y);
-    const F b = one + tau_theta * square_root(u2x * u2x + u2y * u2y);
-    const F r = reciprocal(a * b);
-    const F by_a = r * b;
-    const F by_b = r * a;
-    p.x1 = (p.x1 + tau_theta * u1x) * by_a;
-    p.y1 = (p.y1 + tau_theta * u1y) * by_a;
-    p.x2 = (p.x2 + tau_theta * u2x) * by_b;
-    p.y2 = (p.y2 + tau_theta * u2y) * by_b;
+KF_PIXEL void step_dual(const Slopes<F>& u, Dual<F>& p) {
+    const F r = reciprocal(u.divisor1 * u.divisor2);
+    const F by_1 = r * u.divisor2;
+    const F by_2 = r * u.divisor1;
+    p.x1 = (p.x1 + u.x1) * by_1;
+    p.y1 = (p.y1 + u.y1) * by_1;
+    p.x2 = (p.x2 + u.x2) * by_2;
+    p.y2 = (p.y2 + u.y2) * by_2;
 }
 
 // Keys' cubic convolution with parameter `a`, -0.75 in OpenCV's remap and -0.5 in its CUDA code: the weight of sample k
@@ -109,7 +124,8 @@ KF_PIXEL constexpr Cubic cubic_convolution(float a) {
     return {{a, a + 2, -a - 2, -a}, {-2 * a, -a - 3, 2 * a + 3, a}, {a, 0, -a, 0}, {0, 1, 0, 0}};
 }
 
-KF_PIXEL void cubic_weights(const Cubic& cubic, float t, float weights[4]) {
+template <class F>
+KF_PIXEL void cubic_weights(const Cubic& cubic, F t, F weights[4]) {
     for (int k = 0; k < 4; k++) weights[k] = ((cubic.c3[k] * t + cubic.c2[k]) * t + cubic.c1[k]) * t + cubic.c0[k];
 }
 

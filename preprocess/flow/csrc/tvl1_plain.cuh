@@ -25,7 +25,7 @@ KF_KERNEL(plain_flow, 256, 1) {
     }
     const float4 term = batch.data[pair * plane + pixel.at];
     const float change = step_flow(DataTerm<float>{term.x, term.y, term.z, term.w}, divergence[0], divergence[1],
-                                   batch.lambda_theta, batch.theta, *u1, *u2);
+                                   batch.lambda_theta, batch.tau, *u1, *u2);
     if (flags & TEST_CHANGE) batch.change[pair * plane + pixel.at] = change;
 }
 
@@ -41,7 +41,8 @@ KF_KERNEL(plain_dual, 256, 1) {
     const int right = pixel.x + 1 < batch.level.width ? 1 : 0;
     const int below = pixel.y + 1 < batch.level.height ? batch.level.stride : 0;
     Dual<float> dual{p[0], p[plane], p[2 * plane], p[3 * plane]};
-    step_dual(u1[right] - u1[0], u1[below] - u1[0], u2[right] - u2[0], u2[below] - u2[0], batch.tau_theta, 1.0f, dual);
+    step_dual(slopes(u1[right] - u1[0], u1[below] - u1[0], u2[right] - u2[0], u2[below] - u2[0], batch.tau_theta, 1.0f),
+              dual);
     p[0] = dual.x1;
     p[plane] = dual.y1;
     p[2 * plane] = dual.x2;

@@ -200,7 +200,7 @@ struct Tile {
                 const float y2 = here.y2 - (r > 0 ? upper.y2 : upper2.at[c]);
                 const float4 term = shared.data[r * COLUMNS + c][thread];
                 const float change = step_flow(DataTerm<float>{term.x, term.y, term.z, term.w}, x1 + y1, x2 + y2,
-                                               batch.lambda_theta, batch.theta, u1[r][c], u2[r][c]);
+                                               batch.lambda_theta, batch.tau, u1[r][c], u2[r][c]);
                 if (SUMMED && owned(r, c)) sum += change;
             }
         }
@@ -231,7 +231,7 @@ struct Tile {
                 const float y1 = (r < ROWS - 1 ? u1[lower][c] : lower1.at[c]) - here1;
                 const float x2 = (c < COLUMNS - 1 ? u2[r][right] : right2) - here2;
                 const float y2 = (r < ROWS - 1 ? u2[lower][c] : lower2.at[c]) - here2;
-                step_dual(x1, y1, x2, y2, batch.tau_theta, 1.0f, p[r][c]);
+                step_dual(slopes(x1, y1, x2, y2, batch.tau_theta, 1.0f), p[r][c]);
             }
         }
     }

@@ -15,27 +15,25 @@ struct Convention {
 
 typedef float Taps __attribute__((vector_size(64)));  // four neighbouring quads
 typedef float LooseTaps __attribute__((vector_size(64), aligned(4), may_alias));
-typedef float Both __attribute__((vector_size(32)));  // four of x, then four of y
 typedef float Quad __attribute__((vector_size(16), aligned(4), may_alias));
 
 // Rows of a warp, one after the other, with what they share.
 class Warp {
   public:
     void take(int width, const Convention& convention, Arena& arena) {
-        const Cubic cubic = cubic_convolution(convention.cubic);
-        for (int i = 0; i < 8; i++) {
-            c3_[i] = cubic.c3[i % 4], c2_[i] = cubic.c2[i % 4], c1_[i] = cubic.c1[i % 4], c0_[i] = cubic.c0[i % 4];
-        }
+        cubic_ = cubic_convolution(convention.cubic);
         const size_t padded = rounded_up(width, BLOCK);
-        places_ = arena.take(3 * padded), samples_ = arena.take(4 * padded);
-        if (samples_) memset(samples_, 0, 16 * padded);  // behind the last column nothing is ever sampled
+        samples_ = arena.take(4 * padded);
     }
 
     // The data term of row y of `first` against `second` moved by (u1, u2), into rows of gx, gy, rest and inverse.
     void row(int y, const Plane& first, const Quads& second, const Plane& u1, const Plane& u2, float* gx, float* gy,
              float* rest, float* inverse) {
-        place(y, second, u1.row(y), u2.row(y));
-        sample(second);
+        for (int x = 0; x < first.width; x += BLOCK) {
+            Places places;
+            place(x, y, second, u1.row(y) + x, u2.row(y) + x, places);
+            sample(second, places, samples_ + 4 * x);
+        }
         const float* sampled = samples_;
         const Lanes floor = splat(GRADIENT_FLOOR);
         for (int x = 0; x < first.width; x += LANES) {
@@ -65,46 +63,46 @@ class Warp {
         return whole;
     }
 
-    // Of each pixel of row y: the offset of its first sample, up and left of where the flow points, and the fractions.
-    void place(int y, const Quads& second, const float* u1, const float* u2) {
-        const int width = second.width, padded = rounded_up(width, BLOCK);
-        int32_t* corner = reinterpret_cast<int32_t*>(places_);
-        float *fraction_x = places_ + padded, *fraction_y = fraction_x + padded;
-        Lanes column;
-        for (int i = 0; i < LANES; i++) column.v[i] = float(i);
-        for (int x = 0; x < width; x += LANES) {
-            Lanes fx, fy;
-            const Ints left = split(column + splat(float(x)), load(u1 + x), width, fx);
-            const Ints top = split(splat(float(y)), load(u2 + x), second.height, fy);
-            *reinterpret_cast<LooseInts*>(corner + x) = (top - 1) * int32_t(second.stride) + (left - 1);
-            store(fraction_x + x, fx), store(fraction_y + x, fy);
+    // Where the flow points from BLOCK pixels: the offset of the first sample, up and left, and the weights of all.
+    struct Places {
+        int32_t corner[BLOCK];
+        float across[4][BLOCK], down[4][BLOCK];
+    };
+
+    // Of the pixels from (x, y), whose flow is u1, u2.
+    void place(int x, int y, const Quads& second, const float* u1, const float* u2, Places& places) const {
+        for (int i = 0; i < BLOCK; i += LANES) {
+            Lanes column;
+            for (int k = 0; k < LANES; k++) column.v[k] = float(x + i + k);
+            Lanes fraction_x, fraction_y, across[4], down[4];
+            const Ints left = split(column, load(u1 + i), second.width, fraction_x);
+            const Ints top = split(splat(float(y)), load(u2 + i), second.height, fraction_y);
+            *reinterpret_cast<LooseInts*>(places.corner + i) = (top - 1) * int32_t(second.stride) + (left - 1);
+            cubic_weights(cubic_, fraction_x, across);
+            cubic_weights(cubic_, fraction_y, down);
+            for (int k = 0; k < 4; k++) store(places.across[k] + i, across[k]), store(places.down[k] + i, down[k]);
         }
     }
 
     // The 16 samples around each place, weighted: gray level and gradient in one go, a row of four pixels a register.
-    void sample(const Quads& second) {
-        const int width = second.width, padded = rounded_up(width, BLOCK);
-        const int32_t* corner = reinterpret_cast<const int32_t*>(places_);
-        const float *fraction_x = places_ + padded, *fraction_y = fraction_x + padded;
+    static void sample(const Quads& second, const Places& places, float* samples) {
         const float* origin = second.row(0);
         const ptrdiff_t stride = 4 * second.stride;
-        const Both c3 = c3_, c2 = c2_, c1 = c1_, c0 = c0_;
-        for (int x = 0; x < width; x++) {
-            const float fx = fraction_x[x], fy = fraction_y[x];
-            const Both t = {fx, fx, fx, fx, fy, fy, fy, fy};
-            const Both weights = ((c3 * t + c2) * t + c1) * t + c0;
-            const float* samples = origin + 4 * ptrdiff_t(corner[x]);
+        for (int x = 0; x < BLOCK; x++) {
+            const float* corner = origin + 4 * ptrdiff_t(places.corner[x]);
             Taps sum{};
-            for (int j = 0; j < 4; j++) sum += *reinterpret_cast<const LooseTaps*>(samples + j * stride) * weights[4 + j];
+            for (int j = 0; j < 4; j++) {
+                sum += *reinterpret_cast<const LooseTaps*>(corner + j * stride) * places.down[j][x];
+            }
             Quad column[4];
             memcpy(column, &sum, sizeof sum);
-            *reinterpret_cast<Quad*>(samples_ + 4 * x) =
-                (column[0] * weights[0] + column[1] * weights[1]) + (column[2] * weights[2] + column[3] * weights[3]);
+            for (int i = 0; i < 4; i++) column[i] *= places.across[i][x];
+            *reinterpret_cast<Quad*>(samples + 4 * x) = (column[0] + column[1]) + (column[2] + column[3]);
         }
     }
 
-    Both c3_{}, c2_{}, c1_{}, c0_{};
-    float *places_ = nullptr, *samples_ = nullptr;
+    Cubic cubic_{};
+    float* samples_ = nullptr;
 };
 
 }  // namespace KF_ISA
