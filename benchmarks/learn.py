@@ -177,7 +177,7 @@ def draw(found: dict[str, Found], path: Path) -> None:
     loss.set(xlabel="step", ylabel="training loss, nats", ylim=(0, None))
     for axes in (accuracy, loss):
         axes.grid(alpha=0.3)
-    accuracy.legend()
+    figure.legend(*accuracy.get_legend_handles_labels(), loc="outside upper center", ncols=len(found) + 1, fontsize=9)
     FigureCanvasAgg(figure)
     figure.savefig(path)
 
