@@ -102,13 +102,13 @@ TRIALS = {
         reached=lambda found: found.top1 >= 0.95 and found.cpu_s <= LIMIT_S,
     ),
     "I3D on RGB": Trial(
-        settings={"model": "i3d", "stream": "rgb", "steps": 400, "validate_every": 50},
+        settings={"model": "i3d", "stream": "rgb", "steps": 800, "validate_every": 100},
         goal="at least 70 %",
         reached=lambda found: found.top1 >= 0.7 and found.cpu_s <= LIMIT_S,
     ),
     "Inception-v1 on one frame": Trial(
         # a window of ten, of which `two_stream` sees the first frame
-        settings={"model": "two_stream", "stream": "rgb", "frames": 10, "steps": 400, "validate_every": 50},
+        settings={"model": "two_stream", "stream": "rgb", "frames": 10, "steps": 800, "validate_every": 100},
         goal="chance, 12.5 %, within the interval",
         reached=lambda found: found.interval[0] <= 1 / CLASSES <= found.interval[1],
     ),
@@ -204,20 +204,13 @@ def page(found: dict[str, Found], *, picture: str, intro: list[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def introduction(*, train_scenes: int, val_scenes: int, seed: int, threads: int) -> list[str]:
+def introduction(*, train_scenes: int, val_scenes: int, seed: int, threads: int, commit: str) -> list[str]:
     """What was done where, in lines."""
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],  # noqa: S607
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout.strip()
     made = f"Written by `benchmarks/learn.py --seed {seed}` on {datetime.now(UTC):%Y-%m-%d}"
     machine = f"{_processor()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the end"
     versions = f"Python {platform.python_version()}, torch {torch.__version__}"
     return [
-        f"{made}, commit {commit or 'unknown'}, on {machine}; {versions}, {threads} computing thread(s).",
+        f"{made}, commit {commit}, on {machine}; {versions}, {threads} computing thread(s).",
         "",
         f"`preprocess sample` films {train_scenes + val_scenes} scenes, {SAMPLE['width']}x{SAMPLE['height']} pixels,",
         f"in each of {CLASSES} motions, which are the classes: {train_scenes * CLASSES} clips to train on, and",
@@ -227,6 +220,12 @@ def introduction(*, train_scenes: int, val_scenes: int, seed: int, threads: int)
         "The interval takes clips as independent (Wilson's). CPU seconds are of all threads, decoding and validation",
         f"included, at most {LIMIT_S}: ten minutes on one idle core. Wall seconds depend on what else the machine did.",
     ]
+
+
+def _commit() -> str:
+    command = ["git", "describe", "--always", "--dirty"]
+    described = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return described.stdout.strip() or "unknown"
 
 
 def _processor() -> str:
@@ -247,7 +246,7 @@ def main(path, train_scenes, val_scenes, seed, threads, work):
     """Make the set, train, print, and write the page and its picture; exit status 1 where a goal is missed."""
     torch.set_num_threads(threads)
     scenes = {"train_scenes": train_scenes, "val_scenes": val_scenes, "seed": seed}
-    found = {}
+    commit, found = _commit(), {}  # before the picture is written
     with tempfile.TemporaryDirectory() as temporary:
         shards = make_shards((work or Path(temporary)).resolve(), **scenes)
         for name, trial in TRIALS.items():
@@ -255,7 +254,7 @@ def main(path, train_scenes, val_scenes, seed, threads, work):
             found[name] = run(trial, shards=shards, out=Path(temporary) / name, threads=threads)
         picture = path.with_name(path.stem.lower() + ".png")
         draw(found, picture)
-    text = page(found, picture=picture.name, intro=introduction(**scenes, threads=threads))
+    text = page(found, picture=picture.name, intro=introduction(**scenes, threads=threads, commit=commit))
     path.write_text(text, encoding="ascii")
     print(text)
     raise SystemExit(not all(TRIALS[name].reached(one) for name, one in found.items()))
