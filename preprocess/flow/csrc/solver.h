@@ -24,6 +24,7 @@ class Solver {
     bool shape(int width, int height, const kineflow_params& params) {
         params_ = params;
         convention_ = params.convention == KINEFLOW_OPENCV_CUDA ? Convention{-0.5f, false} : Convention{-0.75f, true};
+        warp_ = Warp(convention_);
         take(width, height);
         if (!arena_.allocate()) return false;
         take(width, height);
@@ -82,7 +83,6 @@ class Solver {
             plane->take(width, height, arena_);
         }
         scratch_ = arena_.take(3 * size_t(width) + BLOCK);
-        warp_.take(width, convention_, arena_);
         median_.take(width, arena_);
     }
 

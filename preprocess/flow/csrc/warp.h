@@ -17,35 +17,32 @@ typedef float Taps __attribute__((vector_size(64)));  // four neighbouring quads
 typedef float LooseTaps __attribute__((vector_size(64), aligned(4), may_alias));
 typedef float Quad __attribute__((vector_size(16), aligned(4), may_alias));
 
-// Rows of a warp, one after the other, with what they share.
 class Warp {
   public:
-    void take(int width, const Convention& convention, Arena& arena) {
-        cubic_ = cubic_convolution(convention.cubic);
-        const size_t padded = rounded_up(width, BLOCK);
-        samples_ = arena.take(4 * padded);
-    }
+    Warp() = default;
+    explicit Warp(const Convention& convention) : cubic_(cubic_convolution(convention.cubic)) {}
 
     // The data term of row y of `first` against `second` moved by (u1, u2), into rows of gx, gy, rest and inverse.
     void row(int y, const Plane& first, const Quads& second, const Plane& u1, const Plane& u2, float* gx, float* gy,
-             float* rest, float* inverse) {
-        for (int x = 0; x < first.width; x += BLOCK) {
-            Places places;
-            place(x, y, second, u1.row(y) + x, u2.row(y) + x, places);
-            sample(second, places, samples_ + 4 * x);
-        }
-        const float* sampled = samples_;
+             float* rest, float* inverse) const {
         const Lanes floor = splat(GRADIENT_FLOOR);
-        for (int x = 0; x < first.width; x += LANES) {
-            Lanes gray, dx, dy;
-            for (int i = 0; i < LANES; i++) {
-                const float* quad = sampled + 4 * (x + i);
-                gray.v[i] = quad[0], dx.v[i] = quad[1], dy.v[i] = quad[2];
+        for (int block = 0; block < first.width; block += BLOCK) {
+            Places places;
+            float samples[4 * BLOCK];
+            place(block, y, second, u1.row(y) + block, u2.row(y) + block, places);
+            sample(second, places, samples);
+            for (int i = 0; i < BLOCK; i += LANES) {
+                Lanes gray, dx, dy;
+                for (int k = 0; k < LANES; k++) {
+                    const float* quad = samples + 4 * (i + k);
+                    gray.v[k] = quad[0], dx.v[k] = quad[1], dy.v[k] = quad[2];
+                }
+                const int x = block + i;
+                const Lanes before = load(first.row(y) + x), here1 = load(u1.row(y) + x), here2 = load(u2.row(y) + x);
+                const auto term = data_term(gray, dx, dy, before, here1, here2, floor);
+                store(gx + x, term.gx), store(gy + x, term.gy), store(rest + x, term.rest);
+                store(inverse + x, term.inverse_square);
             }
-            const Lanes before = load(first.row(y) + x), here1 = load(u1.row(y) + x), here2 = load(u2.row(y) + x);
-            const auto term = data_term(gray, dx, dy, before, here1, here2, floor);
-            store(gx + x, term.gx), store(gy + x, term.gy), store(rest + x, term.rest);
-            store(inverse + x, term.inverse_square);
         }
     }
 
@@ -102,7 +99,6 @@ class Warp {
     }
 
     Cubic cubic_{};
-    float* samples_ = nullptr;
 };
 
 }  // namespace KF_ISA
