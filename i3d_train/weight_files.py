@@ -214,9 +214,10 @@ def _open_tensorflow(path: Path) -> TensorFile:
         tensorflow: Any = import_module("tensorflow")
     except ImportError as error:
         raise EnvironmentProblem(
-            f"{path} is a TensorFlow checkpoint, and there is no TensorFlow here; `pip install tensorflow`, or save "
-            f"its variables as .npz where there is one: with reader = tensorflow.train.load_checkpoint(path), "
-            f"numpy.savez('w.npz', **{{n: reader.get_tensor(n) for n in reader.get_variable_to_shape_map()}})"
+            f"{path} is a TensorFlow checkpoint, and there is no TensorFlow here; save its variables as .npz where "
+            f"there is one: with reader = tensorflow.train.load_checkpoint(path), "
+            f"numpy.savez('w.npz', **{{n: reader.get_tensor(n) for n in reader.get_variable_to_shape_map()}}); or "
+            f"`pip install tensorflow`, and then `pip install 'h5py>=3.16'`, which it takes away"
         ) from error
     try:
         reader = tensorflow.train.load_checkpoint(str(path).removesuffix(".index"))
