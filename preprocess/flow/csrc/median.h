@@ -54,15 +54,11 @@ class Median {
   public:
     void take(int width, Arena& arena) { columns_ = arena.take(5 * row_length(width)); }
 
-    // Filters `plane` in place with a window of 1, 3 or 5; `copy` is of the same shape, for what it was.
-    void filter(const Plane& plane, const Plane& copy, int window) {
+    // Filters `plane` with a window of 1, 3 or 5; `spare` is of the same shape, and afterwards what `plane` was.
+    void filter(Plane& plane, Plane& spare, int window) {
         if (window == 1) return;
-        for (int y = 0; y < plane.height; y++) memcpy(copy.row(y), plane.row(y), 4 * size_t(plane.width));
-        if (window == 3) {
-            filter_rows<3>(copy, plane);
-        } else {
-            filter_rows<5>(copy, plane);
-        }
+        window == 3 ? filter_rows<3>(plane, spare) : filter_rows<5>(plane, spare);
+        swap(plane, spare);
     }
 
   private:

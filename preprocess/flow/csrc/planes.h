@@ -49,32 +49,30 @@ class Arena {
     size_t taken_ = 0;
 };
 
-// One channel. There is a row of zeros above, at least BLOCK columns on either side, and a width rounded up to BLOCKs.
+// One channel. There is a row above, at least BLOCK columns on either side, and a width rounded up to BLOCKs.
 struct Plane {
     int width = 0, height = 0;
     ptrdiff_t stride = 0;
     float* data = nullptr;
 
-    // Memory for this size and any smaller one.
+    // Memory for this size and any smaller one, all zero.
     void take(int w, int h, Arena& arena) {
-        set_size(w, h);
+        shape(w, h);
         data = arena.take(count());
-        if (data) shape(w, h);
+        if (data) clear();
     }
 
-    // All zero afterwards.
+    // Other numbers, but none that is not finite, are left everywhere.
     void shape(int w, int h) {
-        set_size(w, h);
-        memset(data, 0, 4 * count());
+        width = w, height = h;
+        stride = rounded_up(w, BLOCK) + 2 * BLOCK;
     }
+
+    void clear() { memset(data, 0, 4 * count()); }
 
     float* row(int y) const { return data + (y + 1) * stride + BLOCK; }
 
   private:
-    void set_size(int w, int h) {
-        width = w, height = h;
-        stride = rounded_up(w, BLOCK) + 2 * BLOCK;
-    }
     size_t count() const { return size_t(stride) * (height + 1) + BLOCK; }
 };
 
@@ -85,15 +83,25 @@ struct Quads {
     ptrdiff_t stride = 0;  // in pixels
     float* data = nullptr;
 
+    // Memory for this size and any smaller one.
     void take(int w, int h, Arena& arena) {
+        shape(w, h);
+        data = arena.take(4 * size_t(stride) * (h + 2 * MARGIN));
+    }
+
+    void shape(int w, int h) {
         width = w, height = h;
         stride = w + 2 * MARGIN;
-        data = arena.take(4 * size_t(stride) * (h + 2 * MARGIN));
     }
 
     // Four floats of pixel (0, y).
     float* row(int y) const { return data + 4 * ((y + MARGIN) * stride + MARGIN); }
 };
+
+inline void swap(Plane& a, Plane& b) {
+    const Plane kept = a;
+    a = b, b = kept;
+}
 
 // Where along one axis a bilinear resize looks, with OpenCV's pixel centres: at (x + 0.5) * step - 0.5, clamped.
 struct Place {

@@ -12,12 +12,6 @@ namespace KF_ISA {
 constexpr int MAX_SCALES = 16;
 constexpr int MIN_SIDE = 16;  // of the coarsest level
 
-// A frame at all scales, finest first; made once, used as second frame of one pair and first of the next.
-struct Pyramid {
-    Plane image[MAX_SCALES];
-    Quads quads[MAX_SCALES];
-};
-
 class Solver {
   public:
     // False when there is no memory.
@@ -34,32 +28,28 @@ class Solver {
     // Makes `pixels` the second frame; the one before becomes the first.
     void push(const uint8_t* pixels) {
         current_ = 1 - current_;
-        const Pyramid& frame = frames_[current_];
-        for (int y = 0; y < frame.image[0].height; y++) {
-            float* row = frame.image[0].row(y);
-            for (int x = 0; x < frame.image[0].width; x++) row[x] = float(*pixels++);
+        const Plane* image = frames_[current_];
+        for (int y = 0; y < image[0].height; y++) {
+            float* row = image[0].row(y);
+            for (int x = 0; x < image[0].width; x++) row[x] = float(*pixels++);
         }
         const double step = 1 / double(params_.scale_step);
-        for (int s = 1; s < scales_; s++) resize(frame.image[s - 1], frame.image[s], step, step, 1, scratch_);
-        for (int s = 0; s < scales_; s++) fill_quads(frame.image[s], frame.quads[s], convention_.outside_is_zero);
+        for (int s = 1; s < scales_; s++) resize(image[s - 1], image[s], step, step, 1, scratch_);
     }
 
     // Flow of the last two frames, u then v, each width x height; returns the iterations it took.
     int64_t solve(float* flow) {
-        const Pyramid &first = frames_[1 - current_], &second = frames_[current_];
+        const Plane *first = frames_[1 - current_], *second = frames_[current_];
         int64_t iterations = 0;
-        int s = scales_ - 1;
-        u1_[s].shape(u1_[s].width, u1_[s].height);  // no motion to begin with
-        u2_[s].shape(u2_[s].width, u2_[s].height);
-        for (;; s--) {
-            iterations += solve_scale(first.image[s], second.quads[s], u1_[s], u2_[s]);
-            if (s == 0) break;
-            const double step_x = double(u1_[s].width) / u1_[s - 1].width;
-            const double step_y = double(u1_[s].height) / u1_[s - 1].height;
-            resize(u1_[s], u1_[s - 1], step_x, step_y, 1 / params_.scale_step, scratch_);
-            resize(u2_[s], u2_[s - 1], step_x, step_y, 1 / params_.scale_step, scratch_);
+        for (int s = scales_ - 1; s >= 0; s--) {
+            if (s == scales_ - 1) {
+                for (Plane* u : {&u1_, &u2_}) u->shape(first[s].width, first[s].height), u->clear();
+            } else {
+                for (Plane* u : {&u1_, &u2_}) enlarge(*u, first[s]);
+            }
+            iterations += solve_scale(first[s], second[s]);
         }
-        for (const Plane* u : {&u1_[0], &u2_[0]}) {
+        for (const Plane* u : {&u1_, &u2_}) {
             for (int y = 0; y < u->height; y++, flow += u->width) memcpy(flow, u->row(y), 4 * size_t(u->width));
         }
         return iterations;
@@ -70,74 +60,98 @@ class Solver {
         scales_ = 0;
         for (int w = width, h = height; scales_ < params_.scales && scales_ < MAX_SCALES; scales_++) {
             if (scales_ > 0 && (w < MIN_SIDE || h < MIN_SIDE)) break;
-            for (Pyramid& frame : frames_) {
-                frame.image[scales_].take(w, h, arena_);
-                frame.quads[scales_].take(w, h, arena_);
-            }
-            u1_[scales_].take(w, h, arena_);
-            u2_[scales_].take(w, h, arena_);
+            for (auto& frame : frames_) frame[scales_].take(w, h, arena_);
             w = rounded_half_even(w * double(params_.scale_step));
             h = rounded_half_even(h * double(params_.scale_step));
         }
-        for (Plane* plane : {&gx_, &gy_, &rest_, &inverse_, &px1_, &py1_, &px2_, &py2_, &copy_}) {
+        quads_.take(width, height, arena_);
+        for (Plane* plane : {&u1_, &u2_, &spare_, &gx_, &gy_, &rest_, &inverse_, &px1_, &py1_, &px2_, &py2_}) {
             plane->take(width, height, arena_);
         }
         scratch_ = arena_.take(3 * size_t(width) + BLOCK);
         median_.take(width, arena_);
     }
 
+    // The flow of the coarser level, at the size of `image`.
+    void enlarge(Plane& u, const Plane& image) {
+        spare_.shape(image.width, image.height);
+        const double step_x = double(u.width) / image.width, step_y = double(u.height) / image.height;
+        resize(u, spare_, step_x, step_y, 1 / params_.scale_step, scratch_);
+        swap(u, spare_);
+    }
+
     // OpenCV's cvRound
     static int rounded_half_even(double x) { return int(__builtin_nearbyint(x)); }
 
-    int solve_scale(const Plane& first, const Quads& second, const Plane& u1, const Plane& u2) {
+    int solve_scale(const Plane& first, const Plane& second) {
         const int width = first.width, height = first.height;
-        for (Plane* plane : {&gx_, &gy_, &rest_, &inverse_, &px1_, &py1_, &px2_, &py2_, &copy_}) {
-            plane->shape(width, height);  // the dual variables begin at zero, and stay from warp to warp
-        }
+        quads_.shape(width, height);
+        fill_quads(second, quads_, convention_.outside_is_zero);
+        for (Plane* plane : {&spare_, &gx_, &gy_, &rest_, &inverse_}) plane->shape(width, height);
+        // The dual variables begin at zero, and stay from warp to warp.
+        for (Plane* plane : {&px1_, &py1_, &px2_, &py2_}) plane->shape(width, height), plane->clear();
         const double enough = double(params_.epsilon) * params_.epsilon * width * height;
         int iterations = 0;
+        bool upwards = false;
         for (int w = 0; w < params_.warps; w++) {
             for (int y = 0; y < height; y++) {
-                warp_.row(y, first, second, u1, u2, gx_.row(y), gy_.row(y), rest_.row(y), inverse_.row(y));
+                warp_.row(y, first, quads_, u1_, u2_, gx_.row(y), gy_.row(y), rest_.row(y), inverse_.row(y));
             }
             double change = enough + 1;
             for (int outer = 0; change > enough && outer < params_.outer_iterations; outer++) {
-                median_.filter(u1, copy_, params_.median);
-                median_.filter(u2, copy_, params_.median);
-                for (int inner = 0; change > enough && inner < params_.inner_iterations; inner++, iterations++) {
-                    const double latest = relax(u1, u2, iterations % 2);
-                    if ((inner + 1) % params_.check_every == 0) change = latest;
+                for (Plane* u : {&u1_, &u2_}) median_.filter(*u, spare_, params_.median);
+                for (int inner = 0; change > enough && inner < params_.inner_iterations;) {
+                    double latest = 0;
+                    const int count = relax(upwards, enough, params_.inner_iterations - inner, latest);
+                    upwards = !upwards;
+                    inner += count, iterations += count;
+                    if (inner % params_.check_every == 0) change = latest;
                 }
             }
         }
         return iterations;
     }
 
-    // One iteration over the level; returns the sum of the squared change of u.
+    // One iteration over the level, or two where the first cannot be the last; returns how many. `change` is the sum of
+    // the squared change of u by the last one.
     //
-    // A row of p needs u of its own row and of the next, both stepped. So p follows u in the same loop, two rows behind:
-    // near enough for what the one loads to be at hand for the other, far enough for neither to wait for the other.
-    //
-    // Going down and up in turns finds in the cache what was used last, where a level is larger than that.
-    double relax(const Plane& u1, const Plane& u2, bool upwards) {
-        constexpr int BEHIND = 2;
-        Lanes sums[BLOCK / LANES] = {};
-        const int height = u1.height;
-        for (int step = 0; step < height + BEHIND; step++) {
-            const int y = upwards ? height - 1 - step : step;
-            const int y_dual = upwards ? y + BEHIND : y - BEHIND;
-            const bool flow = step < height, dual = step >= BEHIND;
-            if (flow && dual) {
-                relax_row<true, true>(y, y_dual, u1, u2, sums);
-            } else if (flow) {
-                relax_row<true, false>(y, y, u1, u2, sums);
-            } else if (dual) {
-                relax_row<false, true>(y_dual, y_dual, u1, u2, sums);
-            }
+    // A large level leaves the cache before the next iteration comes to it. So iterations run downwards and upwards in
+    // turns, and a second one follows a sixth of the rows behind the first, once these alone have changed by more than
+    // `enough`.
+    int relax(bool upwards, double enough, int most, double& change) {
+        const int height = u1_.height, distance = height / 6 > 3 ? height / 6 : 3;
+        Lanes sums[2][BLOCK / LANES] = {};
+        int count = 1;
+        for (int step = 0; step < height + BEHIND + (count - 1) * distance; step++) {
+            if (step == distance && most > 1 && total(sums[0]) > enough) count = 2;
+            for (int i = 0; i < count; i++) relax_step(step - i * distance, upwards, sums[i]);
         }
+        change = total(sums[count - 1]);
+        return count;
+    }
+
+    static double total(const Lanes* sums) {
         double sum = 0;
         for (int i = 0; i < BLOCK; i++) sum += sums[i / LANES].v[i % LANES];
         return sum;
+    }
+
+    // A row of p needs u of its own row and of the next, both stepped. So p follows u in the same loop, two rows behind:
+    // near enough for what the one loads to be at hand for the other, far enough for neither to wait for the other.
+    static constexpr int BEHIND = 2;
+
+    void relax_step(int step, bool upwards, Lanes* sums) {
+        const int height = u1_.height;
+        const int y = upwards ? height - 1 - step : step;
+        const int y_dual = upwards ? y + BEHIND : y - BEHIND;
+        const bool flow = step < height, dual = step >= BEHIND && step < height + BEHIND;
+        if (flow && dual) {
+            relax_row<true, true>(y, y_dual, sums);
+        } else if (flow) {
+            relax_row<true, false>(y, y, sums);
+        } else if (dual) {
+            relax_row<false, true>(y_dual, y_dual, sums);
+        }
     }
 
     // u of row y and p of row y_dual, or one of them.
@@ -145,17 +159,16 @@ class Solver {
     // The step of u stands between the square roots and the division of p, which take long: a processor looks ahead by
     // little more than one turn of this loop.
     template <bool FLOW, bool DUAL>
-    __attribute__((noinline)) void relax_row(int y, int y_dual, const Plane& u1_plane, const Plane& u2_plane,
-                                             Lanes* sums) {
-        const int width = u1_plane.width;
+    __attribute__((noinline)) void relax_row(int y, int y_dual, Lanes* sums) {
+        const int width = u1_.width;
         const Lanes lambda_theta = splat(params_.lambda * params_.theta), tau = splat(params_.tau);
         const Lanes tau_theta = splat(params_.tau / params_.theta), one = splat(1);
         const float *gx = gx_.row(y), *gy = gy_.row(y), *rest = rest_.row(y), *inverse = inverse_.row(y);
         float *x1 = px1_.row(y), *y1 = py1_.row(y), *x2 = px2_.row(y), *y2 = py2_.row(y);
-        float *u1 = u1_plane.row(y), *u2 = u2_plane.row(y);
+        float *u1 = u1_.row(y), *u2 = u2_.row(y);
         // Offsets from row y, the same in each plane. Below the last row there is no difference.
-        const ptrdiff_t stride = u1_plane.stride, dual = (y_dual - y) * stride;
-        const ptrdiff_t below = dual + (y_dual < u1_plane.height - 1 ? stride : 0);
+        const ptrdiff_t stride = u1_.stride, dual = (y_dual - y) * stride;
+        const ptrdiff_t below = dual + (y_dual < u1_.height - 1 ? stride : 0);
         Lanes sum[BLOCK / LANES];
         for (int i = 0; i < BLOCK / LANES; i++) sum[i] = sums[i];
         for (int block = 0; block < width; block += BLOCK) {
@@ -200,10 +213,11 @@ class Solver {
     kineflow_params params_{};
     Convention convention_{};
     int scales_ = 0, current_ = 0;
-    Pyramid frames_[2];
-    Plane u1_[MAX_SCALES], u2_[MAX_SCALES];
-    Plane gx_, gy_, rest_, inverse_;      // the data term
-    Plane px1_, py1_, px2_, py2_, copy_;  // the dual variables, and a plane for the median filter
+    Plane frames_[2][MAX_SCALES];  // finest scale first; made once, second of one pair and first of the next
+    Quads quads_;                  // of the second frame, at the level at hand
+    Plane u1_, u2_, spare_;
+    Plane gx_, gy_, rest_, inverse_;  // the data term
+    Plane px1_, py1_, px2_, py2_;     // the dual variables
     float* scratch_ = nullptr;
     Arena arena_;
     Warp warp_;

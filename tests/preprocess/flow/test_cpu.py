@@ -109,6 +109,16 @@ def test_fewer_stop_tests_cost_iterations_and_change_little(textured_clip):
     assert endpoint_error(flow[0], rarer[0]) < 0.05
 
 
+@pytest.mark.parametrize("size", [(128, 96), (48, 64), (17, 33)])
+def test_iterations_that_run_together_are_those_that_follow_each_other(textured_clip, size):
+    frames = np.ascontiguousarray(textured_clip[:, : size[0], : size[1]])
+    # without a median filter both are 300 iterations at the most, and only a round of several can run two together
+    flow, counts = cpu.solve(frames, Tvl1Params(median=1, inner_iterations=300, outer_iterations=1))
+    one_by_one, single = cpu.solve(frames, Tvl1Params(median=1, inner_iterations=1, outer_iterations=300))
+    assert np.array_equal(flow, one_by_one)
+    assert np.array_equal(counts, single)
+
+
 def test_iterations_stop_at_the_most():
     noise = np.random.default_rng(0).integers(0, 255, (2, 32, 32), np.uint8)
     params = Tvl1Params(epsilon=1e-9, scales=2, warps=3, inner_iterations=7, outer_iterations=2)
