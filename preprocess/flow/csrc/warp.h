@@ -26,11 +26,15 @@ class Warp {
     void row(int y, const Plane& first, const Quads& second, const Plane& u1, const Plane& u2, float* gx, float* gy,
              float* rest, float* inverse) const {
         const Lanes floor = splat(GRADIENT_FLOOR);
-        for (int block = 0; block < first.width; block += BLOCK) {
-            Places places;
+        // The places of one block are made before the samples of the one before it: a processor looks no further ahead,
+        // and would wait for them.
+        Places places[2];
+        place(0, y, second, u1.row(y), u2.row(y), places[0]);
+        for (int block = 0, turn = 0; block < first.width; block += BLOCK, turn = 1 - turn) {
+            const int next = block + BLOCK;
+            if (next < first.width) place(next, y, second, u1.row(y) + next, u2.row(y) + next, places[1 - turn]);
             float samples[4 * BLOCK];
-            place(block, y, second, u1.row(y) + block, u2.row(y) + block, places);
-            sample(second, places, samples);
+            sample(second, places[turn], samples);
             for (int i = 0; i < BLOCK; i += LANES) {
                 Lanes gray, dx, dy;
                 for (int k = 0; k < LANES; k++) {
