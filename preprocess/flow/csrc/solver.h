@@ -171,8 +171,10 @@ class Solver {
         const ptrdiff_t below = dual + (y_dual < u1_.height - 1 ? stride : 0);
         Lanes sum[BLOCK / LANES];
         for (int i = 0; i < BLOCK / LANES; i++) sum[i] = sums[i];
+        // Unrolled, or the partial sums go through memory.
+#pragma GCC unroll 2
         for (int block = 0; block < width; block += BLOCK) {
-#pragma GCC unroll 4  // or the partial sums go through memory
+#pragma GCC unroll 4
             for (int i = 0; i < BLOCK / LANES; i++) {
                 const int x = block + i * LANES;
                 const ptrdiff_t x_dual = x + dual;
