@@ -28,6 +28,7 @@ setup(
                 "-fno-trapping-math",
                 "-ffinite-math-only",
                 "-fno-signed-zeros",
+                "-fno-wrapv",  # Python asks for it; it costs 6% with AVX2
                 "-Wno-psabi",  # vectors are never passed between files
                 "-pthread",
             ],
