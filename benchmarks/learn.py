@@ -246,7 +246,8 @@ def main(path, train_scenes, val_scenes, seed, threads, work):
     """Make the set, train, print, and write the page and its picture; exit status 1 where a goal is missed."""
     torch.set_num_threads(threads)
     scenes = {"train_scenes": train_scenes, "val_scenes": val_scenes, "seed": seed}
-    commit, found = _commit(), {}  # before the picture is written
+    commit = _commit()  # before the picture makes it dirty
+    found = {}
     with tempfile.TemporaryDirectory() as temporary:
         shards = make_shards((work or Path(temporary)).resolve(), **scenes)
         for name, trial in TRIALS.items():

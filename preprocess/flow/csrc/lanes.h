@@ -35,7 +35,6 @@ typedef int32_t Mask __attribute__((vector_size(4 * LANES)));
 KF_PIXEL Lanes operator+(Lanes a, Lanes b) { return {a.v + b.v}; }
 KF_PIXEL Lanes operator-(Lanes a, Lanes b) { return {a.v - b.v}; }
 KF_PIXEL Lanes operator*(Lanes a, Lanes b) { return {a.v * b.v}; }
-KF_PIXEL Lanes operator/(Lanes a, Lanes b) { return {a.v / b.v}; }
 KF_PIXEL Lanes operator+(Lanes a, float b) { return {a.v + b}; }
 KF_PIXEL Lanes operator*(float a, Lanes b) { return {a * b.v}; }
 

@@ -62,7 +62,7 @@ struct Plane {
         if (data) clear();
     }
 
-    // Other numbers, but none that is not finite, are left everywhere.
+    // What is in it afterwards is any finite numbers.
     void shape(int w, int h) {
         width = w, height = h;
         stride = rounded_up(w, BLOCK) + 2 * BLOCK;

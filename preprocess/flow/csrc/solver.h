@@ -136,8 +136,8 @@ class Solver {
         return sum;
     }
 
-    // A row of p needs u of its own row and of the next, both stepped. So p follows u in the same loop, two rows behind:
-    // near enough for what the one loads to be at hand for the other, far enough for neither to wait for the other.
+    // A row of p needs u of its own row and of the next, both stepped. So p follows u in the same loop, two rows
+    // behind: near enough for what the one loads to be at hand for the other, far enough for neither to wait.
     static constexpr int BEHIND = 2;
 
     void relax_step(int step, bool upwards, Lanes* sums) {
@@ -162,7 +162,7 @@ class Solver {
     __attribute__((noinline)) void relax_row(int y, int y_dual, Lanes* sums) {
         const int width = u1_.width;
         const Lanes lambda_theta = splat(params_.lambda * params_.theta), tau = splat(params_.tau);
-        const Lanes tau_theta = splat(params_.tau / params_.theta), one = splat(1);
+        const Lanes tau_theta = splat(params_.tau / params_.theta);
         const float *gx = gx_.row(y), *gy = gy_.row(y), *rest = rest_.row(y), *inverse = inverse_.row(y);
         float *x1 = px1_.row(y), *y1 = py1_.row(y), *x2 = px2_.row(y), *y2 = py2_.row(y);
         float *u1 = u1_.row(y), *u2 = u2_.row(y);
@@ -182,7 +182,7 @@ class Solver {
                 if (DUAL) {
                     const Lanes here1 = load(u1 + x_dual), here2 = load(u2 + x_dual);
                     slope = slopes(load(u1 + x_dual + 1) - here1, load(u1 + x + below) - here1,
-                                   load(u2 + x_dual + 1) - here2, load(u2 + x + below) - here2, tau_theta, one);
+                                   load(u2 + x_dual + 1) - here2, load(u2 + x + below) - here2, tau_theta);
                 }
                 if (FLOW) {
                     const DataTerm<Lanes> data = {load(gx + x), load(gy + x), load(rest + x), load(inverse + x)};

@@ -91,9 +91,9 @@ struct Slopes {
 };
 
 template <class F>
-KF_PIXEL Slopes<F> slopes(F x1, F y1, F x2, F y2, F tau_theta, F one) {
-    return {x1, y1, x2, y2, one + tau_theta * square_root(x1 * x1 + y1 * y1),
-            one + tau_theta * square_root(x2 * x2 + y2 * y2)};
+KF_PIXEL Slopes<F> slopes(F x1, F y1, F x2, F y2, F tau_theta) {
+    return {x1, y1, x2, y2, tau_theta * square_root(x1 * x1 + y1 * y1) + 1.0f,
+            tau_theta * square_root(x2 * x2 + y2 * y2) + 1.0f};
 }
 
 // The dual variables of one pixel: p of u1 is (x1, y1), p of u2 is (x2, y2).

@@ -41,8 +41,8 @@ KF_KERNEL(plain_dual, 256, 1) {
     const int right = pixel.x + 1 < batch.level.width ? 1 : 0;
     const int below = pixel.y + 1 < batch.level.height ? batch.level.stride : 0;
     Dual<float> dual{p[0], p[plane], p[2 * plane], p[3 * plane]};
-    step_dual(slopes(u1[right] - u1[0], u1[below] - u1[0], u2[right] - u2[0], u2[below] - u2[0], batch.tau_theta, 1.0f),
-              dual);
+    const float x1 = u1[right] - u1[0], y1 = u1[below] - u1[0], x2 = u2[right] - u2[0], y2 = u2[below] - u2[0];
+    step_dual(slopes(x1, y1, x2, y2, batch.tau_theta), dual);
     p[0] = dual.x1;
     p[plane] = dual.y1;
     p[2 * plane] = dual.x2;

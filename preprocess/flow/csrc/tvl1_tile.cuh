@@ -231,7 +231,7 @@ struct Tile {
                 const float y1 = (r < ROWS - 1 ? u1[lower][c] : lower1.at[c]) - here1;
                 const float x2 = (c < COLUMNS - 1 ? u2[r][right] : right2) - here2;
                 const float y2 = (r < ROWS - 1 ? u2[lower][c] : lower2.at[c]) - here2;
-                step_dual(slopes(x1, y1, x2, y2, batch.tau_theta, 1.0f), p[r][c]);
+                step_dual(slopes(x1, y1, x2, y2, batch.tau_theta), p[r][c]);
             }
         }
     }
