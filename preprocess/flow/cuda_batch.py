@@ -36,7 +36,7 @@ BATCH = np.dtype(
         ("pairs", "i4"),
         ("tiles", "i4"),
         ("zero_outside", "i4"),
-        ("lambda_theta", "f4"),
+        ("most_along", "f4"),
         ("tau", "f4"),
         ("tau_theta", "f4"),
         ("largest_change", "f4"),

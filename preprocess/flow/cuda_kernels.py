@@ -10,9 +10,15 @@ COMPILE_OPTIONS = ("--std=c++17",)
 
 TYPICAL_ITERATIONS = 30
 """A warp, until it converges: 24 to 33 on real pairs."""
-ITERATION_COST = 0.45
-LOAD_COST = 4.0
-"""Clocks of one multiprocessor a pixel: estimates from instruction counts and memory bandwidth, not measurements."""
+ITERATION_CLOCKS = 0.4
+"""Of a multiprocessor, a pixel: it starts 128 instructions a clock at best, and an iteration has 47 to 51."""
+LOADED_BYTES, STORED_BYTES = 40, 24
+"""A pixel, before and after the iterations of a launch."""
+BYTES_A_CLOCK = 16
+"""That a multiprocessor moves: its share of the memory's bandwidth is 15 on an H100, 21 on an H200. All of these are
+estimates: no GPU was measured."""
+BLOCK_OVERHEAD = 1024
+"""Bytes of shared memory that CUDA takes of each block."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +61,8 @@ class TileShape:
         """Size of `Tile::Shared`."""
         data = 16 * self.width * self.height
         rows = 2 * 2 * 4 * (self.threads_y + 1) * self.width
-        columns = 2 * 2 * 4 * self.height * (self.threads_x + 1)
         change = 4 * self.halo * self.threads
-        return -(-(data + rows + columns + change) // 16) * 16
+        return -(-(data + rows + change) // 16) * 16
 
     @property
     def statement(self) -> str:
@@ -66,16 +71,30 @@ class TileShape:
         return f"KF_TILE({self.name}, {', '.join(map(str, numbers))})"
 
     def grid(self, width: int, height: int) -> tuple[int, int]:
-        """Tiles across and down a picture."""
-        inner_width, inner_height = self.width - 2 * self.halo, self.height - 2 * self.halo
-        return -(-width // inner_width), -(-height // inner_height)
+        """Tiles across and down a picture: they overlap by two halos, and have none at its edges."""
+        across = -(-(width - 2 * self.halo) // (self.width - 2 * self.halo))
+        down = -(-(height - 2 * self.halo) // (self.height - 2 * self.halo))
+        return max(across, 1), max(down, 1)
 
-    def cost(self, width: int, height: int) -> float:
-        """Estimated clocks of a multiprocessor for the typical iterations of a warp."""
+    def pixels(self, width: int, height: int) -> int:
+        """Of all tiles of a picture, those included that several compute or that lie outside."""
         across, down = self.grid(width, height)
+        return across * down * self.width * self.height
+
+    def moved_bytes(self, width: int, height: int) -> int:
+        """That a launch loads and stores for a picture."""
+        return LOADED_BYTES * self.pixels(width, height) + STORED_BYTES * width * height
+
+    def cost(self, width: int, height: int, shared_limit: int) -> float:
+        """Estimated clocks of a multiprocessor for the typical iterations of a warp.
+
+        A block computes nothing while it loads or stores, but another one on the same multiprocessor may.
+        """
         launches = -(-TYPICAL_ITERATIONS // self.halo) + 1  # one to redo, see settle_pair in tvl1_settle.cuh
-        clocks = (TYPICAL_ITERATIONS + self.halo) * ITERATION_COST + launches * LOAD_COST
-        return across * down * self.width * self.height * clocks
+        computing = (TYPICAL_ITERATIONS + self.halo) * self.pixels(width, height) * ITERATION_CLOCKS
+        moving = launches * self.moved_bytes(width, height) / BYTES_A_CLOCK
+        together = min(self.blocks, (shared_limit + BLOCK_OVERHEAD) // (self.shared_bytes + BLOCK_OVERHEAD))
+        return max(computing, moving, (computing + moving) / together)
 
 
 BODIES = {
@@ -85,10 +104,11 @@ BODIES = {
     "d": (16, 32, 2, 6, 1),
     "e": (16, 16, 4, 3, 2),
     "f": (16, 16, 4, 2, 2),
+    "g": (16, 12, 4, 4, 2),
 }
 """Threads across and down, pixels of a thread across and down, blocks. `f` fits in the 64 KB of sm_75."""
 ITERATIONS = (2, 4, 6, 8)
-"""A launch."""
+"""A launch; a multiple of the pixels of a thread across, so that runs of pixels are aligned."""
 
 
 def _shapes() -> dict[str, TileShape]:
@@ -96,7 +116,7 @@ def _shapes() -> dict[str, TileShape]:
     for letter, (threads_x, threads_y, columns, rows, blocks) in BODIES.items():
         for halo in ITERATIONS:
             shape = TileShape(threads_x, threads_y, columns, rows, halo, blocks)
-            if min(shape.width, shape.height) > 2 * halo:
+            if halo % columns == 0 and min(shape.width, shape.height) > 2 * halo:
                 shapes[f"{letter}{halo}"] = shape
     return shapes
 
@@ -114,7 +134,7 @@ def choose_tile(width: int, height: int, shared_limit: int) -> TileShape:
         shared_limit: bytes of shared memory that a block may have.
     """
     fitting = [shape for shape in SHAPES.values() if shape.shared_bytes <= shared_limit]
-    return min(fitting, key=lambda shape: shape.cost(width, height))
+    return min(fitting, key=lambda shape: shape.cost(width, height, shared_limit))
 
 
 def source(shapes: Iterable[TileShape], *, kernels: bool = True) -> str:

@@ -191,9 +191,9 @@ class Solver:
         batch["tiles"] = np.prod(self.tiles[index].grid(level.width, level.height))
         params = self.params
         batch["zero_outside"], batch["cubic"] = ZERO_OUTSIDE[params.convention], CUBIC[params.convention]
-        batch["lambda_theta"], batch["tau"] = params.lambda_ * params.theta, params.tau
+        batch["most_along"], batch["tau"] = params.lambda_ * params.theta / params.tau, params.tau
         batch["tau_theta"] = params.tau / params.theta
-        batch["largest_change"] = params.epsilon**2 * level.width * level.height
+        batch["largest_change"] = (params.epsilon / params.tau) ** 2 * level.width * level.height
         # The pyramid divides by the step, the flow by the ratio of rounded sizes: as in OpenCV.
         batch["scale_x"] = 1 / params.scale_step if finer else source.width / level.width
         batch["scale_y"] = 1 / params.scale_step if finer else source.height / level.height
@@ -227,7 +227,9 @@ class Solver:
     def _median(self, level: Level, batch: np.ndarray, pairs: int) -> None:
         spans = -(-level.height // MEDIAN_SPAN)
         grid = (-(-level.width // MEDIAN_THREADS), 2 * spans, pairs)  # 2: components of the flow
-        self.device.launch(f"median{self.params.median}", grid, (MEDIAN_THREADS, 1, 1), batch)
+        around = self.params.median - 1
+        seen = 4 * (MEDIAN_SPAN + around) * (MEDIAN_THREADS + around)
+        self.device.launch(f"median{self.params.median}", grid, (MEDIAN_THREADS, 1, 1), batch, shared_bytes=seen)
         self._settle(batch, flags=TURN_FLOW)
 
     def _settle(self, batch: np.ndarray, *, flags: int, number: int = 0) -> None:

@@ -53,8 +53,8 @@ class Tvl1Params:
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise InvalidInput(f"TV-L1 {name} must be a finite number above 0, got {value}")
-        if self.tau > 0.25:
-            raise InvalidInput(f"TV-L1 tau must be at most 0.25 to be stable, got {self.tau}")
+        if not 1e-6 <= self.tau <= 0.25:
+            raise InvalidInput(f"TV-L1 tau must be at most 0.25 to be stable, and at least 1e-6, got {self.tau}")
         if self.scale_step >= 1:
             raise InvalidInput(f"TV-L1 scale_step must be below 1, got {self.scale_step}")
         for name in ("scales", "warps", "inner_iterations", "outer_iterations", "check_every"):

@@ -22,6 +22,15 @@ int size_of_batch() { return sizeof(kineflow::Batch); }
 void divergent_barrier(kineflow::Batch, int, int) {
     if (threadIdx.x > 0) __syncthreads();
 }
+void divergent_shuffle(kineflow::Batch, int, int) {
+    if (threadIdx.x > 0) __shfl_up_sync(0xffffffff, 1.0f, 1, 32);
+    __syncthreads();
+}
+void shuffled_numbers(kineflow::Batch batch, int, int) {
+    const float number = threadIdx.x;
+    batch.change[threadIdx.x] = __shfl_up_sync(0xffffffff, number, 1, 16);
+    batch.change[blockDim.x + threadIdx.x] = __shfl_down_sync(0xffffffff, number, 1, 16);
+}
 void beyond_shared_memory(kineflow::Batch, int, int) {
     KF_SHARED(memory);
     memory[1].x = 1.0f;

@@ -2,8 +2,8 @@
 //
 // One fiber per CUDA thread; __syncthreads hands over to the next one; blocks run one after the other. Shared memory
 // is poisoned with not-a-number before each block, so that reading what was never written shows. It fails on barriers
-// that only some threads of a block reach and on writes beyond shared memory. It cannot show races between blocks, nor
-// how the GPU rounds its approximate square roots and reciprocals.
+// that only some threads of a block reach, on shuffles that only some of a warp reach, and on writes beyond shared
+// memory. It cannot show races between blocks, nor how the GPU rounds its approximate square roots and reciprocals.
 
 #pragma once
 
@@ -23,6 +23,7 @@
 #define KF_THREADS(threads, blocks)
 #define KF_SHARED(name) float4* name = shim::shared_memory
 #define KF_RARE_BRANCH()
+#define KF_KEPT(value)
 
 struct alignas(16) float4 {
     float x, y, z, w;
@@ -95,41 +96,60 @@ inline void prepare(Context& context, char* stack, void (*entry)()) {
 struct Fiber {
     Context context;
     std::unique_ptr<char, decltype(&std::free)> stack{static_cast<char*>(std::aligned_alloc(64, STACK)), std::free};
-    bool ended = false;
+    unsigned shuffles = 0;  // since the block began
 };
 static std::vector<Fiber> fibers;
+static std::vector<float> passed[2];  // by shuffles; in turns, as a thread may pass the next while others still read
 static Context scheduler;
 static Fiber* running;
 static void (*call)(const void*);
 static const void* argument;
 
-inline void wait() { change(running->context, scheduler); }
+enum Wait { BARRIER, SHUFFLE, END };
+static unsigned waiting[3];  // how many threads of a warp, for each
+
+inline void wait(Wait what) {
+    ++waiting[what];
+    change(running->context, scheduler);
+}
 inline void entry() {
     call(argument);
-    running->ended = true;
-    wait();
+    wait(END);
     std::abort();  // nobody resumes a fiber that has ended
 }
 
 enum Outcome { FINE = 0, DIVERGENT_BARRIER = 1, WROTE_BEYOND_SHARED_MEMORY = 2 };
 
-// All threads of one block, round by round from barrier to barrier.
-inline Outcome run_block(unsigned threads) {
-    for (unsigned i = 0; i < threads; ++i) {
-        fibers[i].ended = false;
-        prepare(fibers[i].context, fibers[i].stack.get(), entry);
-    }
-    for (unsigned alive = threads; alive > 0;) {
-        unsigned ended = 0;
-        for (unsigned i = 0; i < threads; ++i) {
+constexpr unsigned WARP = 32;
+
+// The threads of a warp, from `first` to `end`, until all wait for the block or have ended; whether they do so
+// together. A mixture would hang or worse on a GPU.
+inline bool run_warp(unsigned first, unsigned end, Wait& what) {
+    do {
+        std::memset(waiting, 0, sizeof waiting);
+        for (unsigned i = first; i < end; ++i) {
             threadIdx = {i % blockDim.x, i / blockDim.x % blockDim.y, i / (blockDim.x * blockDim.y)};
             running = &fibers[i];
             change(scheduler, running->context);
-            ended += running->ended;
         }
-        // Either all go on or all have ended; a mixture would hang or worse on a GPU.
-        if (ended != 0 && ended != threads) return DIVERGENT_BARRIER;
-        alive -= ended;
+    } while (waiting[SHUFFLE] == end - first);
+    what = waiting[END] ? END : BARRIER;
+    return waiting[what] == end - first;
+}
+
+// All threads of one block, round by round from barrier to barrier.
+inline Outcome run_block(unsigned threads) {
+    for (unsigned i = 0; i < threads; ++i) {
+        fibers[i].shuffles = 0;
+        prepare(fibers[i].context, fibers[i].stack.get(), entry);
+    }
+    for (Wait block = BARRIER; block != END;) {
+        for (unsigned first = 0; first < threads; first += WARP) {
+            Wait warp;
+            if (!run_warp(first, first + WARP < threads ? first + WARP : threads, warp)) return DIVERGENT_BARRIER;
+            if (first > 0 && warp != block) return DIVERGENT_BARRIER;
+            block = warp;
+        }
     }
     return FINE;
 }
@@ -140,6 +160,7 @@ Outcome launch(dim3 grid, dim3 block, std::size_t shared_bytes, const Body& body
     blockDim = block;
     const unsigned threads = block.x * block.y * block.z;
     if (fibers.size() < threads) fibers.resize(threads);
+    for (auto& values : passed) values.resize(fibers.size());
     call = [](const void* any) { (*static_cast<const Body*>(any))(); };
     argument = &body;
     std::vector<float4> memory((shared_bytes + GUARD + sizeof(float4) - 1) / sizeof(float4));
@@ -157,6 +178,22 @@ Outcome launch(dim3 grid, dim3 block, std::size_t shared_bytes, const Body& body
     return FINE;
 }
 
+// What the thread `distance` further has passed; its own value where that one is not in its segment of a warp.
+inline float shuffle(float value, int distance, int width) {
+    const std::ptrdiff_t me = running - fibers.data();
+    std::vector<float>& values = passed[running->shuffles++ % 2];
+    values[me] = value;
+    wait(SHUFFLE);
+    const std::ptrdiff_t other = me % width + distance;
+    return values[other >= 0 && other < width ? me + distance : me];
+}
+
 }  // namespace shim
 
-inline void __syncthreads() { shim::wait(); }
+inline void __syncthreads() { shim::wait(shim::BARRIER); }
+inline float __shfl_up_sync(unsigned, float value, unsigned distance, int width) {
+    return shim::shuffle(value, -static_cast<int>(distance), width);
+}
+inline float __shfl_down_sync(unsigned, float value, unsigned distance, int width) {
+    return shim::shuffle(value, static_cast<int>(distance), width);
+}

@@ -18,7 +18,7 @@ class Solver {
     bool shape(int width, int height, const kineflow_params& params) {
         params_ = params;
         convention_ = params.convention == KINEFLOW_OPENCV_CUDA ? Convention{-0.5f, false} : Convention{-0.75f, true};
-        warp_ = Warp(convention_);
+        warp_ = Warp(convention_, params.tau);
         take(width, height);
         if (!arena_.allocate()) return false;
         take(width, height);
@@ -90,7 +90,8 @@ class Solver {
         for (Plane* plane : {&spare_, &gx_, &gy_, &rest_, &inverse_}) plane->shape(width, height);
         // The dual variables begin at zero, and stay from warp to warp.
         for (Plane* plane : {&px1_, &py1_, &px2_, &py2_}) plane->shape(width, height), plane->clear();
-        const double enough = double(params_.epsilon) * params_.epsilon * width * height;
+        const double step = double(params_.epsilon) / params_.tau;
+        const double enough = step * step * width * height;  // the sum of squared steps, see step_flow
         int iterations = 0;
         bool upwards = false;
         for (int w = 0; w < params_.warps; w++) {
@@ -161,7 +162,7 @@ class Solver {
     template <bool FLOW, bool DUAL>
     __attribute__((noinline)) void relax_row(int y, int y_dual, Lanes* sums) {
         const int width = u1_.width;
-        const Lanes lambda_theta = splat(params_.lambda * params_.theta), tau = splat(params_.tau);
+        const Lanes most_along = splat(params_.lambda * params_.theta / params_.tau), tau = splat(params_.tau);
         const Lanes tau_theta = splat(params_.tau / params_.theta);
         const float *gx = gx_.row(y), *gy = gy_.row(y), *rest = rest_.row(y), *inverse = inverse_.row(y);
         float *x1 = px1_.row(y), *y1 = py1_.row(y), *x2 = px2_.row(y), *y2 = py2_.row(y);
@@ -189,7 +190,8 @@ class Solver {
                     const Lanes div1 = (load(x1 + x) - load(x1 + x - 1)) + (load(y1 + x) - load(y1 + x - stride));
                     const Lanes div2 = (load(x2 + x) - load(x2 + x - 1)) + (load(y2 + x) - load(y2 + x - stride));
                     Lanes here1 = load(u1 + x), here2 = load(u2 + x);
-                    Lanes change = step_flow(data, div1, div2, lambda_theta, tau, here1, here2);
+                    const Step<Lanes> step = step_flow(data, div1, div2, most_along, tau, here1, here2);
+                    Lanes change = step.x * step.x + step.y * step.y;
                     if (x + LANES > width) {
                         const int inside = width - x > 0 ? width - x : 0;
                         change = first_lanes(change, inside);

@@ -14,6 +14,8 @@
 #define KF_SHARED(name) extern __shared__ float4 name[]
 // Keeps the compiler from turning a rare branch into instructions that every thread executes.
 #define KF_RARE_BRANCH() asm volatile("")
+// Keeps it from computing a value anew wherever it is used.
+#define KF_KEPT(value) asm volatile("" : "+r"(value))
 #endif
 
 // Every kernel has the same parameters, so that one Python function launches them all. What `number` and `flags` mean
@@ -47,7 +49,7 @@ struct Batch {
     const int2* pair_frames;      // [pair] which frames a pair compares
     float* flow[2];               // [pair, 2, plane], pairs `spacing` elements apart
     float* dual[2];               // [pair, 4, plane], pairs twice that apart: x1, y1, x2, y2
-    float4* data;                 // [pair, plane] the linearised data term
+    float* data;                  // [pair, 4, plane] the linearised data term, in the order of DataTerm
     float* change;                // [tested iteration, tile, pair] sums of squared change; plain kernels: [pair, plane]
     int* active;                  // pairs that have not converged, in order
     int* active_count;            // how many
@@ -61,8 +63,8 @@ struct Batch {
     int pairs;                    // in this batch
     int tiles;                    // of the tile kernel at this level
     int zero_outside;             // whether the second frame is zero outside; if not, its edge is repeated
-    float lambda_theta, tau, tau_theta;  // tau_theta = tau / theta
-    float largest_change;                // a pair with no larger sum of squared change has converged
+    float most_along, tau, tau_theta;    // lambda theta / tau; tau; tau / theta
+    float largest_change;                // a pair with no larger sum of squared steps of u has converged
     float cubic;                         // parameter of the cubic convolution
     double scale_x, scale_y;             // pixels of `from` a pixel of `level`
     float flow_scale;                    // what resized flow is multiplied by
@@ -73,6 +75,7 @@ KF_DEVICE int clamped(int value, int low, int high) { return value < low ? low :
 
 KF_DEVICE float* flow_of(const Batch& batch, int side, int pair) { return batch.flow[side] + pair * batch.spacing; }
 KF_DEVICE float* dual_of(const Batch& batch, int side, int pair) { return batch.dual[side] + 2 * pair * batch.spacing; }
+KF_DEVICE float* data_of(const Batch& batch, int pair) { return batch.data + 4 * pair * batch.level.plane; }
 
 // Pixel of a thread in kernels that give each thread one.
 struct Pixel {

@@ -97,13 +97,33 @@ KF_DEVICE float median9(const float (&a)[3], const float (&b)[3], const float (&
     return candidates[1];
 }
 
-// The window's columns of one row.
+// What the medians of a block see, in shared memory: where a value lies in global memory is worked out once, not by
+// each of the threads that want it.
 template <int SIZE>
-KF_DEVICE void read_row(const Level& level, const float* flow, int x, int y, float (&row)[SIZE]) {
-    const float* from = flow + static_cast<long long>(clamped(y, 0, level.height - 1)) * level.stride;
+struct Seen {
+    static constexpr int HALF = SIZE / 2;
+    float at[MEDIAN_SPAN + 2 * HALF][MEDIAN_THREADS + 2 * HALF];
+
+    // Of a strip's columns, around (x, y).
+    KF_DEVICE void load(const Level& level, const float* flow, int x, int y) {
+        const int column = threadIdx.x;
+        const float* left = flow + clamped(x - HALF, 0, level.width - 1);
+        const float* right = flow + clamped(x - HALF + MEDIAN_THREADS, 0, level.width - 1);
 #pragma unroll
-    for (int i = 0; i < SIZE; ++i) row[i] = from[clamped(x + i - SIZE / 2, 0, level.width - 1)];
-}
+        for (int row = 0; row < MEDIAN_SPAN + 2 * HALF; ++row) {
+            const int place = clamped(y - HALF + row, 0, level.height - 1) * level.stride;
+            at[row][column] = left[place];
+            if (column < 2 * HALF) at[row][MEDIAN_THREADS + column] = right[place];
+        }
+        __syncthreads();
+    }
+
+    // The window's columns of a row.
+    KF_DEVICE void read(int row, float (&values)[SIZE]) const {
+#pragma unroll
+        for (int i = 0; i < SIZE; ++i) values[i] = at[row][threadIdx.x + i];
+    }
+};
 
 // Where a thread reads and writes; both components of a pair are alike, so blockIdx.y counts spans of both.
 struct Strip {
@@ -122,18 +142,21 @@ KF_DEVICE Strip strip_of_thread(const Batch& batch, int pair) {
 }
 KF_DEVICE void write_median(const Level& level, const Strip& strip, int down, float median) {
     const int y = strip.y + down;
-    if (y < level.height) strip.to[static_cast<long long>(y) * level.stride + strip.x] = median;
+    if (y < level.height) strip.to[y * level.stride + strip.x] = median;
 }
 
 KF_KERNEL(median3, MEDIAN_THREADS, 1) {
     const int pair = active_pair(batch);
     if (pair < 0 || batch.redo[pair]) return;
     const Strip strip = strip_of_thread(batch, pair);
+    KF_SHARED(memory);
+    Seen<3>& seen = *reinterpret_cast<Seen<3>*>(memory);
+    seen.load(batch.level, strip.from, strip.x, strip.y);
     if (strip.x >= batch.level.width) return;
     float rows[MEDIAN_SPAN + 2][3];
 #pragma unroll
     for (int row = 0; row < MEDIAN_SPAN + 2; ++row) {
-        read_row(batch.level, strip.from, strip.x, strip.y + row - 1, rows[row]);
+        seen.read(row, rows[row]);
         sort3(rows[row]);
         if (row >= 2) write_median(batch.level, strip, row - 2, median9(rows[row - 2], rows[row - 1], rows[row]));
     }
@@ -143,6 +166,9 @@ KF_KERNEL(median5, MEDIAN_THREADS, 1) {
     const int pair = active_pair(batch);
     if (pair < 0 || batch.redo[pair]) return;
     const Strip strip = strip_of_thread(batch, pair);
+    KF_SHARED(memory);
+    Seen<5>& seen = *reinterpret_cast<Seen<5>*>(memory);
+    seen.load(batch.level, strip.from, strip.x, strip.y);
     if (strip.x >= batch.level.width) return;
     // Medians y and y + 1, for y even, share rows y - 1 to y + 2: two row pairs. `rows` are counted from y - 2 of the
     // first median, and pair k holds rows 2k + 1 and 2k + 2.
@@ -150,7 +176,7 @@ KF_KERNEL(median5, MEDIAN_THREADS, 1) {
     float pairs[MEDIAN_SPAN / 2 + 1][10];
 #pragma unroll
     for (int row = 0; row < MEDIAN_SPAN + 4; ++row) {
-        read_row(batch.level, strip.from, strip.x, strip.y + row - 2, rows[row]);
+        seen.read(row, rows[row]);
         sort5(rows[row]);
         if (row >= 2 && row % 2 == 0) merge5(rows[row - 1], rows[row], pairs[row / 2 - 1]);
         if (row >= 5 && row % 2 == 1) {

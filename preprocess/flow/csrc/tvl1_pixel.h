@@ -14,9 +14,10 @@
 //     u  = v + theta div p                 projection, for each component         (step_flow)
 //     p  = (p + tau/theta grad u) / (1 + tau/theta |grad u|)                      (step_dual)
 //
-// The code keeps theta/tau p instead, and calls that p: it multiplies less.
+// The code keeps theta/tau p instead, and calls that p: it multiplies less. Both parts of a step of u have the factor
+// tau then, which is taken out.
 //
-//     u  = v + tau div p
+//     u  = u + tau (div p + TH(u) / tau)
 //     p  = (p + grad u) / (1 + tau/theta |grad u|)
 
 #pragma once
@@ -57,30 +58,35 @@ constexpr float GRADIENT_FLOOR = 1e-12f;
 // The linearised data term of a pixel, fixed during one warp.
 template <class F>
 struct DataTerm {
-    F gx, gy;          // gradient of the warped second frame
-    F rest;            // rho(u) = rest + gx u1 + gy u2
-    F inverse_square;  // 1 / max(gx^2 + gy^2, GRADIENT_FLOOR)
+    F gx, gy;   // gradient of the warped second frame
+    F rest;     // rho(u) = rest + gx u1 + gy u2
+    F inverse;  // 1 / (tau max(gx^2 + gy^2, GRADIENT_FLOOR))
 };
 
 template <class F>
-KF_PIXEL DataTerm<F> data_term(F warped, F gx, F gy, F first, F u1, F u2, F floor) {
-    return {gx, gy, warped - first - (gx * u1 + gy * u2), reciprocal(larger(gx * gx + gy * gy, floor))};
+KF_PIXEL DataTerm<F> data_term(F warped, F gx, F gy, F first, F u1, F u2, F tau, F floor) {
+    return {gx, gy, warped - first - (gx * u1 + gy * u2), reciprocal(tau * larger(gx * gx + gy * gy, floor))};
 }
 
-// One step of u, given div p of both components; returns the squared length of its change.
+// A step of u: what tau times is added.
+template <class F>
+struct Step {
+    F x, y;
+};
+
+// One step of u, given div p of both components: u = u + tau (div p - along grad I1).
 //
 // The three cases of TH, rho below, above and within lambda theta |grad|^2, are one clamp of the multiple of the
-// gradient: no branch, no division.
+// gradient, to lambda theta / tau either way: no branch, no division.
 template <class F>
-KF_PIXEL F step_flow(const DataTerm<F>& data, F div1, F div2, F lambda_theta, F tau, F& u1, F& u2) {
-    const F rho = data.rest + (data.gx * u1 + data.gy * u2);
-    const F least = lambda_theta - lambda_theta - lambda_theta;
-    const F along = smaller(larger(rho * data.inverse_square, least), lambda_theta);
-    const F change1 = tau * div1 - along * data.gx;
-    const F change2 = tau * div2 - along * data.gy;
-    u1 = u1 + change1;
-    u2 = u2 + change2;
-    return change1 * change1 + change2 * change2;
+KF_PIXEL Step<F> step_flow(const DataTerm<F>& data, F div1, F div2, F most_along, F tau, F& u1, F& u2) {
+    const F rho = (data.rest + data.gx * u1) + data.gy * u2;
+    const F least = most_along - most_along - most_along;
+    const F along = smaller(larger(rho * data.inverse, least), most_along);
+    const Step<F> step = {div1 - along * data.gx, div2 - along * data.gy};
+    u1 = u1 + tau * step.x;
+    u2 = u2 + tau * step.y;
+    return step;
 }
 
 // Forward differences of u1 and u2, and what p is divided by: 1 + tau/theta |grad u|.

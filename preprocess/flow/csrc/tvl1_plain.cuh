@@ -7,7 +7,7 @@
 
 namespace kineflow {
 
-// The step of u; writes each pixel's squared change if `flags` has TEST_CHANGE.
+// The step of u; writes the square of each pixel's if `flags` has TEST_CHANGE.
 KF_KERNEL(plain_flow, 256, 1) {
     const Pixel pixel = pixel_of_thread(batch.level);
     if (!pixel.inside) return;
@@ -23,10 +23,10 @@ KF_KERNEL(plain_flow, 256, 1) {
         const float* y = x + plane;
         divergence[component] = (x[0] - (pixel.x > 0 ? x[-1] : 0.0f)) + (y[0] - (pixel.y > 0 ? y[-stride] : 0.0f));
     }
-    const float4 term = batch.data[pair * plane + pixel.at];
-    const float change = step_flow(DataTerm<float>{term.x, term.y, term.z, term.w}, divergence[0], divergence[1],
-                                   batch.lambda_theta, batch.tau, *u1, *u2);
-    if (flags & TEST_CHANGE) batch.change[pair * plane + pixel.at] = change;
+    const float* data = data_of(batch, pair) + pixel.at;
+    const DataTerm<float> term{data[0], data[plane], data[2 * plane], data[3 * plane]};
+    const Step<float> step = step_flow(term, divergence[0], divergence[1], batch.most_along, batch.tau, *u1, *u2);
+    if (flags & TEST_CHANGE) batch.change[pair * plane + pixel.at] = step.x * step.x + step.y * step.y;
 }
 
 // The step of p.

@@ -2,14 +2,16 @@
 //
 // A block holds one tile of one pair. Each thread owns ROW x COLUMN pixels: u and p in registers, the data term, which
 // only it reads, in shared memory. In an iteration a pixel needs p of its left and upper neighbour and then u of its
-// right and lower one; where these belong to another thread they pass through shared memory:
+// right and lower one; where these belong to another thread, rows pass through shared memory, columns by shuffles:
 //
-//     write p of my right column and lower row | barrier | step of u | write u of my left column and upper row |
-//     barrier | step of p
+//     write p of my lower row | barrier | step of u | write u of my upper row | barrier | step of p
 //
 // Two barriers suffice, as p and u pass through different places. What lies beyond the tile is not known, so each
-// iteration spoils one more ring of pixels: tiles overlap by HALO on all sides, at most HALO iterations are done, and
-// only pixels within the rings are written.
+// iteration spoils one more ring of pixels, but for sides at the edge of the image, beyond which there is nothing to
+// know: tiles overlap by 2 HALO, at most HALO iterations are done, and only pixels within the rings are written.
+//
+// Pixels of a tile outside the image hold whatever the padding of rows or a repeated row holds. Nothing inside ever
+// depends on them.
 
 #pragma once
 
@@ -17,9 +19,9 @@
 
 namespace kineflow {
 
-// N neighbouring floats, moved by one instruction where alignment allows.
+// N neighbouring floats, moved by one instruction.
 template <int N>
-struct alignas(N % 4 == 0 ? 16 : (N % 2 == 0 ? 8 : 4)) Run {
+struct alignas(4 * N) Run {
     float at[N];
 };
 
@@ -31,25 +33,32 @@ struct Tile {
     static constexpr int HEIGHT = THREADS_Y * ROWS;
     static constexpr int INNER_WIDTH = WIDTH - 2 * HALO;
     static constexpr int INNER_HEIGHT = HEIGHT - 2 * HALO;
-    // Whether a thread's first column is a multiple of COLUMNS in the image.
-    static constexpr bool ALIGNED = INNER_WIDTH % COLUMNS == 0 && HALO % COLUMNS == 0;
+    static_assert(COLUMNS == 2 || COLUMNS == 4, "runs are moved by one instruction");
+    static_assert(HALO % COLUMNS == 0, "runs are aligned, and owned as a whole");
+    static_assert(32 % THREADS_X == 0 && THREADS % 32 == 0, "rows of threads lie within a warp, for shuffles");
 
-    // Values of neighbours, of component 0 and 1. The columns have one place more than threads, and so have the rows:
-    // the threads at the end read zeros there.
+    // Values of neighbours, of component 0 and 1. There is one row more than threads have: the threads at the end read
+    // zeros there.
     struct Shared {
-        float4 data[ROWS * COLUMNS][THREADS];
+        Run<COLUMNS> data[ROWS][4][THREADS];
         Run<COLUMNS> upper_dual[2][THREADS_Y + 1][THREADS_X];  // y of p: thread row t finds the one above at t
         Run<COLUMNS> lower_flow[2][THREADS_Y + 1][THREADS_X];  // and u of the one below at t + 1
-        float left_dual[2][HEIGHT][THREADS_X + 1];             // x of p: thread column t finds the left one at t
-        float right_flow[2][HEIGHT][THREADS_X + 1];            // and u of the right one at t + 1
-        float change[HALO][THREADS];                           // squared change of u in each tested iteration
+        float change[HALO][THREADS];                           // of u in each tested iteration, squared
     };
+
+    // Bits of `marks`, by which a thread has all that sets it apart in one register. Owned pixels are right after HALO
+    // iterations, and this tile's to write.
+    static constexpr unsigned CROSSES_EDGE = 1;  // the image ends between two pixels of this thread
+    static constexpr unsigned LAST_COLUMN = 2;   // it ends right of them
+    static constexpr unsigned LAST_ROW = 4;      // it ends below them
+    static constexpr unsigned owned_column(int c) { return 8u << c; }
+    static constexpr unsigned owned_row(int r) { return 8u << COLUMNS << r; }
 
     const Batch& batch;
     Shared& shared;
     const int thread, thread_x, thread_y;
     const int x0, y0;  // of this thread's first pixel, in the image
-    bool at_edge;      // whether any pixel of this thread is outside, or the last one inside
+    unsigned marks;
     float u1[ROWS][COLUMNS], u2[ROWS][COLUMNS];
     Dual<float> p[ROWS][COLUMNS];
 
@@ -59,76 +68,61 @@ struct Tile {
           thread(threadIdx.x),
           thread_x(threadIdx.x % THREADS_X),
           thread_y(threadIdx.x / THREADS_X),
-          x0(static_cast<int>(blockIdx.x) * INNER_WIDTH - HALO + thread_x * COLUMNS),
-          y0(static_cast<int>(blockIdx.y) * INNER_HEIGHT - HALO + thread_y * ROWS),
-          at_edge(x0 < 0 || y0 < 0 || x0 + COLUMNS >= batch.level.width || y0 + ROWS >= batch.level.height) {}
-
-    KF_DEVICE bool row_inside(int r) const { return y0 + r >= 0 && y0 + r < batch.level.height; }
-    KF_DEVICE bool inside(int r, int c) const { return row_inside(r) && x0 + c >= 0 && x0 + c < batch.level.width; }
-    // Whether a pixel is right after HALO iterations, and this tile's to write.
-    KF_DEVICE bool row_owned(int r) const {
-        const int row = thread_y * ROWS + r;
-        return row >= HALO && row < HEIGHT - HALO && y0 + r < batch.level.height;
-    }
-    KF_DEVICE bool owned(int r, int c) const {
-        const int column = thread_x * COLUMNS + c;
-        return row_owned(r) && column >= HALO && column < WIDTH - HALO && x0 + c < batch.level.width;
-    }
-    KF_DEVICE long long element(int r) const { return static_cast<long long>(y0 + r) * batch.level.stride + x0; }
-
-    // One row of this thread's pixels, zero outside the image.
-    KF_DEVICE Run<COLUMNS> read(const float* plane, int r) const {
-        Run<COLUMNS> run;
-        if (ALIGNED && row_inside(r) && x0 >= 0 && x0 + COLUMNS <= batch.level.width)
-            return *reinterpret_cast<const Run<COLUMNS>*>(plane + element(r));
-#pragma unroll
-        for (int c = 0; c < COLUMNS; ++c) run.at[c] = inside(r, c) ? plane[element(r) + c] : 0.0f;
-        return run;
-    }
-
-    KF_DEVICE void write(float* plane, int r, const Run<COLUMNS>& run) const {
-        // Where runs are aligned, the halo is a whole number of them: all or none of a run's pixels are owned.
-        if (ALIGNED && x0 + COLUMNS <= batch.level.width) {
-            if (owned(r, 0)) *reinterpret_cast<Run<COLUMNS>*>(plane + element(r)) = run;
-            return;
-        }
+          x0(static_cast<int>(blockIdx.x) * INNER_WIDTH + thread_x * COLUMNS),
+          y0(static_cast<int>(blockIdx.y) * INNER_HEIGHT + thread_y * ROWS),
+          marks(0) {
+        const int width = batch.level.width, height = batch.level.height;
+        const bool across = (blockIdx.x == 0 || thread_x * COLUMNS >= HALO) &&
+                            (blockIdx.x == gridDim.x - 1 || thread_x * COLUMNS < WIDTH - HALO);
 #pragma unroll
         for (int c = 0; c < COLUMNS; ++c)
-            if (owned(r, c)) plane[element(r) + c] = run.at[c];
-    }
-
-    KF_DEVICE void load(const float* flow, const float* dual, const float4* data) {
-        const long long plane = batch.level.plane;
+            if (across && x0 + c < width) marks |= owned_column(c);
 #pragma unroll
         for (int r = 0; r < ROWS; ++r) {
-            const Run<COLUMNS> planes[6] = {
-                read(flow, r),         read(flow + plane, r),     read(dual, r),
-                read(dual + plane, r), read(dual + 2 * plane, r), read(dual + 3 * plane, r),
+            const bool down = (blockIdx.y == 0 || thread_y * ROWS + r >= HALO) &&
+                              (blockIdx.y == gridDim.y - 1 || thread_y * ROWS + r < HEIGHT - HALO);
+            if (down && y0 + r < height) marks |= owned_row(r);
+        }
+        if ((x0 < width && x0 + COLUMNS > width) || (y0 < height && y0 + ROWS > height)) marks |= CROSSES_EDGE;
+        if (x0 + COLUMNS == width) marks |= LAST_COLUMN;
+        if (y0 + ROWS == height) marks |= LAST_ROW;
+        KF_KEPT(marks);
+    }
+
+    KF_DEVICE void load(const float* flow, const float* dual, const float* data) {
+        const Level& level = batch.level;
+#pragma unroll
+        for (int r = 0; r < ROWS; ++r) {
+            const int x = clamped(x0, 0, level.stride - COLUMNS), y = clamped(y0 + r, 0, level.height - 1);
+            const long long at = static_cast<long long>(y) * level.stride + x;
+            const auto read = [&](const float* planes, int i) {
+                return *reinterpret_cast<const Run<COLUMNS>*>(planes + i * level.plane + at);
             };
+            const Run<COLUMNS> planes[6] = {read(flow, 0), read(flow, 1), read(dual, 0),
+                                            read(dual, 1), read(dual, 2), read(dual, 3)};
 #pragma unroll
             for (int c = 0; c < COLUMNS; ++c) {
                 u1[r][c] = planes[0].at[c];
                 u2[r][c] = planes[1].at[c];
                 p[r][c] = {planes[2].at[c], planes[3].at[c], planes[4].at[c], planes[5].at[c]};
-                const float4 none = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-                shared.data[r * COLUMNS + c][thread] = inside(r, c) ? data[element(r) + c] : none;
             }
+#pragma unroll
+            for (int i = 0; i < 4; ++i) shared.data[r][i][thread] = read(data, i);
         }
         // What lies beyond the tile is never written again.
-        for (int i = thread; i < 2 * HEIGHT; i += THREADS) {
-            shared.left_dual[i / HEIGHT][i % HEIGHT][0] = 0.0f;
-            shared.right_flow[i / HEIGHT][i % HEIGHT][THREADS_X] = 0.0f;
-        }
         for (int i = thread; i < 2 * THREADS_X; i += THREADS) {
             shared.upper_dual[i / THREADS_X][0][i % THREADS_X] = Run<COLUMNS>{};
             shared.lower_flow[i / THREADS_X][THREADS_Y][i % THREADS_X] = Run<COLUMNS>{};
         }
     }
 
+    // A run that reaches beyond the image is written as a whole: rows are padded to whole runs.
     KF_DEVICE void store(float* flow, float* dual) const {
-        const long long plane = batch.level.plane;
+        const Level& level = batch.level;
+        if (!(marks & owned_column(0))) return;
 #pragma unroll
         for (int r = 0; r < ROWS; ++r) {
+            if (!(marks & owned_row(r))) continue;
             Run<COLUMNS> planes[6];
 #pragma unroll
             for (int c = 0; c < COLUMNS; ++c) {
@@ -139,10 +133,12 @@ struct Tile {
                 planes[4].at[c] = p[r][c].x2;
                 planes[5].at[c] = p[r][c].y2;
             }
-            write(flow, r, planes[0]);
-            write(flow + plane, r, planes[1]);
+            const long long at = static_cast<long long>(y0 + r) * level.stride + x0;
 #pragma unroll
-            for (int i = 0; i < 4; ++i) write(dual + i * plane, r, planes[2 + i]);
+            for (int i = 0; i < 6; ++i) {
+                float* plane = i < 2 ? flow + i * level.plane : dual + (i - 2) * level.plane;
+                *reinterpret_cast<Run<COLUMNS>*>(plane + at) = planes[i];
+            }
         }
     }
 
@@ -155,11 +151,6 @@ struct Tile {
         }
         shared.upper_dual[0][thread_y + 1][thread_x] = lower[0];
         shared.upper_dual[1][thread_y + 1][thread_x] = lower[1];
-#pragma unroll
-        for (int r = 0; r < ROWS; ++r) {
-            shared.left_dual[0][thread_y * ROWS + r][thread_x + 1] = p[r][COLUMNS - 1].x1;
-            shared.left_dual[1][thread_y * ROWS + r][thread_x + 1] = p[r][COLUMNS - 1].x2;
-        }
     }
 
     KF_DEVICE void pass_flow() {
@@ -171,23 +162,23 @@ struct Tile {
         }
         shared.lower_flow[0][thread_y][thread_x] = upper[0];
         shared.lower_flow[1][thread_y][thread_x] = upper[1];
-#pragma unroll
-        for (int r = 0; r < ROWS; ++r) {
-            shared.right_flow[0][thread_y * ROWS + r][thread_x] = u1[r][0];
-            shared.right_flow[1][thread_y * ROWS + r][thread_x] = u2[r][0];
-        }
     }
 
-    // The step of u at all pixels; the sum of squared change of owned ones, if it is wanted.
+    // The step of u at all pixels; the sum of squared steps of owned ones, if it is wanted.
     template <bool SUMMED>
     KF_DEVICE float all_flow() {
-        float sum = 0.0f;
+        float sums[COLUMNS] = {};
+        // p is zero left of the image, and so, as it does not matter there, left of the tile. A factor costs nothing: it
+        // becomes part of the subtraction.
+        const float first = thread_x > 0 ? 1.0f : 0.0f;
         const Run<COLUMNS> upper1 = shared.upper_dual[0][thread_y][thread_x];
         const Run<COLUMNS> upper2 = shared.upper_dual[1][thread_y][thread_x];
 #pragma unroll
         for (int r = 0; r < ROWS; ++r) {
-            const float left1 = shared.left_dual[0][thread_y * ROWS + r][thread_x];
-            const float left2 = shared.left_dual[1][thread_y * ROWS + r][thread_x];
+            const float left1 = first * __shfl_up_sync(0xffffffff, p[r][COLUMNS - 1].x1, 1, THREADS_X);
+            const float left2 = first * __shfl_up_sync(0xffffffff, p[r][COLUMNS - 1].x2, 1, THREADS_X);
+            const Run<COLUMNS> gx = shared.data[r][0][thread], gy = shared.data[r][1][thread];
+            const Run<COLUMNS> rest = shared.data[r][2][thread], inverse = shared.data[r][3][thread];
 #pragma unroll
             for (int c = 0; c < COLUMNS; ++c) {
                 // No index leaves its array where the other branch is taken.
@@ -198,12 +189,16 @@ struct Tile {
                 const float y1 = here.y1 - (r > 0 ? upper.y1 : upper1.at[c]);
                 const float x2 = here.x2 - (c > 0 ? left.x2 : left2);
                 const float y2 = here.y2 - (r > 0 ? upper.y2 : upper2.at[c]);
-                const float4 term = shared.data[r * COLUMNS + c][thread];
-                const float change = step_flow(DataTerm<float>{term.x, term.y, term.z, term.w}, x1 + y1, x2 + y2,
-                                               batch.lambda_theta, batch.tau, u1[r][c], u2[r][c]);
-                if (SUMMED && owned(r, c)) sum += change;
+                const DataTerm<float> term{gx.at[c], gy.at[c], rest.at[c], inverse.at[c]};
+                const Step<float> step =
+                    step_flow(term, x1 + y1, x2 + y2, batch.most_along, batch.tau, u1[r][c], u2[r][c]);
+                if (SUMMED && marks & owned_row(r)) sums[c] = (sums[c] + step.x * step.x) + step.y * step.y;
             }
         }
+        float sum = 0.0f;
+#pragma unroll
+        for (int c = 0; c < COLUMNS; ++c)
+            if (SUMMED && marks & owned_column(c)) sum += sums[c];
         return sum;
     }
 
@@ -211,12 +206,12 @@ struct Tile {
     KF_DEVICE void all_dual() {
         Run<COLUMNS> lower1 = shared.lower_flow[0][thread_y + 1][thread_x];
         Run<COLUMNS> lower2 = shared.lower_flow[1][thread_y + 1][thread_x];
-        const bool last_column = x0 + COLUMNS == batch.level.width;
-        const bool last_row = y0 + ROWS == batch.level.height;
+        const bool last_column = marks & LAST_COLUMN;
+        const bool last_row = marks & LAST_ROW;
 #pragma unroll
         for (int r = 0; r < ROWS; ++r) {
-            float right1 = shared.right_flow[0][thread_y * ROWS + r][thread_x + 1];
-            float right2 = shared.right_flow[1][thread_y * ROWS + r][thread_x + 1];
+            float right1 = __shfl_down_sync(0xffffffff, u1[r][0], 1, THREADS_X);
+            float right2 = __shfl_down_sync(0xffffffff, u2[r][0], 1, THREADS_X);
             if (last_column) right1 = u1[r][COLUMNS - 1];
             if (last_column) right2 = u2[r][COLUMNS - 1];
 #pragma unroll
@@ -256,49 +251,34 @@ struct Tile {
                 }
     }
 
-    // p is zero left of and above the image.
-    KF_DEVICE void clear_outside_dual() {
-#pragma unroll
-        for (int r = 0; r < ROWS; ++r)
-#pragma unroll
-            for (int c = 0; c < COLUMNS; ++c)
-                if (x0 + c < 0 || y0 + r < 0) p[r][c] = {0.0f, 0.0f, 0.0f, 0.0f};
-    }
-
     template <bool SUMMED>
     KF_DEVICE float iterate() {
         pass_dual();
         __syncthreads();
         const float sum = all_flow<SUMMED>();
-        if (at_edge) {
+        if (marks & CROSSES_EDGE) {
             KF_RARE_BRANCH();
             repeat_edge_flow();
         }
         pass_flow();
         __syncthreads();
         all_dual();
-        if (at_edge) {
-            KF_RARE_BRANCH();
-            clear_outside_dual();
-        }
         return sum;
     }
 
-    // Sums over the block of what each tested iteration changed, in an order that does not vary.
+    // Sums over the block of what each tested iteration changed: a warp an iteration, in an order that does not vary.
     KF_DEVICE void write_change(int tested, int pair) {
-        for (int count = THREADS; count > 1; count = (count + 1) / 2) {
-            const int half = (count + 1) / 2;
-            __syncthreads();
-            if (thread + half >= count) continue;
-#pragma unroll
-            for (int i = 0; i < HALO; ++i)
-                if (tested >> i & 1) shared.change[i][thread] += shared.change[i][thread + half];
-        }
-        if (thread != 0) return;
+        __syncthreads();
+        const int lane = thread % 32;
         const long long tile = static_cast<long long>(blockIdx.y) * gridDim.x + blockIdx.x;
-        for (int i = 0; i < HALO; ++i) {
+        for (int i = thread / 32; i < HALO; i += THREADS / 32) {
             if (!(tested >> i & 1)) continue;
-            batch.change[(i * static_cast<long long>(batch.tiles) + tile) * batch.pairs + pair] = shared.change[i][0];
+            float sum = 0.0f;
+#pragma unroll
+            for (int other = 0; other < THREADS; other += 32) sum += shared.change[i][other + lane];
+#pragma unroll
+            for (int half = 16; half > 0; half /= 2) sum += __shfl_down_sync(0xffffffff, sum, half, 32);
+            if (lane == 0) batch.change[(i * static_cast<long long>(batch.tiles) + tile) * batch.pairs + pair] = sum;
         }
     }
 
@@ -306,7 +286,7 @@ struct Tile {
     KF_DEVICE void run(int pair, int iterations, int tested) {
         const int flow_side = batch.flow_side[pair];
         const int dual_side = batch.dual_side[pair];
-        load(flow_of(batch, flow_side, pair), dual_of(batch, dual_side, pair), batch.data + pair * batch.level.plane);
+        load(flow_of(batch, flow_side, pair), dual_of(batch, dual_side, pair), data_of(batch, pair));
 #pragma unroll 1
         for (int i = 0; i < iterations; ++i) {
             if (tested >> i & 1)

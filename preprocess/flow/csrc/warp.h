@@ -20,7 +20,7 @@ typedef float Quad __attribute__((vector_size(16), aligned(4), may_alias));
 class Warp {
   public:
     Warp() = default;
-    explicit Warp(const Convention& convention) : cubic_(cubic_convolution(convention.cubic)) {}
+    Warp(const Convention& convention, float tau) : cubic_(cubic_convolution(convention.cubic)), tau_(tau) {}
 
     // The data term of row y of `first` against `second` moved by (u1, u2), into rows of gx, gy, rest and inverse.
     void row(int y, const Plane& first, const Quads& second, const Plane& u1, const Plane& u2, float* gx, float* gy,
@@ -43,9 +43,9 @@ class Warp {
                 }
                 const int x = block + i;
                 const Lanes before = load(first.row(y) + x), here1 = load(u1.row(y) + x), here2 = load(u2.row(y) + x);
-                const auto term = data_term(gray, dx, dy, before, here1, here2, floor);
+                const auto term = data_term(gray, dx, dy, before, here1, here2, splat(tau_), floor);
                 store(gx + x, term.gx), store(gy + x, term.gy), store(rest + x, term.rest);
-                store(inverse + x, term.inverse_square);
+                store(inverse + x, term.inverse);
             }
         }
     }
@@ -103,6 +103,7 @@ class Warp {
     }
 
     Cubic cubic_{};
+    float tau_ = 0;
 };
 
 }  // namespace KF_ISA

@@ -16,9 +16,9 @@ from preprocess.flow.cuda_kernels import SHAPES, SOURCES, TileShape
 
 FOLDER = Path(__file__).parents[2] / "csrc"
 COMPILER = os.environ.get("CXX", "g++")
-TESTED_SHAPES = ("a4", "b4", "d6", "e8", "f2")
+TESTED_SHAPES = ("a4", "b4", "d2", "d6", "e8", "f4", "g8")
 """Of SHAPES: one of most bodies, and every number of iterations a launch."""
-OUTCOMES = {1: "only some threads reach a barrier", 2: "a write beyond shared memory"}
+OUTCOMES = {1: "only some threads reach a barrier or a shuffle", 2: "a write beyond shared memory"}
 
 
 @functools.cache

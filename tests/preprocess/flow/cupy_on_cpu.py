@@ -18,7 +18,7 @@ from tests.preprocess.flow.cuda_on_cpu import COMPILER, FOLDER, library
 
 PAGE = 4096
 READ_WRITE_EXECUTE = 7
-CHOSEN = ("a4", "a6", "a8", "b6", "b8", "e4", "e8", "f2")
+CHOSEN = ("a4", "a8", "b4", "b8", "e4", "e8", "f4", "f8")
 """Of SHAPES: those that the sizes in the tests get."""
 KEPT = ("cudaGetErrorName", "cudaGetErrorString", "cudaRuntimeGetVersion")
 """Functions of the runtime that need no GPU."""

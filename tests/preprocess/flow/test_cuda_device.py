@@ -136,7 +136,7 @@ def emulated(monkeypatch):
     memory = EmulatedMemory()
     monkeypatch.setattr(cuda, "CudaDevice", lambda: EmulatedGpu(shared_limit=64 << 10))
     monkeypatch.setattr(cuda, "_memory", memory)
-    monkeypatch.setattr("preprocess.flow.cuda_solver.choose_tile", lambda *_: SHAPES["f2"])
+    monkeypatch.setattr("preprocess.flow.cuda_solver.choose_tile", lambda *_: SHAPES["f4"])
     monkeypatch.setattr(cuda_device, "free_bytes", lambda: 1 << 30)
     return memory
 

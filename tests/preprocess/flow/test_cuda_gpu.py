@@ -78,9 +78,9 @@ def test_flow_is_that_of_the_cpu_engine(cupy, params):
 def test_flow_is_that_of_the_emulation(cupy, params):
     clip = moving_texture(3, 61, 83)
     expected, expected_iterations = solve(
-        EmulatedGpu(), lambda size: np.zeros(size, np.uint8), clip, params, SHAPES["f2"]
+        EmulatedGpu(), lambda size: np.zeros(size, np.uint8), clip, params, SHAPES["f4"]
     )
-    flow, iterations = solve(CudaDevice(), lambda size: cupy.zeros(size, cupy.uint8), clip, params, SHAPES["f2"])
+    flow, iterations = solve(CudaDevice(), lambda size: cupy.zeros(size, cupy.uint8), clip, params, SHAPES["f4"])
     assert endpoint_error(flow.get(), expected).max() < 0.02
     assert np.abs(iterations.get().sum(0) / expected_iterations.sum(0) - 1).max() < 0.2
 

@@ -6,12 +6,12 @@ import pytest
 
 from preprocess.flow import Tvl1Params
 from preprocess.flow.cuda_batch import BATCH, TESTED_SHIFT, TURN_DUAL, TURN_FLOW
-from preprocess.flow.cuda_kernels import SHAPES
+from preprocess.flow.cuda_kernels import SHAPES, choose_tile
 from preprocess.flow.cuda_solver import Solver
 from tests.preprocess.flow.cuda_on_cpu import TESTED_SHAPES, EmulatedGpu, library
 
-SIZES = [(37, 61), (16, 16), (100, 130), (64, 17)]
-"""Height and width: odd, smaller than a tile, larger than the largest."""
+SIZES = [(37, 61), (16, 16), (100, 130), (64, 17), (121, 120)]
+"""Height and width: odd, smaller than a tile, larger than the largest, what two tiles of 64 reach over and one more."""
 
 
 @pytest.fixture
@@ -34,25 +34,17 @@ def picture(solver, name, channels, index=0):
     return solver.buffers[name][:size].reshape(-1, channels, level.height, level.stride)[..., : level.width]
 
 
-def interleaved(solver, name, index=0):
-    """A buffer of float4 as [pair or frame, H, W, 4]."""
-    level = solver.levels[index]
-    view = solver.buffers[name]
-    view = view[: len(view) // (4 * level.plane) * 4 * level.plane]
-    return view.reshape(-1, level.height, level.stride, 4)[:, :, : level.width]
-
-
 def start_iterating(solver, rng):
     """A random state of all pairs, on side 0."""
     batch = solver.batch_of(0, solver.capacity.pairs)
     for kernel in ("start_level", "start_warp"):
         solver._one_block(kernel, batch)
-    flow, dual, data = picture(solver, "flow0", 2), picture(solver, "dual0", 4), interleaved(solver, "data")
+    flow, dual, data = picture(solver, "flow0", 2), picture(solver, "dual0", 4), picture(solver, "data", 4)
     flow[:] = rng.normal(0, 2, flow.shape)
     dual[:] = rng.uniform(-0.6, 0.6, dual.shape)
-    data[..., :2] = rng.normal(0, 12, data[..., :2].shape)
-    data[..., 2] = rng.normal(0, 20, data.shape[:-1])
-    data[..., 3] = 1 / np.maximum((data[..., :2] ** 2).sum(-1), 1e-12)
+    data[:, :2] = rng.normal(0, 12, data[:, :2].shape)
+    data[:, 2] = rng.normal(0, 20, data[:, 2].shape)
+    data[:, 3] = 1 / (solver.params.tau * np.maximum((data[:, :2] ** 2).sum(1), 1e-12))
     return batch
 
 
@@ -89,8 +81,24 @@ def copy_of(solver):
 
 
 def test_emulation_sees_a_barrier_that_some_threads_miss():
-    with pytest.raises(AssertionError, match="only some threads reach a barrier"):
+    with pytest.raises(AssertionError, match="only some threads reach a barrier or a shuffle"):
         EmulatedGpu().launch("divergent_barrier", (1, 1, 1), (32, 1, 1), np.zeros(1, BATCH))
+
+
+def test_emulation_sees_a_shuffle_that_some_threads_miss():
+    with pytest.raises(AssertionError, match="only some threads reach a barrier or a shuffle"):
+        EmulatedGpu().launch("divergent_shuffle", (1, 1, 1), (32, 1, 1), np.zeros(1, BATCH))
+
+
+def test_emulation_shuffles_within_segments():
+    """As the CUDA C++ Programming Guide says of `width`: a lane that would read beyond its segment keeps its value."""
+    read = np.zeros(2 * 64, np.float32)
+    batch = np.zeros(1, BATCH)
+    batch["change"] = read.ctypes.data
+    EmulatedGpu().launch("shuffled_numbers", (1, 1, 1), (64, 1, 1), batch)
+    lanes = np.arange(64)
+    assert np.array_equal(read[:64], np.where(lanes % 16 == 0, lanes, lanes - 1))
+    assert np.array_equal(read[64:], np.where(lanes % 16 == 15, lanes, lanes + 1))
 
 
 def test_emulation_sees_writes_beyond_shared_memory():
@@ -113,6 +121,14 @@ def test_struct_is_the_same_in_python_and_c():
 @pytest.mark.parametrize("name", TESTED_SHAPES)
 def test_shared_memory_is_what_python_thinks(name):
     assert getattr(library(), f"{SHAPES[name].name}_shared_bytes")() == SHAPES[name].shared_bytes
+
+
+def test_blocks_share_a_multiprocessor_only_where_its_memory_allows():
+    """Of 74 KB each: two on a GPU of compute capability 9.0, one on those of 8.6 and 12.0."""
+    shape = SHAPES["e8"]
+    assert shape.cost(340, 256, 99 << 10) > 1.3 * shape.cost(340, 256, 227 << 10)
+    assert choose_tile(340, 256, 227 << 10).blocks == 2
+    assert choose_tile(340, 256, 99 << 10).blocks == 1
 
 
 def test_smallest_gpu_has_a_shape():
