@@ -15,7 +15,7 @@ import numpy as np
 from preprocess.clips import ClipFile
 from preprocess.config import FlowConfig
 from preprocess.errors import BadMedia
-from preprocess.flow import answering, tvl1_codes
+from preprocess.flow import BACKENDS, answering, tvl1_codes
 from preprocess.media import to_gray
 from preprocess.media_process import read_clip
 from preprocess.shards.layout import EncodedClip
@@ -76,8 +76,8 @@ def extract_all(
 ) -> Iterator[Extraction]:
     """Decode, resample, resize, flow and encode clips, in their order.
 
-    Flow is computed in the calling thread. With helpers the next clips are decoded and the last ones encoded
-    meanwhile, so that a GPU waits for neither; the results are the same.
+    With helpers the next clips are decoded and the last ones encoded while flow is computed, and that of several clips
+    at a time if the backend is faster so: a GPU waits for nothing. The results are the same.
 
     Args:
         clips: which files, each with the index of its label (-1 for none).
@@ -85,7 +85,8 @@ def extract_all(
         config: sizes, qualities, flow parameters.
         backend: a resolved flow backend.
         threads: for the flow.
-        helpers: threads that decode and encode; about as many clips are in memory before and after the flow.
+        helpers: threads that decode and encode; about as many clips are in memory before and after the flow. Without
+            any, all is done in the calling thread.
         max_frames: take only the first frames of each clip, for a measurement.
 
     Raises:
@@ -94,21 +95,31 @@ def extract_all(
     """
     jobs = (_Job(clip, label, folder, config, max_frames) for clip, label in clips)
     decoding: deque[tuple[_Job, Future[None]]] = deque()
+    computing: deque[tuple[_Job, Future[None]]] = deque()
     encoding: deque[tuple[_Job, Future[None]]] = deque()
-    with answering(backend), ThreadPoolExecutor(helpers) if helpers else _CallingThread() as executor:
+    at_once = BACKENDS[backend].clips_at_once if helpers else 1
+    with answering(backend), _threads(helpers) as executor, _threads(at_once if at_once > 1 else 0) as flow_executor:
         while True:
             for job in islice(jobs, helpers + 1 - len(decoding)):
                 decoding.append((job, executor.submit(job.decode)))
-            if not decoding:
+            if decoding:
+                job, decoded = decoding.popleft()
+                decoded.result()
+                computing.append((job, flow_executor.submit(job.compute_flow, backend, threads)))
+            elif not computing:
                 break
-            job, decoded = decoding.popleft()
-            decoded.result()
-            job.compute_flow(backend, threads)
-            encoding.append((job, executor.submit(job.encode)))
+            if len(computing) == at_once or not decoding:
+                job, computed = computing.popleft()
+                computed.result()
+                encoding.append((job, executor.submit(job.encode)))
             while len(encoding) > helpers:
                 yield _outcome(*encoding.popleft())
         while encoding:
             yield _outcome(*encoding.popleft())
+
+
+def _threads(count: int) -> Executor:
+    return ThreadPoolExecutor(count) if count else _CallingThread()
 
 
 class _CallingThread(Executor):

@@ -35,6 +35,8 @@ class Backend:
     """The same for many clips, where that is faster than one by one."""
     codes_of_clip: Callable[..., np.ndarray] | None = None
     """As `flow_of_clip`, but uint8 codes, quantised where they are computed: a quarter of the bytes to bring back."""
+    clips_at_once: int = 1
+    """Clips whose flow is best computed at a time, each from its own thread, where many are to be done."""
     require_answer: Callable[[], None] = lambda: None
     """Raises DeviceDead when what it computes on is there but does not compute."""
 
@@ -47,6 +49,7 @@ BACKENDS: dict[str, Backend] = {
         on_gpu=True,
         flow_of_clips=cuda.flow_of_clips,
         codes_of_clip=cuda.codes_of_clip,
+        clips_at_once=3,  # the last pairs of one that converge leave a GPU to the others
         require_answer=cuda_device.require_answer,
     ),
     "cpu": Backend(

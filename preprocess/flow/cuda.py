@@ -5,6 +5,7 @@ pair's flow is the same, bit for bit, whatever it is batched with. Needs CuPy; i
 """
 
 import logging
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -20,14 +21,33 @@ from preprocess.flow.frames import check_frames
 from preprocess.flow.params import Tvl1Params
 
 NEEDS = "a CUDA GPU of compute capability 7.5 or more, its driver, and CuPy: pip install cupy-cuda13x nvidia-cuda-nvrtc"
-BATCH_PIXELS = 192 * 340 * 256
-"""Of all pairs of a batch: enough to fill the largest GPU until the last pairs converge."""
+BATCH_PIXELS = 256 * 340 * 256
+"""Of all pairs of a batch: a clip of 10 s at 25 frames a second is one."""
 MOST_PAIRS = 1024
 MEMORY_SHARE = 0.5
 """Of the free device memory, at most, for one block."""
 
 logger = logging.getLogger(__name__)
 _memory = Memory()
+
+
+class _Streams(threading.local):
+    """A CuPy stream of the calling thread for each device, made when it is first asked for."""
+
+    def __init__(self) -> None:
+        self._of_device: dict[int, Any] = {}
+
+    def own(self) -> Any:
+        """That of the current device."""
+        import cupy
+
+        device = cupy.cuda.Device().id
+        if device not in self._of_device:
+            self._of_device[device] = cupy.cuda.Stream(non_blocking=True)
+        return self._of_device[device]
+
+
+_streams = _Streams()
 
 
 def is_available() -> bool:
@@ -68,8 +88,8 @@ def flow_of_clips(
         params: of the solver.
         quantised: codes of `quantise` instead of px.
         on_device: return CuPy arrays, ready when `stream` is; else NumPy arrays in pinned memory, ready on return.
-        stream: CuPy stream to work on; None takes the current one. Calls on different streams, from different threads,
-            overlap.
+        stream: CuPy stream to work on; None takes one of the calling thread where NumPy arrays come and go, otherwise
+            the current one. Calls on different streams, from different threads, overlap.
 
     Returns:
         For each clip float32 [T-1, 2, H, W], px a frame, or uint8 if quantised.
@@ -88,7 +108,8 @@ def flow_of_clips(
 
     dtype = np.dtype(np.uint8 if quantised else np.float32)
     empty = cupy.empty if on_device else cuda_device.pinned_empty
-    with cuda_device.failures(), stream or nullcontext():
+    on_host = not on_device and all(isinstance(clip, np.ndarray) for clip in clips)
+    with cuda_device.failures(), stream or (_streams.own() if on_host else nullcontext()):
         results = [empty((len(clip) - 1, 2, *clip.shape[1:]), dtype) for clip in clips]
         try:
             for size in sorted({clip.shape[1:] for clip in clips}):

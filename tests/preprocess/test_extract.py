@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -6,7 +8,7 @@ from preprocess import extract as extract_module
 from preprocess.config import FlowConfig
 from preprocess.errors import BadMedia, EnvironmentProblem
 from preprocess.extract import encode_flow, encode_frame, extract_all
-from preprocess.flow import quantise, tvl1
+from preprocess.flow import BACKENDS, quantise, tvl1
 from preprocess.media import read_clip, to_gray
 from tests.preprocess.conftest import clip_file, numbered_frames, textured_frames, write_video
 
@@ -81,8 +83,14 @@ def test_single_frame_fails(tmp_path):
         run(clip, tmp_path)
 
 
+def compute_at_once(monkeypatch, clips):
+    monkeypatch.setitem(extract_module.BACKENDS, "opencv", replace(BACKENDS["opencv"], clips_at_once=clips))
+
+
+@pytest.mark.parametrize("at_once", [1, 3])
 @pytest.mark.parametrize("helpers", [1, 3, 20])
-def test_helpers_change_nothing_but_the_time(tmp_path, helpers):
+def test_helpers_change_nothing_but_the_time(tmp_path, helpers, at_once, monkeypatch):
+    compute_at_once(monkeypatch, at_once)
     clips = []
     for index in range(7):
         path = tmp_path / f"{index}.mp4"
@@ -123,7 +131,29 @@ def test_helpers_work_while_flow_is_computed(tmp_path, monkeypatch):
     assert len(list(extract_all(clips, tmp_path, config=CONFIG, backend="opencv", helpers=2))) == 3
 
 
-def test_other_errors_end_the_extraction(clip, tmp_path, monkeypatch):
+def test_flow_of_as_many_clips_at_once_as_the_backend_likes(tmp_path, monkeypatch):
+    import threading
+
+    clips = [(clip_file(write_video(tmp_path / f"{i}.mp4", textured_frames(3)), folder=tmp_path), 0) for i in range(6)]
+    together = threading.Barrier(3)
+    most = threading.Semaphore(3)
+
+    def flow(gray_THW, *arguments, **options):
+        assert most.acquire(blocking=False)
+        together.wait(30)
+        most.release()
+        return np.zeros((len(gray_THW) - 1, 2, *gray_THW.shape[1:]), np.float32)
+
+    compute_at_once(monkeypatch, 3)
+    monkeypatch.setattr(extract_module, "tvl1_codes", flow)
+    done = list(extract_all(clips, tmp_path, config=CONFIG, backend="opencv", helpers=1))
+    assert [extraction.clip.key for extraction in done] == [str(i) for i in range(6)]
+
+
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_other_errors_end_the_extraction(clip, tmp_path, monkeypatch, at_once):
+    compute_at_once(monkeypatch, at_once)
+
     def broken(*arguments, **options):
         raise EnvironmentProblem("the GPU is gone")
 

@@ -258,8 +258,8 @@ def test_worker_whose_gpu_failed_is_replaced(tmp_path):
 
 
 def test_gpu_workers_share_the_cores(monkeypatch):
-    monkeypatch.setattr("os.cpu_count", lambda: 16)
-    assert [WorkerConfig.on_gpus(gpus).helpers for gpus in (1, 2, 4, 16)] == [8, 7, 3, 1]
+    monkeypatch.setattr("os.cpu_count", lambda: 32)
+    assert [WorkerConfig.on_gpus(gpus).helpers for gpus in (1, 2, 4, 32)] == [16, 15, 7, 1]
 
 
 def test_config_fails():

@@ -148,13 +148,14 @@ def test_codes_are_quantised_flow(cupy, clips):
         assert np.array_equal(code, quantise(flow))
 
 
-def test_streams_from_threads_do_not_disturb_each_other(cupy, clips):
+@pytest.mark.parametrize("own", [False, True], ids=["stream given", "stream of the thread"])
+def test_streams_from_threads_do_not_disturb_each_other(cupy, clips, own):
     expected = cuda.flow_of_clips(clips, QUICK)
     wrong = []
 
     def work(number):
         with cupy.cuda.Device():
-            stream = cupy.cuda.Stream(non_blocking=True)
+            stream = None if own else cupy.cuda.Stream(non_blocking=True)
             for _ in range(5):
                 order = clips[number % 2 :] + clips[: number % 2]
                 results = cuda.flow_of_clips(order, QUICK, stream=stream)
