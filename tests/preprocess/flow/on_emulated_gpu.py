@@ -1,6 +1,8 @@
 """What one cannot ask of a real GPU; run by test_cupy.py, in this order, with the plugin `cupy_on_cpu`."""
 
 import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import cupy
 import numpy as np
@@ -36,6 +38,29 @@ def test_less_memory_than_was_said(clip, monkeypatch, caplog):
     with pytest.raises(OutOfDeviceMemory, match=r"no 2 MiB free .*out of memory.*; end other programs on it"):
         cuda.flow_of_clip(clip, QUICK)
     API.api_set_free_bytes(1 << 30)
+
+
+def test_threads_compute_each_on_another_stream(clip, monkeypatch):
+    clips = [clip[start : start + 4] for start in range(6)]
+    expected = [cuda.codes_of_clip(frames, QUICK) for frames in clips]
+    used = set()
+    together = threading.Barrier(3)
+
+    def compute(frames):
+        together.wait(30)
+        return cuda.codes_of_clip(frames, QUICK)
+
+    def launch(*arguments, **options):
+        used.add(cupy.cuda.get_current_stream().ptr)
+        launch_as_it_is(*arguments, **options)
+
+    launch_as_it_is = cuda_device.CudaDevice.launch
+    monkeypatch.setattr(cuda_device.CudaDevice, "launch", launch)
+    with ThreadPoolExecutor(3) as threads:
+        found = list(threads.map(compute, clips))
+    assert all(np.array_equal(one, other) for one, other in zip(found, expected, strict=True))
+    assert len(used) == 3
+    assert 0 not in used  # the stream that waits for all others
 
 
 def test_gpu_that_is_lost(clip):
