@@ -39,6 +39,8 @@ constexpr int TEST_CHANGE = 4;   // plain_flow: the change of each pixel is want
 constexpr int TESTED_SHIFT = 8;  // tiles and settle: bit TESTED_SHIFT + i says that convergence is tested after
                                  // iteration i of the launch
 
+constexpr int MOST_ITERATIONS = 8;  // of a launch
+
 // Mirrored by BATCH in cuda_batch.py. No compiler pads it.
 struct Batch {
     Level level;                  // the one being worked at

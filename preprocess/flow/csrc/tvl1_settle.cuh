@@ -30,15 +30,18 @@ KF_KERNEL(start_warp, SETTLE_THREADS, 1) {
 // The first of `tested` iterations whose change is small enough, counted from 1; 0 for none. Sums are taken in a fixed
 // order, so that a pair takes the same course whatever its batch.
 KF_DEVICE int converged_after(const Batch& batch, int pair, int tested) {
-    for (int i = 0; tested >> i; ++i) {
-        if (!(tested >> i & 1)) continue;
-        float change = 0.0f;
-#pragma unroll 8  // so that many loads are under way
-        for (int tile = 0; tile < batch.tiles; ++tile)
-            change += batch.change[(i * static_cast<long long>(batch.tiles) + tile) * batch.pairs + pair];
-        if (!(change > batch.largest_change)) return i + 1;
-    }
-    return 0;
+    float change[MOST_ITERATIONS] = {};
+    const float* sums = batch.change + pair;
+#pragma unroll 4  // so that many loads are under way
+    for (int tile = 0; tile < batch.tiles; ++tile, sums += batch.pairs)
+#pragma unroll
+        for (int i = 0; i < MOST_ITERATIONS; ++i)
+            if (tested >> i & 1) change[i] += sums[i * static_cast<long long>(batch.tiles) * batch.pairs];
+    int first = 0;
+#pragma unroll
+    for (int i = MOST_ITERATIONS - 1; i >= 0; --i)
+        if (tested >> i & 1 && !(change[i] > batch.largest_change)) first = i + 1;
+    return first;
 }
 
 // What becomes of one active pair after a launch of `number` iterations; returns whether it stays active.

@@ -35,6 +35,7 @@ struct Tile {
     static constexpr int INNER_HEIGHT = HEIGHT - 2 * HALO;
     static_assert(COLUMNS == 2 || COLUMNS == 4, "runs are moved by one instruction");
     static_assert(HALO % COLUMNS == 0, "runs are aligned, and owned as a whole");
+    static_assert(HALO <= MOST_ITERATIONS, "settle sums up as many");
     static_assert(32 % THREADS_X == 0 && THREADS % 32 == 0, "rows of threads lie within a warp, for shuffles");
 
     // Values of neighbours, of component 0 and 1. There is one row more than threads have: the threads at the end read
