@@ -1,5 +1,6 @@
 """What a command may be asked to do from a page: its own options, with every path below one folder."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ WITHHELD: Mapping[str, str] = {
 _PATHS = {"clips", "labels", "out", "shards"}
 _PATHS_OR_ADDRESSES = {"mirror"}
 _TEXTS = {"address", "backend", "classes", "dataset", "fps", "proxy", "source", "split", "url-template"}
+_OR_AN_ADDRESS = re.compile(r", or an address such as [^\s;]+")
 _MOST_VALUES = 1000
 _LONGEST = 4096  # characters of a value, as of a path
 
@@ -40,13 +42,17 @@ class Order:
 def offered(command: str) -> CommandSchema:
     """The parameters of a command that a job may have.
 
-    An option whose value is text is among them only if it is known here whether that can name a file.
+    An option whose value is text is among them only if it is known here whether that can name a file. What takes a
+    folder or an address on a terminal is a path here, and says so.
 
     Raises:
         InvalidInput: the command cannot be a job.
     """
     schema = schema_of(command)
-    parameters = [replace(one, kind=Kind.PATH) if _is_path(one) else one for one in schema.parameters]
+    parameters = [
+        replace(one, kind=Kind.PATH, help=_OR_AN_ADDRESS.sub("", one.help)) if _is_path(one) else one
+        for one in schema.parameters
+    ]
     kept = tuple(one for one in parameters if one.name not in WITHHELD and (one.kind is not Kind.TEXT or _is_text(one)))
     return replace(schema, parameters=kept)
 

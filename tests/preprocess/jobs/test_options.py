@@ -23,6 +23,14 @@ def test_all_that_names_a_file_is_a_path(command):
     assert {parameter.name for parameter in offered(command).parameters} & described <= paths
 
 
+@pytest.mark.parametrize("command", DESCRIBED)
+def test_no_path_is_said_to_be_an_address(command):
+    helps = {one.name: one.help for one in offered(command).parameters if one.kind is Kind.PATH}
+    assert [name for name, text in helps.items() if "address" in text] == []
+    if command == "flow":
+        assert helps["out"] == "Folder of the shards; running again makes only what is missing."
+
+
 def test_text_that_nobody_has_looked_at_is_not_offered(monkeypatch):
     @click.command()
     @click.option("--new", help="Any text.")
