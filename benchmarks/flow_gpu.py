@@ -1,9 +1,10 @@
 """TV-L1 on a GPU: is it right, and how fast are tiles, whole solver and the chain from video to shard.
 
-Needs CuPy, NumPy, h5py and opencv-python-headless, and no installation of this project. First everything is checked
-against the plain kernels; a wrong result ends it. Then it times, and prints a table last. The plain baseline works as
-OpenCV's CUDA code does: one pair, two kernels an iteration, the same prediction of when to test, and a wait of the host
-for each test. It is launched from Python, which costs a few microseconds a kernel more than C++ would.
+Needs CuPy, NumPy, h5py and opencv-python-headless, and no installation of this project; measures nvImageCodec
+(nvidia-nvimgcodec-cu13, nvidia-nvjpeg) if it is there. First everything is checked against the plain kernels; a wrong
+result ends it. Then it times, and prints a table last. The plain baseline works as OpenCV's CUDA code does: one pair,
+two kernels an iteration, the same prediction of when to test, and a wait of the host for each test. It is launched from
+Python, which costs a few microseconds a kernel more than C++ would.
 
 Example:
     python benchmarks/flow_gpu.py --seconds 420
@@ -303,6 +304,40 @@ def encode(frames: np.ndarray, codes: np.ndarray) -> list[bytes]:
     return [cv2.imencode(".jpg", picture, quality)[1].tobytes() for picture in pictures]
 
 
+def encode_on_gpu(clip: np.ndarray) -> Iterator[Row]:
+    """The pictures of `encode` by nvImageCodec, where it is installed: frames uploaded, flow on the device already."""
+    import cupy
+
+    try:
+        from nvidia import nvimgcodec
+
+        encoder = nvimgcodec.Encoder(backends=[nvimgcodec.Backend(nvimgcodec.GPU_ONLY)])
+    except (ImportError, RuntimeError) as error:
+        yield "encode by nvImageCodec", "not measured", str(error)
+        return
+    quality = {"quality_type": nvimgcodec.QualityType.QUALITY, "quality_value": 95}
+    color = nvimgcodec.EncodeParams(
+        **quality, color_spec=nvimgcodec.ColorSpec.SYCC, chroma_subsampling=nvimgcodec.ChromaSubsampling.CSS_420
+    )
+    gray = nvimgcodec.EncodeParams(
+        **quality, color_spec=nvimgcodec.ColorSpec.GRAY, chroma_subsampling=nvimgcodec.ChromaSubsampling.CSS_GRAY
+    )
+    frames = np.repeat(clip[..., None], 3, axis=3)
+    flow = cupy.asarray(np.concatenate([clip, clip], axis=1)[..., None])
+
+    def run() -> list[bytes]:
+        coded = encoder.encode(list(cupy.asarray(frames)), "jpeg", params=color)
+        coded += encoder.encode(list(flow), "jpeg", params=gray)
+        return [bytes(picture) for picture in coded]
+
+    shown = cv2.imdecode(np.frombuffer(run()[0], np.uint8), cv2.IMREAD_GRAYSCALE)
+    error = np.abs(shown.astype(int) - clip[0]).mean()
+    if error > 3:
+        sys.exit(f"WRONG: a JPEG of nvImageCodec is {error:.1f} gray levels off on average")
+    rate = len(clip) / seconds(run)
+    yield "encode by nvImageCodec, one thread", f"{rate:.0f} pairs/s", f"{error:.2f} gray levels off on average"
+
+
 def write_shard(jpegs: list[list[bytes]]) -> int:
     """An HDF5 file in memory; its bytes."""
     buffer = BytesIO()
@@ -384,6 +419,7 @@ def main() -> None:
     sections = (
         whole_solver(clip, started + 0.4 * options.seconds),
         chain(clip, options.threads, 6, replace(CPU_LIKE, check_every=4)),
+        encode_on_gpu(clip),
         inner_loop(started + options.seconds, options.pairs),
     )
     for section in sections:
