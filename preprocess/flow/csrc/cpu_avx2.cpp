@@ -2,6 +2,7 @@
 
 #if defined(__x86_64__)
 
+#include <immintrin.h>
 #include <sys/mman.h>
 
 #include <cstddef>
@@ -12,13 +13,14 @@
 #include <new>
 
 #if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx2"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
 #else
 // The order of instructions for a known processor, not for an average one, is worth 4%.
-#pragma GCC target("tune=skylake,avx2")
+#pragma GCC target("tune=skylake,avx2,fma")
 #endif
 
 #define KF_ISA avx2
+#define KF_FUSED _mm256_fmadd_ps
 #define KF_LANES 8
 #include "solver.h"
 

@@ -9,6 +9,11 @@
 #include <initializer_list>
 #include <new>
 
+#if defined(__aarch64__)
+#include <arm_neon.h>
+#define KF_FUSED(a, b, c) vfmaq_f32(c, a, b)
+#endif
+
 #define KF_ISA baseline
 #define KF_LANES 4
 #include "solver.h"

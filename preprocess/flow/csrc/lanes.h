@@ -3,8 +3,9 @@
 // Included by each cpu_*.cpp after it has set KF_ISA (a namespace), KF_LANES and the target. GCC's and Clang's vector
 // extensions turn into whatever registers the target has, so one source serves AVX-512, AVX2, SSE2 and NEON.
 //
-// Every operation is the exactly rounded one of IEEE 754, nothing is contracted into a fused multiply-add, and sums run
-// over 16 partial sums on every target: so all instruction sets give the same bits.
+// Every operation is the exactly rounded one of IEEE 754, multiplications and additions are fused where the source says
+// so and nowhere else, and sums run over 16 partial sums on every target: so all instruction sets give the same bits, but
+// for that of x86-64 before AVX2 (2013), which cannot fuse.
 
 #pragma once
 
@@ -48,6 +49,15 @@ KF_PIXEL Lanes square_root(Lanes x) {
     for (int i = 0; i < LANES; i++) root.v[i] = __builtin_sqrtf(x.v[i]);
     return root;
 }
+KF_PIXEL Lanes multiply_add(Lanes a, Lanes b, Lanes c) {
+#if defined(KF_FUSED)
+    return {KF_FUSED(a.v, b.v, c.v)};
+#else
+    return {a.v * b.v + c.v};
+#endif
+}
+KF_PIXEL Lanes multiply_add(Lanes a, Lanes b, float c) { return multiply_add(a, b, splat(c)); }
+KF_PIXEL Lanes multiply_add(float a, Lanes b, float c) { return multiply_add(splat(a), b, splat(c)); }
 KF_PIXEL Lanes reciprocal(Lanes x) { return {1.0f / x.v}; }
 KF_PIXEL Lanes smaller(Lanes a, Lanes b) { return {a.v < b.v ? a.v : b.v}; }
 KF_PIXEL Lanes larger(Lanes a, Lanes b) { return {a.v > b.v ? a.v : b.v}; }

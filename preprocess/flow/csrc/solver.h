@@ -191,14 +191,14 @@ class Solver {
                     const Lanes div2 = (load(x2 + x) - load(x2 + x - 1)) + (load(y2 + x) - load(y2 + x - stride));
                     Lanes here1 = load(u1 + x), here2 = load(u2 + x);
                     const Step<Lanes> step = step_flow(data, div1, div2, most_along, tau, here1, here2);
-                    Lanes change = step.x * step.x + step.y * step.y;
+                    Lanes dx = step.x, dy = step.y;
                     if (x + LANES > width) {
                         const int inside = width - x > 0 ? width - x : 0;
-                        change = first_lanes(change, inside);
+                        dx = first_lanes(dx, inside), dy = first_lanes(dy, inside);
                         here1 = first_lanes(here1, inside), here2 = first_lanes(here2, inside);
                     }
                     store(u1 + x, here1), store(u2 + x, here2);
-                    sum[i] = sum[i] + change;
+                    sum[i] = multiply_add(dx, dx, multiply_add(dy, dy, sum[i]));
                 }
                 if (DUAL) {
                     Dual<Lanes> p = {load(x1 + x_dual), load(y1 + x_dual), load(x2 + x_dual), load(y2 + x_dual)};

@@ -32,11 +32,11 @@ struct Isa {
 const std::vector<Isa>& isas() {
     static const std::vector<Isa> all = {
 #if defined(__x86_64__)
+        // all that the files are compiled for
         {"avx512", kineflow::solve_pairs_avx512,
-         // all that cpu_avx512.cpp is compiled for
          __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-             __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw")},
-        {"avx2", kineflow::solve_pairs_avx2, bool(__builtin_cpu_supports("avx2"))},
+             __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("fma")},
+        {"avx2", kineflow::solve_pairs_avx2, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")},
 #endif
         {"baseline", kineflow::solve_pairs_baseline, true},
     };

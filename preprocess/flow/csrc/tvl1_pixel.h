@@ -1,8 +1,8 @@
 // What TV-L1 does to one pixel: the mathematics that the CPU code and the CUDA kernels share.
 //
 // F is `float` in a CUDA thread and a struct of SIMD lanes on the CPU. No standard headers: NVRTC compiles this file
-// at run time. F needs + - * and, found by argument-dependent lookup or below, square_root, reciprocal, smaller and
-// larger.
+// at run time. F needs + - * and, found by argument-dependent lookup or below, multiply_add, square_root, reciprocal,
+// smaller and larger. multiply_add(a, b, c) is a b + c, rounded once where the processor can.
 //
 // The energy, of the flow u = (u1, u2) between frames I0 and I1 (Zach, Pock, Bischof 2007, equation 5):
 //
@@ -42,12 +42,14 @@ __device__ __forceinline__ float reciprocal(float x) {
     asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(inverse) : "f"(x));
     return inverse;
 }
+__device__ __forceinline__ float multiply_add(float a, float b, float c) { return fmaf(a, b, c); }
 // One instruction each, where a comparison and a choice are two: they differ in not-a-number only.
 __device__ __forceinline__ float smaller(float a, float b) { return fminf(a, b); }
 __device__ __forceinline__ float larger(float a, float b) { return fmaxf(a, b); }
 #else
 KF_PIXEL float square_root(float x) { return __builtin_sqrtf(x); }
 KF_PIXEL float reciprocal(float x) { return 1.0f / x; }
+KF_PIXEL float multiply_add(float a, float b, float c) { return a * b + c; }
 KF_PIXEL float smaller(float a, float b) { return a < b ? a : b; }
 KF_PIXEL float larger(float a, float b) { return a > b ? a : b; }
 #endif
@@ -60,12 +62,13 @@ template <class F>
 struct DataTerm {
     F gx, gy;   // gradient of the warped second frame
     F rest;     // rho(u) = rest + gx u1 + gy u2
-    F inverse;  // 1 / (tau max(gx^2 + gy^2, GRADIENT_FLOOR))
+    F inverse;  // -1 / (tau max(gx^2 + gy^2, GRADIENT_FLOOR))
 };
 
 template <class F>
-KF_PIXEL DataTerm<F> data_term(F warped, F gx, F gy, F first, F u1, F u2, F tau, F floor) {
-    return {gx, gy, warped - first - (gx * u1 + gy * u2), reciprocal(tau * larger(gx * gx + gy * gy, floor))};
+KF_PIXEL DataTerm<F> data_term(F warped, F gx, F gy, F first, F u1, F u2, F minus_tau, F floor) {
+    return {gx, gy, warped - first - multiply_add(gx, u1, gy * u2),
+            reciprocal(minus_tau * larger(multiply_add(gx, gx, gy * gy), floor))};
 }
 
 // A step of u: what tau times is added.
@@ -74,18 +77,18 @@ struct Step {
     F x, y;
 };
 
-// One step of u, given div p of both components: u = u + tau (div p - along grad I1).
+// One step of u, given div p of both components: u = u + tau (div p + along grad I1).
 //
 // The three cases of TH, rho below, above and within lambda theta |grad|^2, are one clamp of the multiple of the
 // gradient, to lambda theta / tau either way: no branch, no division.
 template <class F>
 KF_PIXEL Step<F> step_flow(const DataTerm<F>& data, F div1, F div2, F most_along, F tau, F& u1, F& u2) {
-    const F rho = (data.rest + data.gx * u1) + data.gy * u2;
+    const F rho = multiply_add(data.gy, u2, multiply_add(data.gx, u1, data.rest));
     const F least = most_along - most_along - most_along;
     const F along = smaller(larger(rho * data.inverse, least), most_along);
-    const Step<F> step = {div1 - along * data.gx, div2 - along * data.gy};
-    u1 = u1 + tau * step.x;
-    u2 = u2 + tau * step.y;
+    const Step<F> step = {multiply_add(along, data.gx, div1), multiply_add(along, data.gy, div2)};
+    u1 = multiply_add(tau, step.x, u1);
+    u2 = multiply_add(tau, step.y, u2);
     return step;
 }
 
@@ -98,8 +101,8 @@ struct Slopes {
 
 template <class F>
 KF_PIXEL Slopes<F> slopes(F x1, F y1, F x2, F y2, F tau_theta) {
-    return {x1, y1, x2, y2, tau_theta * square_root(x1 * x1 + y1 * y1) + 1.0f,
-            tau_theta * square_root(x2 * x2 + y2 * y2) + 1.0f};
+    return {x1, y1, x2, y2, multiply_add(tau_theta, square_root(multiply_add(x1, x1, y1 * y1)), 1.0f),
+            multiply_add(tau_theta, square_root(multiply_add(x2, x2, y2 * y2)), 1.0f)};
 }
 
 // The dual variables of one pixel: p of u1 is (x1, y1), p of u2 is (x2, y2).
@@ -132,7 +135,10 @@ KF_PIXEL constexpr Cubic cubic_convolution(float a) {
 
 template <class F>
 KF_PIXEL void cubic_weights(const Cubic& cubic, F t, F weights[4]) {
-    for (int k = 0; k < 4; k++) weights[k] = ((cubic.c3[k] * t + cubic.c2[k]) * t + cubic.c1[k]) * t + cubic.c0[k];
+    for (int k = 0; k < 4; k++) {
+        const F quadratic = multiply_add(cubic.c3[k], t, cubic.c2[k]);
+        weights[k] = multiply_add(multiply_add(quadratic, t, cubic.c1[k]), t, cubic.c0[k]);
+    }
 }
 
 }  // namespace kineflow

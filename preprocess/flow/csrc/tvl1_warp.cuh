@@ -65,7 +65,7 @@ KF_KERNEL(warp, 256, 2) {
     const float u2 = flow[batch.level.plane + pixel.at];
     const float first = batch.image[frames.x * batch.level.plane + pixel.at].x;
     const float4 second = sampled(batch, batch.image + frames.y * batch.level.plane, pixel.x + u1, pixel.y + u2);
-    const DataTerm<float> term = data_term(second.x, second.y, second.z, first, u1, u2, batch.tau, GRADIENT_FLOOR);
+    const DataTerm<float> term = data_term(second.x, second.y, second.z, first, u1, u2, -batch.tau, GRADIENT_FLOOR);
     float* data = data_of(batch, pair) + pixel.at;
     data[0] = term.gx;
     data[batch.level.plane] = term.gy;

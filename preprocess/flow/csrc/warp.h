@@ -13,8 +13,6 @@ struct Convention {
     bool outside_is_zero;  // otherwise the nearest pixel
 };
 
-typedef float Taps __attribute__((vector_size(64)));  // four neighbouring quads
-typedef float LooseTaps __attribute__((vector_size(64), aligned(4), may_alias));
 typedef float Quad __attribute__((vector_size(16), aligned(4), may_alias));
 
 class Warp {
@@ -43,7 +41,7 @@ class Warp {
                 }
                 const int x = block + i;
                 const Lanes before = load(first.row(y) + x), here1 = load(u1.row(y) + x), here2 = load(u2.row(y) + x);
-                const auto term = data_term(gray, dx, dy, before, here1, here2, splat(tau_), floor);
+                const auto term = data_term(gray, dx, dy, before, here1, here2, splat(-tau_), floor);
                 store(gx + x, term.gx), store(gy + x, term.gy), store(rest + x, term.rest);
                 store(inverse + x, term.inverse);
             }
@@ -91,12 +89,15 @@ class Warp {
         const ptrdiff_t stride = 4 * second.stride;
         for (int x = 0; x < BLOCK; x++) {
             const float* corner = origin + 4 * ptrdiff_t(places.corner[x]);
-            Taps sum{};
+            Lanes sum[BLOCK / LANES] = {};
             for (int j = 0; j < 4; j++) {
-                sum += *reinterpret_cast<const LooseTaps*>(corner + j * stride) * places.down[j][x];
+                const Lanes down = splat(places.down[j][x]);
+                for (int i = 0; i < BLOCK / LANES; i++) {
+                    sum[i] = multiply_add(load(corner + j * stride + i * LANES), down, sum[i]);
+                }
             }
             Quad column[4];
-            memcpy(column, &sum, sizeof sum);
+            memcpy(column, sum, sizeof sum);
             for (int i = 0; i < 4; i++) column[i] *= places.across[i][x];
             *reinterpret_cast<Quad*>(samples + 4 * x) = (column[0] + column[1]) + (column[2] + column[3]);
         }

@@ -52,15 +52,23 @@ def test_real_pairs_differ_from_opencv_by_little(real_pairs):
     assert max(errors) < 0.10
 
 
-@pytest.mark.parametrize("isa", ["avx2", "baseline"])
 @pytest.mark.parametrize("params", [Tvl1Params(), opencv_cuda_params()], ids=["opencv-cpu", "opencv-cuda"])
-def test_every_instruction_set_gives_the_same_bits(textured_clip, isa, params):
-    if isa not in cpu.instruction_sets():
-        pytest.skip(f"this processor has no {isa}")
+def test_avx2_gives_the_same_bits_as_avx512(textured_clip, params):
+    if "avx2" not in cpu.instruction_sets():
+        pytest.skip("this processor has no AVX2")
     best, counts = cpu.solve(textured_clip, params)
-    other, other_counts = cpu.solve(textured_clip, params, isa=isa)
+    other, other_counts = cpu.solve(textured_clip, params, isa="avx2")
     assert np.array_equal(best, other)
     assert np.array_equal(counts, other_counts)
+
+
+@pytest.mark.parametrize("params", [Tvl1Params(), opencv_cuda_params()], ids=["opencv-cpu", "opencv-cuda"])
+def test_baseline_differs_by_rounding_alone(textured_clip, params):
+    """On x86-64 it cannot fuse multiplications with additions; measured: 0.004 and 0.000003 px, 12 iterations in 510."""
+    best, counts = cpu.solve(textured_clip, params)
+    other, other_counts = cpu.solve(textured_clip, params, isa="baseline")
+    assert np.mean([endpoint_error(*pair) for pair in zip(best, other, strict=True)]) < 0.02
+    assert np.abs(other_counts / counts - 1).max() < 0.1
 
 
 @pytest.mark.parametrize("threads", [2, 3, 8])

@@ -129,7 +129,7 @@ def test_warp_is_cubic_convolution(convention, a, zero_outside, rng):
         rest = gray - images[pair][..., 0] - gx * u1 - gy * u2
         assert np.abs(data[pair][..., 2] - rest)[sane].max() < 1e-2
         square = np.maximum(data[pair][..., 0] ** 2 + data[pair][..., 1] ** 2, 1e-12)
-        assert np.allclose(data[pair][..., 3], 1 / (solver.params.tau * square), rtol=1e-5)
+        assert np.allclose(data[pair][..., 3], -1 / (solver.params.tau * square), rtol=1e-5)
     assert np.isfinite(data).all()
     if zero_outside:
         assert not data[0][5:9, 5:9, :2].any()

@@ -44,7 +44,7 @@ def start_iterating(solver, rng):
     dual[:] = rng.uniform(-0.6, 0.6, dual.shape)
     data[:, :2] = rng.normal(0, 12, data[:, :2].shape)
     data[:, 2] = rng.normal(0, 20, data[:, 2].shape)
-    data[:, 3] = 1 / (solver.params.tau * np.maximum((data[:, :2] ** 2).sum(1), 1e-12))
+    data[:, 3] = -1 / (solver.params.tau * np.maximum((data[:, :2] ** 2).sum(1), 1e-12))
     return batch
 
 
