@@ -64,7 +64,7 @@ def test_avx2_gives_the_same_bits_as_avx512(textured_clip, params):
 
 @pytest.mark.parametrize("params", [Tvl1Params(), opencv_cuda_params()], ids=["opencv-cpu", "opencv-cuda"])
 def test_baseline_differs_by_rounding_alone(textured_clip, params):
-    """On x86-64 it cannot fuse multiplications with additions; measured: 0.004 and 0.000003 px, 12 iterations in 510."""
+    """On x86-64 it fuses no multiplication with an addition; measured: 0.004 and 0.000003 px, 12 iterations of 510."""
     best, counts = cpu.solve(textured_clip, params)
     other, other_counts = cpu.solve(textured_clip, params, isa="baseline")
     assert np.mean([endpoint_error(*pair) for pair in zip(best, other, strict=True)]) < 0.02
