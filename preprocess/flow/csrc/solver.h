@@ -69,7 +69,6 @@ class Solver {
             plane->take(width, height, arena_);
         }
         scratch_ = arena_.take(3 * size_t(width) + BLOCK);
-        median_.take(width, arena_);
     }
 
     // The flow of the coarser level, at the size of `image`.
@@ -100,7 +99,7 @@ class Solver {
             }
             double change = enough + 1;
             for (int outer = 0; change > enough && outer < params_.outer_iterations; outer++) {
-                for (Plane* u : {&u1_, &u2_}) median_.filter(*u, spare_, params_.median);
+                for (Plane* u : {&u1_, &u2_}) Median::filter(*u, spare_, params_.median);
                 for (int inner = 0; change > enough && inner < params_.inner_iterations;) {
                     double latest = 0;
                     const int count = relax(upwards, enough, params_.inner_iterations - inner, latest);
@@ -225,7 +224,6 @@ class Solver {
     float* scratch_ = nullptr;
     Arena arena_;
     Warp warp_;
-    Median median_;
 };
 
 // Pairs first to last - 1 of a clip of `width` x `height` frames.
