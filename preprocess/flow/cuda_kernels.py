@@ -85,6 +85,10 @@ class TileShape:
         """That a launch loads and stores for a picture."""
         return LOADED_BYTES * self.pixels(width, height) + STORED_BYTES * width * height
 
+    def together(self, shared_limit: int) -> int:
+        """Blocks that a multiprocessor holds at once."""
+        return min(self.blocks, (shared_limit + BLOCK_OVERHEAD) // (self.shared_bytes + BLOCK_OVERHEAD))
+
     def cost(self, width: int, height: int, shared_limit: int) -> float:
         """Estimated clocks of a multiprocessor for the typical iterations of a warp.
 
@@ -93,8 +97,7 @@ class TileShape:
         launches = -(-TYPICAL_ITERATIONS // self.halo) + 1  # one to redo, see settle_pair in tvl1_settle.cuh
         computing = (TYPICAL_ITERATIONS + self.halo) * self.pixels(width, height) * ITERATION_CLOCKS
         moving = launches * self.moved_bytes(width, height) / BYTES_A_CLOCK
-        together = min(self.blocks, (shared_limit + BLOCK_OVERHEAD) // (self.shared_bytes + BLOCK_OVERHEAD))
-        return max(computing, moving, (computing + moving) / together)
+        return max(computing, moving, (computing + moving) / self.together(shared_limit))
 
 
 BODIES = {

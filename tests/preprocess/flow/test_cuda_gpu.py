@@ -86,6 +86,16 @@ def test_flow_is_that_of_the_emulation(cupy, params):
 
 
 @pytest.mark.parametrize("name", SHAPES)
+def test_a_multiprocessor_holds_as_many_blocks_as_is_estimated(cupy, name):
+    shape, device = SHAPES[name], CudaDevice()
+    if shape.shared_bytes > device.shared_limit:
+        pytest.skip(f"needs {shape.shared_bytes} bytes of shared memory, this GPU has {device.shared_limit}")
+    kernel = cuda_device._function(cupy.cuda.Device().id, shape).kernel
+    held = cupy.cuda.driver.occupancyMaxActiveBlocksPerMultiprocessor(kernel.ptr, shape.threads, shape.shared_bytes)
+    assert held >= shape.together(device.shared_limit)
+
+
+@pytest.mark.parametrize("name", SHAPES)
 def test_every_tile_gives_the_same_flow(cupy, name):
     device = CudaDevice()
     if SHAPES[name].shared_bytes > device.shared_limit:
