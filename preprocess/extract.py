@@ -97,8 +97,8 @@ def extract_all(
     decoding: deque[tuple[_Job, Future[None]]] = deque()
     computing: deque[tuple[_Job, Future[None]]] = deque()
     encoding: deque[tuple[_Job, Future[None]]] = deque()
-    at_once = BACKENDS[backend].clips_at_once if helpers else 1
-    with answering(backend), _threads(helpers) as executor, _threads(at_once if at_once > 1 else 0) as flow_executor:
+    at_once = BACKENDS[backend].clips_at_once if helpers else 0
+    with answering(backend), _threads(helpers) as executor, _threads(at_once) as flow_executor:
         while True:
             for job in islice(jobs, helpers + 1 - len(decoding)):
                 decoding.append((job, executor.submit(job.decode)))
@@ -108,7 +108,7 @@ def extract_all(
                 computing.append((job, flow_executor.submit(job.compute_flow, backend, threads)))
             elif not computing:
                 break
-            if len(computing) == at_once or not decoding:
+            if len(computing) >= at_once or not decoding:
                 job, computed = computing.popleft()
                 computed.result()
                 encoding.append((job, executor.submit(job.encode)))
