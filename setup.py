@@ -18,7 +18,8 @@ setup(
             depends=sorted(map(str, SOURCES.glob("*.h"))),
             language="c++",
             # No -march: each instruction set has its own file and is chosen at run time. No -ffast-math either, only
-            # these of its liberties: without contraction and reordering all instruction sets give the same bits.
+            # these of its liberties: with no contraction but what the source says, and no reordering, instruction sets
+            # give the same bits.
             extra_compile_args=[
                 "-std=c++17",
                 "-O3",

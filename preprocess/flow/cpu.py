@@ -1,4 +1,4 @@
-"""TV-L1 by our own engine on the CPU: SIMD, threads over pairs, the same bits with every instruction set.
+"""TV-L1 by our own engine on the CPU: SIMD, threads over pairs, the same bits with AVX-512, AVX2 and NEON.
 
 The engine (`csrc/`) is a shared library that `pip install` compiles where there is a C++ compiler. It follows OpenCV's
 `DualTVL1OpticalFlow` to the order of its steps; see `benchmarks/RESULTS.md` for how much faster and how near it is.
@@ -34,7 +34,8 @@ def flow_of_clip(frames_THW: np.ndarray, params: Tvl1Params, *, threads: int = 1
         frames_THW: uint8, gray.
         params: of the solver.
         threads: how many to use; the result does not depend on it.
-        isa: one of `instruction_sets()`; None takes the best. The result does not depend on it either.
+        isa: one of `instruction_sets()`; None takes the best. The result does not depend on it either, but for
+            `baseline` on x86-64, which cannot fuse a multiplication with an addition and differs by rounding.
 
     Returns:
         float32 [T-1, 2, H, W], px a frame.
