@@ -127,7 +127,7 @@ class CudaDevice:
         shared_bytes: int = 0,
     ) -> None:
         """Start a kernel; a NumPy array of one element is passed by value."""
-        # Without its fields: CuPy asks for the array's interface, and to list them takes five times as long as the rest.
+        # Without its fields: CuPy asks for the array's interface, and to list them takes longer than all the rest.
         struct = batch.view(f"V{batch.itemsize}")
         arguments = (struct, np.int32(number), np.int32(flags))
         _function(self._index, kernel)(grid, block, arguments, shared_mem=shared_bytes)
