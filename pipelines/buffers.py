@@ -37,7 +37,8 @@ class Buffers:
 
 
 def _pages(size: int) -> np.ndarray:
-    memory = mmap.mmap(-1, max(4 * size, 1))
+    # private, since the kernel has no huge pages for shared memory, and a forked process would see batches change
+    memory = mmap.mmap(-1, max(4 * size, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if hasattr(mmap, "MADV_HUGEPAGE"):
         memory.madvise(mmap.MADV_HUGEPAGE)
     return np.frombuffer(memory, np.float32, size)

@@ -114,9 +114,12 @@ class ShardCache:
                 f"another cache"
             ) from error
 
-    def has(self, wanted: Wanted) -> bool:
-        """Whether a copy is there at the moment."""
-        return (self.folder / f"{wanted.sha256}{_COPY}").is_file()
+    def touch(self, wanted: Wanted) -> bool:
+        """Whether a copy is there at the moment; it counts as just used then, so that others go before it."""
+        with suppress(FileNotFoundError):
+            os.utime(self.folder / f"{wanted.sha256}{_COPY}")
+            return True
+        return False
 
     def table(self, sha256: str) -> bytes | None:
         """A clip table that was put there, or None."""

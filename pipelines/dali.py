@@ -53,7 +53,21 @@ class ClipLoader(Loader):
             self._source, device=self.device, threads=self.threads, hw_decoder_load=self._hw_decoder_load
         )
 
+    def close(self) -> None:
+        """See `Loader.close`."""
+        super().close()
+        self._pipeline = None
+
     def _read(self, epoch: int, number: int) -> tuple[list[Sample], Streams]:
+        try:
+            return self._read_parts(epoch, number)
+        except BaseException:
+            # Ctrl-C can come between DALI's giving something and the source's learning of it: begin with nothing on its
+            # way, or everything after it would pass for the clip before
+            self._pipeline = None
+            raise
+
+    def _read_parts(self, epoch: int, number: int) -> tuple[list[Sample], Streams]:
         while True:
             if self._may_be_empty and not self._reader.batch(epoch, number):
                 return [], {}

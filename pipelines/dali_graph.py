@@ -39,7 +39,6 @@ def build(source: Source, *, device: torch.device, threads: int, hw_decoder_load
         # the default, and what the batches' memory relies on
         exec_dynamic=True,
     )
-    decoder = _decoder(on_gpu, hw_decoder_load=hw_decoder_load)
     with pipeline:
         nodes = fn.external_source(
             source=source,
@@ -52,16 +51,7 @@ def build(source: Source, *, device: torch.device, threads: int, hw_decoder_load
         fed = dict(zip(source.names, nodes, strict=True))
         outputs: list[Any] = []
         for stream in config.streams:
-            codes_HWC = fn.decoders.image_slice(
-                fed[stream],
-                start=fed[f"{stream}_start"],
-                shape=fed[f"{stream}_shape"],
-                axes=[0, 1],
-                output_type=types.RGB if stream == "rgb" else types.GRAY,
-                # as `pipelines.decode`
-                adjust_orientation=False,
-                **decoder,
-            )
+            codes_HWC = _codes(stream, fed, whole=source.finishes, on_gpu=on_gpu, hw_decoder_load=hw_decoder_load)
             if not source.finishes:
                 outputs.append(codes_HWC)
             elif stream == "rgb":
@@ -74,6 +64,26 @@ def build(source: Source, *, device: torch.device, threads: int, hw_decoder_load
     return pipeline
 
 
+def _codes(stream: str, fed: dict[str, Any], *, whole: bool, on_gpu: bool, hw_decoder_load: float) -> Any:
+    """Decoded pictures, or the region of each that is asked for.
+
+    On a GPU always whole pictures: nvImageCodec 0.9 crashes on some where it is to decode a region
+    (NVIDIA/nvImageCodec#55), and with an nvJPEG before 13.2 it leaves regions of 4:2:0 with fancy upsampling to the CPU.
+    """
+    options: dict[str, Any] = {
+        "output_type": types.RGB if stream == "rgb" else types.GRAY,
+        # as `pipelines.decode`
+        "adjust_orientation": False,
+    }
+    if on_gpu:
+        # without fancy upsampling, which libjpeg-turbo does, chroma differs from what the CPU decodes
+        options |= {"device": "mixed", "hw_decoder_load": hw_decoder_load, "jpeg_fancy_upsampling": True}
+    if whole:
+        return fn.decoders.image(fed[stream], **options)
+    start, shape = fed[f"{stream}_start"], fed[f"{stream}_shape"]
+    return fn.decoders.image_slice(fed[stream], start=start, shape=shape, axes=[0, 1], **options)
+
+
 def _rgb(codes_HWC: Any, fed: dict[str, Any], *, side: int, crops: int) -> list[Any]:
     """The frames of each crop."""
     return [
@@ -83,10 +93,9 @@ def _rgb(codes_HWC: Any, fed: dict[str, Any], *, side: int, crops: int) -> list[
             output_layout="CHW",
             mean=[RGB_MEAN] * 3,
             std=[RGB_STD] * 3,
-            # the region of a single crop is the crop
-            **({} if crops == 1 else _crop(side, y=fed["rgb_place"][2 * crop], x=fed["rgb_place"][2 * crop + 1])),
+            **_crop(side, fed["place"], number),
         )
-        for crop in range(crops)
+        for number in range(crops)
     ]
 
 
@@ -101,19 +110,12 @@ def _flow(codes_HWC: Any, fed: dict[str, Any], *, side: int, crops: int, zero: i
             output_layout="CHW",
             mean=[float(zero)] * 2,
             std=fed["flow_std"],
-            **_crop(side, y=fed["flow_place"][2 * crop], x=fed["flow_place"][2 * crop + 1]),
+            **_crop(side, fed["place"], number),
         )
-        for crop in range(crops)
+        for number in range(crops)
     ]
 
 
-def _crop(side: int, *, y: Any, x: Any) -> dict[str, Any]:
-    """Arguments of a crop; positions are relative to the room that it leaves, 0 to 1."""
-    return {"crop": [side, side], "crop_pos_y": y, "crop_pos_x": x}
-
-
-def _decoder(on_gpu: bool, *, hw_decoder_load: float) -> dict[str, Any]:
-    if not on_gpu:
-        return {"device": "cpu"}
-    # without fancy upsampling, which libjpeg-turbo does, chroma differs from what the CPU decodes
-    return {"device": "mixed", "hw_decoder_load": hw_decoder_load, "jpeg_fancy_upsampling": True}
+def _crop(side: int, place: Any, number: int) -> dict[str, Any]:
+    """Arguments of a crop, of those that `place` has."""
+    return {"crop": [side, side], "crop_pos_y": place[2 * number], "crop_pos_x": place[2 * number + 1]}

@@ -12,26 +12,25 @@ from pipelines.sampling import SamplePlan
 from preprocess.errors import BadShard, KineflowError
 
 INPUTS: dict[str, tuple[type, int]] = {
-    "mirror": (np.int32, 0),
     "rgb": (np.uint8, 1),
+    "flow": (np.uint8, 1),
     "rgb_start": (np.int32, 1),
     "rgb_shape": (np.int32, 1),
-    "rgb_place": (np.float32, 1),
-    "flow": (np.uint8, 1),
     "flow_start": (np.int32, 1),
     "flow_shape": (np.int32, 1),
+    "mirror": (np.int32, 0),
+    "place": (np.float32, 1),
     "flow_planes": (np.int32, 1),
-    "flow_place": (np.float32, 1),
     "flow_std": (np.float32, 1),
 }
 """Input of the graph to the type and number of dimensions of one sample.
 
-`start` and `shape` are the region to decode, in pixels. What follows is for a graph that finishes: `planes` are its u
-and v, channels, height and width, and `place` is where each crop lies in it (in u as in v), relative to the room that a
-crop leaves: y, x of the first crop, y, x of the second and so on."""
+`start` and `shape` are the region to decode, in pixels. What follows is for a graph that finishes whole pictures:
+`place` is where each crop lies, relative to the room that a crop leaves: y, x of the first crop, y, x of the second and
+so on; `planes` are channels, height and width of u and v."""
 
-_REGION = ("start", "shape")
-_TO_FINISH = {"rgb": ("place",), "flow": ("planes", "place", "std")}
+_TO_DECODE = {"rgb": ("rgb_start", "rgb_shape"), "flow": ("flow_start", "flow_shape")}
+_TO_FINISH = {"rgb": (), "flow": ("flow_planes", "flow_std")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,11 +112,9 @@ class Source:
     @property
     def names(self) -> list[str]:
         """Inputs of the graph, of `INPUTS`."""
-        names = ["mirror"] if self.finishes else []
-        for stream in self.config.streams:
-            more = _TO_FINISH[stream] if self.finishes else ()
-            names += [stream, *(f"{stream}_{name}" for name in (*_REGION, *more))]
-        return [name for name in names if name != "rgb_place" or self.config.crops > 1]
+        more = _TO_FINISH if self.finishes else _TO_DECODE
+        names = [name for stream in self.config.streams for name in (stream, *more[stream])]
+        return [*names, "mirror", "place"] if self.finishes else names
 
     def _divided(self) -> list[Part]:
         """The next batch that is not empty."""
@@ -157,35 +154,23 @@ class Source:
 
     def _row(self, plan: SamplePlan) -> dict[str, Any]:
         """What every JPEG of a window is fed with."""
-        (top, left), (high, wide) = region(plan, self.config.crop)
-        height = int(self.reader.shards.clips.height[plan.clip])
+        clips, side = self.reader.shards.clips, self.config.crop
+        height, width = int(clips.height[plan.clip]), int(clips.width[plan.clip])
         if self.finishes:
-            return self._row_to_finish(plan, height=height)
+            room = max(height - side, 1), max(width - side, 1)
+            return {
+                "mirror": plan.flip,
+                "place": [at / free for corner in plan.corners for at, free in zip(corner, room, strict=True)],
+                "flow_planes": (2, height, width),
+                "flow_std": (-FLOW_STD if plan.flip else FLOW_STD, FLOW_STD),
+            }
+        (top, left), (high, wide) = region(plan, side)
         return {
             "rgb_start": (top, left),
             "rgb_shape": (high, wide),
             # u lies on top of v: from the region's top in u to its end in v
             "flow_start": (top, left),
             "flow_shape": (height + high, wide),
-        }
-
-    def _row_to_finish(self, plan: SamplePlan, *, height: int) -> dict[str, Any]:
-        side = self.config.crop
-        (top, left), (high, wide) = region(plan, side)
-        across = [(x - left) / max(wide - side, 1) for _, x in plan.corners]
-        in_rgb = [(y - top) / max(high - side, 1) for y, _ in plan.corners]
-        in_flow = [y / max(height - side, 1) for y, _ in plan.corners]
-        return {
-            "mirror": plan.flip,
-            "rgb_start": (top, left),
-            "rgb_shape": (high, wide),
-            "rgb_place": [part for place in zip(in_rgb, across, strict=True) for part in place],
-            # all rows, so that u and v have one shape
-            "flow_start": (0, left),
-            "flow_shape": (2 * height, wide),
-            "flow_planes": (2, height, wide),
-            "flow_place": [part for place in zip(in_flow, across, strict=True) for part in place],
-            "flow_std": (-FLOW_STD if plan.flip else FLOW_STD, FLOW_STD),
         }
 
 

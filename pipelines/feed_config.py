@@ -1,5 +1,6 @@
 """What batches are made of, and which of them a rank reads."""
 
+import operator
 from dataclasses import dataclass
 
 from preprocess.errors import InvalidInput
@@ -9,6 +10,19 @@ SHORT_CLIPS = ("loop", "error")
 CROPS = (1, 3)
 ON_BAD_SHARD = ("raise", "skip")
 
+_LEAST = {
+    "frames": 1,
+    "crop": 1,
+    "batch_size": 1,
+    "seed": 0,
+    "shard_id": 0,
+    "num_shards": 1,
+    "windows": 1,
+    "crops": 1,
+    "shuffle_shards": 1,
+}
+_OR_NONE = ("frames", "shuffle_shards")
+
 
 @dataclass(frozen=True, kw_only=True)
 class FeedConfig:
@@ -17,8 +31,8 @@ class FeedConfig:
     streams: tuple[str, ...] = STREAMS
     """Any of `rgb` and `flow`, each once."""
     frames: int | None = 64
-    """Frames (and flow fields) in a window, at 25 a second; 64 is what I3D trains on. None, in evaluation: all that
-    the clip has."""
+    """Consecutive frames (and flow fields) in a window; 64 is what I3D trains on. None, in evaluation: all that the
+    clip has."""
     crop: int = 224
     """Height and width of the crop, in pixels of the stored frames."""
     batch_size: int = 8
@@ -47,12 +61,19 @@ class FeedConfig:
     def __post_init__(self) -> None:
         if not self.streams or not set(self.streams) <= set(STREAMS) or len(set(self.streams)) != len(self.streams):
             raise InvalidInput(f"streams {self.streams!r}: name one or both of {', '.join(STREAMS)}, each once")
-        at_least_one = ("frames", "crop", "batch_size", "num_shards", "windows", "shuffle_shards")
-        for name, least in (*((name, 1) for name in at_least_one), ("seed", 0)):
+        for name, least in _LEAST.items():
             value = getattr(self, name)
-            if value is not None and value < least:
-                raise InvalidInput(f"{name} is {value}; it must be at least {least}")
-        if not 0 <= self.shard_id < self.num_shards:
+            if value is None and name in _OR_NONE:
+                continue
+            try:
+                # numpy's integers too, which a saved state must not hold
+                whole = operator.index(value)
+            except TypeError:
+                raise InvalidInput(f"{name} is {value!r}; it must be a whole number") from None
+            if whole < least:
+                raise InvalidInput(f"{name} is {whole}; it must be at least {least}")
+            object.__setattr__(self, name, whole)
+        if self.shard_id >= self.num_shards:
             raise InvalidInput(
                 f"shard_id is {self.shard_id}; with num_shards={self.num_shards} use 0 to {self.num_shards - 1}"
             )

@@ -42,8 +42,11 @@ class HeaderCheck:
         if (found.height, found.width) != (height, width):
             return f"has {found.height}x{found.width} pixels"
         # a header that is new costs a decoding; where every frame has one of its own, each does
-        if cv2.imdecode(jpeg, cv2.IMREAD_UNCHANGED) is None:
-            return "is not a JPEG"
+        try:
+            if cv2.imdecode(jpeg, cv2.IMREAD_UNCHANGED) is None:
+                return "is not a JPEG"
+        except cv2.error as error:
+            return f"fails in OpenCV: {error}"
         known.append(start[: found.end])
         del known[:-_KNOWN_KEPT]
         return None

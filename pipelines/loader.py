@@ -81,7 +81,7 @@ class Loader(ABC):
             weight: pairs of place and weight, or `pipelines.Portion`s. An epoch of a mixture has as many
             positions as there are clips; each data set gets its share of them and is gone through in passes,
             so that none of its clips comes twice before all have come.
-        split: `train`, `val` or `test`; `train` for training and `val` for evaluation if not given.
+        split: `train`, `val`, `test` or `extra`; `train` for training and `val` for evaluation if not given.
         streams: any of `rgb` and `flow`; both show the same window, crop and flip.
         frames: length of the window; shorter clips are looped. None, in evaluation with one clip a batch: all
             frames of the clip.
@@ -192,6 +192,7 @@ class Loader(ABC):
         self._batch = 0
         self._resumed = False
         self._iteration = 0
+        self._closed = False
         self._tell_what_is_left_out()
         self._open()
 
@@ -218,6 +219,8 @@ class Loader(ABC):
         return len(self.sampler)
 
     def __iter__(self) -> Iterator[Batch]:
+        if self._closed:
+            raise InvalidInput("this loader is closed; open another")
         if self._batch and not self._resumed:
             self._epoch, self._batch = self._epoch + 1, 0
         self._resumed = False
@@ -226,7 +229,7 @@ class Loader(ABC):
         for number in range(self._batch, len(self)):
             if mine != self._iteration:
                 raise InvalidInput(
-                    "this iteration was ended by a newer one, or by load_state_dict; open a second loader"
+                    "this iteration was ended by a newer one, by load_state_dict or by close; open a second loader"
                 )
             if self._prefetcher is not None:
                 self._prefetcher.aim(epoch, number)
@@ -264,7 +267,9 @@ class Loader(ABC):
         self._iteration += 1
 
     def close(self) -> None:
-        """Stop the threads; without it they end with the loader."""
+        """Stop the threads and free what decodes; without it they end with the loader. It cannot be used any more."""
+        self._closed = True
+        self._iteration += 1
         if self._prefetcher is not None:
             self._prefetcher.close()
 

@@ -73,7 +73,8 @@ class TrainingOrder:
         places = random_stream(self._seed, epoch, 0, _INTERLEAVE).permutation(self.positions)
         start = 0
         for number, count in enumerate(self._counts):
-            order[places[start : start + count]] = self._stretch(number, epoch * count, count)
+            # sorted, or a pass would be scattered over the epoch
+            order[np.sort(places[start : start + count])] = self._stretch(number, epoch * count, count)
             start += count
         return order
 

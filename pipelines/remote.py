@@ -112,7 +112,7 @@ class RemoteStore:
     def fetch(self, info: ShardInfo) -> None:
         """See `preprocess.shards.ShardStore`; does nothing where there is no room for it now."""
         wanted = self._wanted(info)
-        if not self._cache.has(wanted):
+        if not self._cache.touch(wanted):
             file = self._cache.open(wanted, lambda: self._pieces(info), wait=False)
             if file is not None:
                 file.close()

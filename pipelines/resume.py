@@ -10,7 +10,7 @@ from pipelines.sampling import Sampler, Share
 from preprocess.errors import InvalidInput, KineflowError
 from preprocess.shards import ShardInfo, ShardSet, ShardStore
 
-STATE_VERSION = 2
+STATE_VERSION = 3
 
 _ALL = "all"
 _HASH = 16
@@ -40,7 +40,7 @@ class ResumePoint:
             "version": STATE_VERSION,
             **{name: getattr(sampler.config, name) for name in _IN_COMMON},
             "streams": sorted(sampler.config.streams),
-            "weights": [share.weight for share in shares],
+            "weights": [float(share.weight) for share in shares],
             "clips_per_step": sampler.config.clips_per_step,
             "num_shards": sampler.config.num_shards,
             "shards": shard_states(shards),
@@ -56,9 +56,10 @@ class ResumePoint:
         Raises:
             InvalidInput: it is of another version, is malformed, or is not of a loader like this one.
         """
-        if state.get("version") != STATE_VERSION:
+        version = state.get("version") if isinstance(state, Mapping) else None
+        if version != STATE_VERSION:
             raise InvalidInput(
-                f"loader state has version {state.get('version')!r}, this loader knows {STATE_VERSION}; go on with the "
+                f"loader state has version {version!r}, this loader knows {STATE_VERSION}; go on with the "
                 f"version of kineflow that saved it, or start at the beginning of an epoch"
             )
         self._refuse_different(state, (*_IN_COMMON, "weights"), "open the loader as the one that saved it")

@@ -33,8 +33,8 @@ class SamplePlan:
     window: int
     """Number of the window in its clip, from 0."""
     frames: tuple[int, ...]
-    """Frame numbers within the clip, from 0; also the numbers of the flow fields that start at them. None if the clip
-    could not be read when the shards were opened."""
+    """Frame numbers within the clip, from 0; also the numbers of the flow fields that start at them. Empty if the
+    clip could not be read when the shards were opened."""
     corners: tuple[tuple[int, int], ...]
     """Top row and left column of each crop, in pixels."""
     flip: bool

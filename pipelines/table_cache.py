@@ -25,7 +25,8 @@ _FORMAT = 1
 def cached_table(cache: ShardCache, infos: Sequence[ShardInfo], read: Callable[[], SetTable]) -> SetTable:
     """The table of these shards from the cache, or read and kept there.
 
-    A table with a shard that could not be read is not kept: the next one to ask may be able to.
+    A table with a shard that could not be read is not kept: the next one to ask may be able to. Where the cache takes
+    or gives nothing, as when the disk is full, it goes on without it and says so.
 
     Args:
         cache: where tables are kept.
@@ -34,7 +35,11 @@ def cached_table(cache: ShardCache, infos: Sequence[ShardInfo], read: Callable[[
     """
     described = json.dumps([_FORMAT, [asdict(info) for info in infos]], sort_keys=True)
     name = hashlib.sha256(described.encode()).hexdigest()
-    content = cache.table(name)
+    try:
+        content = cache.table(name)
+    except OSError as error:
+        log.warning("the clip table %s cannot be read from %s (%s) and is read anew", name, cache.folder, error)
+        content = None
     if content is not None:
         try:
             return _unpacked(content)
@@ -42,7 +47,10 @@ def cached_table(cache: ShardCache, infos: Sequence[ShardInfo], read: Callable[[
             log.warning("the clip table %s in %s is damaged (%r) and read anew", name, cache.folder, error)
     table = read()
     if not table.bad:
-        cache.put_table(name, _packed(table))
+        try:
+            cache.put_table(name, _packed(table))
+        except OSError as error:
+            log.warning("the clip table %s cannot be kept in %s: %s", name, cache.folder, error)
     return table
 
 

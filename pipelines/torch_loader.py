@@ -24,7 +24,7 @@ class TorchClipLoader(Loader):
         self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="kineflow-decode")
 
     def close(self) -> None:
-        """Stop the threads; without it they end with the loader."""
+        """See `Loader.close`."""
         super().close()
         self._pool.shutdown()
 

@@ -1,5 +1,7 @@
 import gc
+from pathlib import Path
 
+import pytest
 import torch
 
 from pipelines.buffers import KEPT, Buffers
@@ -60,3 +62,15 @@ def test_shape_type_and_alignment():
     assert tensor.is_contiguous()
     assert address(tensor) % 4096 == 0
     assert Buffers().take((0, 3)).shape == (0, 3)
+
+
+def test_memory_is_private():
+    # shared memory would change under a forked process, and gets no huge pages
+    memory = Buffers().take((1000,))
+    place = address(memory)
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        first, last = (int(end, 16) for end in line.split()[0].split("-"))
+        if first <= place < last:
+            assert line.split()[1] == "rw-p"
+            return
+    pytest.fail("not mapped")

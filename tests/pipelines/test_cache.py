@@ -287,3 +287,13 @@ def test_table_of_a_killed_process_is_written_anew(cache):
     (cache.folder / f"{'a' * 64}.part").write_bytes(bytes(10))
     cache.put_table("a" * 64, b"table")
     assert cache.table("a" * 64) == b"table"
+
+
+def test_touched_copy_goes_later(cache):
+    for number in (1, 2, 3):
+        put(cache, content_of(number))
+        age(cache, content_of(number), seconds=100 - number)
+    assert cache.touch(wanted_of(content_of(1)))
+    assert not cache.touch(wanted_of(content_of(4)))
+    put(cache, content_of(4))
+    assert held(cache) == [1, 3, 4]

@@ -1,9 +1,11 @@
 import gc
+import itertools
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from pipelines import ClipLoader, TorchClipLoader
+from pipelines import ClipLoader, TorchClipLoader, dali_graph
 from pipelines.dali_source import Source
 from pipelines.normalise import normalise
 from preprocess.errors import InvalidInput
@@ -73,6 +75,51 @@ def test_batch_that_is_broken_off_is_read_anew(shards, monkeypatch, call):
             list(dali)
     dali.load_state_dict(state)
     assert_same_epochs(dali, oracle, epochs=2)
+
+
+@pytest.mark.parametrize("call", [1, 2, 3, 6])
+@pytest.mark.parametrize("of", ["run", "source"])
+def test_interrupt_inside_dali_shifts_no_clip(shards, monkeypatch, of, call):
+    options = {"frames": 8, "crop": 31, "batch_size": 4, "threads": 2, "device": "cpu", "streams": ("rgb",)}
+    dali, oracle = ClipLoader(shards, **options), TorchClipLoader(shards, **options)
+    state, calls = dali.state_dict(), itertools.count(1)
+
+    def interrupted(method):
+        def call_it(*arguments):
+            result = method(*arguments)
+            if next(calls) == call:
+                raise KeyboardInterrupt
+            return result
+
+        return call_it
+
+    with monkeypatch.context() as patch:
+        if of == "run":  # as the handler of a signal that came while DALI worked
+            patch.setattr(dali._pipeline, "run", interrupted(dali._pipeline.run))
+        else:
+            patch.setattr(Source, "_arrays", interrupted(Source._arrays))
+        with pytest.raises(KeyboardInterrupt):
+            list(dali)
+    dali.load_state_dict(state)
+    assert_same_epochs(dali, oracle, epochs=2)
+
+
+def test_gpu_is_never_asked_for_a_region(shards, monkeypatch):
+    asked = []
+
+    def decoder(name):
+        def made(*arguments, device, hw_decoder_load, jpeg_fancy_upsampling, **options):
+            asked.append((name, device, hw_decoder_load, jpeg_fancy_upsampling))
+            return getattr(real, name)(*arguments, **options)
+
+        return made
+
+    real = dali_graph.fn.decoders
+    instead = SimpleNamespace(image=decoder("image"), image_slice=decoder("image_slice"))
+    monkeypatch.setattr(dali_graph.fn, "decoders", instead)
+    fed = {"rgb": dali_graph.fn.external_source(list, batch=True)}
+    dali_graph._codes("rgb", fed, whole=True, on_gpu=True, hw_decoder_load=0.5)
+    assert asked == [("image", "mixed", 0.5, True)]
 
 
 def test_batch_outlives_its_loader(shards):

@@ -69,3 +69,11 @@ def test_damaged_bytes_never_surprise(place, value, cut):
     content[place] = value
     del content[place + 1 : place + 1 + cut]
     assert fault(bytes(content)) in {None, "is not a JPEG", "is not a whole JPEG"} or "pixels" in fault(bytes(content))
+
+
+def test_picture_that_opencv_refuses_is_a_fault(monkeypatch):
+    def refuses(*_):
+        raise cv2.error("too many pixels")
+
+    monkeypatch.setattr(cv2, "imdecode", refuses)
+    assert fault(GOOD) == "fails in OpenCV: too many pixels"

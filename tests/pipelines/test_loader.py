@@ -1,6 +1,8 @@
 """What both loaders promise; each test runs on both."""
 
+import gc
 import logging
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -226,3 +228,22 @@ def test_missing_label_is_minus_one(tmp_path, backend):
     folder = write_set(tmp_path, {"test": [[flat_clip("nobody", label=-1, frames=9)]]})
     (batch,) = open_small(folder, backend, training=False, split="test")
     assert batch["label"].tolist() == [-1]
+
+
+def test_close_stops_the_threads_and_ends_the_loader(shards, backend):
+    before = threads_of_this_process()
+    loader = open_small(shards, backend, threads=3)
+    iteration = iter(loader)
+    next(iteration)
+    assert threads_of_this_process() > before
+    loader.close()
+    assert threads_of_this_process() <= before
+    with pytest.raises(InvalidInput, match="ended by a newer one, by load_state_dict or by close"):
+        next(iteration)
+    with pytest.raises(InvalidInput, match="this loader is closed; open another"):
+        next(iter(loader))
+
+
+def threads_of_this_process() -> int:
+    gc.collect()
+    return len(list(Path("/proc/self/task").iterdir()))

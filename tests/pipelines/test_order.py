@@ -72,3 +72,20 @@ def test_weight_that_is_no_share_fails(weight):
 def test_weight_that_gives_nothing_fails():
     with pytest.raises(InvalidInput, match=r"b has weight 0\.001 of 1\.001, which is none of an epoch's 9 positions"):
         TrainingOrder([group(0, 5), group(5, 9, 0.001, "b")], seed=0)
+
+
+def test_passes_follow_one_another_within_an_epoch_of_a_mixture():
+    # each pass whole before the next, though the other group lies between
+    rows = TrainingOrder([group(0, 10, 1), group(10, 60, 1, "b")], seed=0)(0)
+    drawn = rows[rows < 10]
+    assert len(drawn) == 30
+    for first in range(0, 30, 10):
+        assert sorted(drawn[first : first + 10].tolist()) == list(range(10))
+
+
+def test_shards_of_a_mixture_are_shuffled_some_at_a_time_too():
+    shard = np.repeat(np.arange(20), 10)
+    order = TrainingOrder([group(0, 100), group(100, 200, name="b")], seed=0, shard=shard, shuffle_shards=1)
+    rows = order(0)
+    for mine in (shard[rows[rows < 100]], shard[rows[rows >= 100]]):
+        assert np.count_nonzero(np.diff(mine)) == 9

@@ -1,3 +1,4 @@
+import errno
 import io
 import itertools
 import shutil
@@ -260,3 +261,29 @@ def test_missing_package_fails(cache):
 def test_secrets_of_an_address_are_not_shown():
     assert without_secrets("https://me:word@host:80/a/b?token=x") == "https://host:80/a/b"
     assert without_secrets("s3://bucket/a") == "s3://bucket/a"
+
+
+def test_what_is_prefetched_again_is_not_pushed_out_by_what_follows(many, served, tmp_path):
+    address, behaviour, _ = served
+    infos = Index.read(many).shards
+    cache = ShardCache(tmp_path / "cache", max_bytes=int(3.2 * max(info.bytes for info in infos)))
+    store = RemoteStore(address, cache)
+    for info in infos[:3]:
+        store.fetch(info)
+    store.fetch(infos[0])
+    store.fetch(infos[3])
+    before = len(fetched(behaviour))
+    store.fetch(infos[0])
+    assert len(fetched(behaviour)) == before
+
+
+@pytest.mark.parametrize("broken", ["table", "put_table"])
+def test_cache_that_fails_costs_no_table(served, cache, monkeypatch, caplog, broken):
+    address, _, folder = served
+
+    def fails(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(ShardCache, broken, fails)
+    assert len(ShardSet(store_of(address, cache), "train")) == len(ShardSet(folder, "train"))
+    assert "No space left on device" in caplog.text

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 
@@ -159,7 +160,7 @@ def test_inside_an_evaluation_of_several_windows_other_ranks_fail(shards):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"version": 1}, "version 1, this loader knows 2"),
+        ({"version": 1}, "version 1, this loader knows 3"),
         ({"epoch": -1}, "epoch -1"),
         ({"batch": 6}, "batch 6 of 5"),
         ({"batch": "1"}, "batch '1'; it is damaged"),
@@ -227,3 +228,18 @@ def test_mixture_with_other_weights_fails(shards):
     state = open_small([(shards, 1), (shards, 2)], "torch").state_dict()
     with pytest.raises(InvalidInput, match=r"weights is \[1\.0, 2\.0\] there and \[1\.0, 3\.0\] here"):
         open_small([(shards, 1), (shards, 3)], "torch").load_state_dict(state)
+
+
+@pytest.mark.parametrize("state", [None, [1]])
+def test_state_that_is_none_fails(shards, state):
+    with pytest.raises(InvalidInput, match="version None, this loader knows 3"):
+        open_small(shards, "torch").load_state_dict(state)
+
+
+def test_state_holds_plain_numbers_whatever_the_options_were(shards):
+    options = {"seed": np.int64(3), "frames": np.int64(8), "crop": np.uint8(32), "batch_size": np.int32(2)}
+    for backend in ("torch", "dali"):
+        loader = open_small([(shards, np.float64(1))], backend, **options)
+        state = json.loads(json.dumps(loader.state_dict()))
+        assert_same_epochs(loader, open_small([(shards, 1)], backend, seed=3))
+        open_small([(shards, 1)], backend, seed=3).load_state_dict(state)
