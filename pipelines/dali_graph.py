@@ -68,7 +68,7 @@ def _codes(stream: str, fed: dict[str, Any], *, whole: bool, on_gpu: bool, hw_de
     """Decoded pictures, or the region of each that is asked for.
 
     On a GPU always whole pictures: nvImageCodec 0.9 crashes on some where it is to decode a region
-    (NVIDIA/nvImageCodec#55), and with an nvJPEG before 13.2 it leaves regions of 4:2:0 with fancy upsampling to the CPU.
+    (NVIDIA/nvImageCodec#55), and with an nvJPEG before 13.2 it leaves regions of 4:2:0 to the CPU.
     """
     options: dict[str, Any] = {
         "output_type": types.RGB if stream == "rgb" else types.GRAY,

@@ -117,7 +117,7 @@ def test_gpu_is_never_asked_for_a_region(shards, monkeypatch):
     real = dali_graph.fn.decoders
     instead = SimpleNamespace(image=decoder("image"), image_slice=decoder("image_slice"))
     monkeypatch.setattr(dali_graph.fn, "decoders", instead)
-    fed = {"rgb": dali_graph.fn.external_source(list, batch=True)}
+    fed = {"rgb": dali_graph.fn.external_source(name="rgb")}
     dali_graph._codes("rgb", fed, whole=True, on_gpu=True, hw_decoder_load=0.5)
     assert asked == [("image", "mixed", 0.5, True)]
 
