@@ -177,8 +177,8 @@ def main() -> None:
     sections = (
         whole_solver(clip, started + 0.4 * options.seconds),
         chain(clip, options.threads, 6, replace(CPU_LIKE, check_every=4)),
-        encode_on_gpu(clip),
         inner_loop(started + options.seconds, options.pairs),
+        encode_on_gpu(clip),
     )
     for section in sections:
         for row in section:

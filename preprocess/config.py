@@ -40,7 +40,8 @@ class WorkerConfig:
     gpus: int = 0
     """GPUs, one for each worker; 0 keeps workers on the CPU."""
     helpers: int = 0
-    """Threads of a worker that decode and encode while it computes flow."""
+    """Threads of a worker that decode and encode while it computes flow; on the GPUs of a cluster at most so many, as
+    its nodes have cores for them."""
     address: str | None = None
     """Ray cluster to use, such as `auto` or `host:6379`; None starts a local one for this run."""
 
@@ -53,14 +54,20 @@ class WorkerConfig:
             f"a Ray address ({self.address}) needs at least 1 worker",
         )
 
+    @property
+    def computes_here(self) -> bool:
+        """Whether flow is computed on this machine, and not on GPUs of a cluster, which it may do without."""
+        return not (self.gpus and self.address)
+
     @classmethod
     def on_gpus(cls, gpus: int, *, address: str | None = None) -> "WorkerConfig":
-        """A worker for each GPU, with its share of this machine's cores, 16 at most, to decode and encode for it.
+        """A worker for each GPU, with its share of the machine's cores, 16 at most, to decode and encode for it.
 
-        A frame takes 2 to 3.5 ms of a core (340x256, measured on an Intel Xeon): 16 keep up with 5,000 a second.
+        A frame takes 2 to 3.5 ms of a core (340x256, measured on an Intel Xeon): 16 keep up with some 5,000 a second.
         """
-        share = (os.cpu_count() or 1) // max(gpus, 1) - 1
-        return cls(workers=gpus, gpus=gpus, helpers=min(max(share, 1), 16), address=address)
+        most = 16
+        share = most if address else (os.cpu_count() or 1) // max(gpus, 1) - 1
+        return cls(workers=gpus, gpus=gpus, helpers=min(max(share, 1), most), address=address)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,13 +1,16 @@
 """How long a flow run will take, and how much it will write, before it is begun."""
 
+import time
+from collections import deque
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from preprocess.clip_source import ClipSource, FolderSource
 from preprocess.config import FlowConfig, WorkerConfig
 from preprocess.errors import BadMedia
 from preprocess.extract import StageSeconds, extract_all
-from preprocess.flow import resolve_backend
+from preprocess.flow import BACKENDS, resolve_backend
 from preprocess.plan import make_plan
 from preprocess.target import FolderTarget, Target
 
@@ -43,13 +46,15 @@ def estimate(
 ) -> Estimate:
     """Measure some clips in this process, write nothing, and say what the whole run will take.
 
+    On a GPU whole clips, four for each helper, so that it has as much to do as in a run.
+
     Args:
         clips: as for `make_shards`.
         out: where the shards would go; asked for its free space only.
         config: what would be computed.
         workers: how many would compute it; they are taken to scale evenly.
-        sample: how many clips to measure, spread evenly over the keys.
-        pairs_a_clip: flow fields to compute of each.
+        sample: how many clips to measure on a CPU, spread evenly over the keys.
+        pairs_a_clip: flow fields to compute of each there.
 
     Raises:
         InvalidInput: no clips.
@@ -62,19 +67,25 @@ def estimate(
     plan = make_plan(found, config=config, backend=backend)
     spent = StageSeconds()
     failed: dict[str, str] = {}
+    on_gpu = BACKENDS[backend].on_gpu
+    if on_gpu:
+        sample *= max(workers.helpers, 1)
     chosen = found[:: max(len(found) // sample, 1)][:sample]
     with source.at_hand(chosen) as folder:
-        for done in extract_all(
-            [(clip, -1) for clip in chosen], folder, config=config, backend=backend, max_frames=pairs_a_clip + 1
-        ):
+        extract = partial(extract_all, [(clip, -1) for clip in chosen], folder, config=config, backend=backend)
+        if on_gpu:
+            deque(extract(max_frames=2), maxlen=0)  # kernels are compiled when a size is first met
+        started = time.perf_counter()
+        for done in extract(helpers=workers.helpers) if on_gpu else extract(max_frames=pairs_a_clip + 1):
             if isinstance(done.result, BadMedia):
                 failed[done.clip.key] = str(done.result)
             spent.add(done.seconds)
+        elapsed_s = time.perf_counter() - started
     if not spent.pairs:
         raise BadMedia(
             f"none of the {len(failed)} sampled clips can be decoded; the first: {next(iter(failed.values()))}"
         )
-    pairs_per_s = spent.pairs / (spent.decode + spent.flow + spent.encode)
+    pairs_per_s = spent.pairs / elapsed_s
     pairs = sum(max(round(clip.duration_s * config.fps) - 1, 0) for clip in found)
     return Estimate(
         clips=len(found),

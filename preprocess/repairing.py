@@ -68,7 +68,7 @@ def repair_folder(
     """
     index = Index.read(folder)
     config = config_of(index)
-    backend = resolve_backend(config.backend, on_gpu=workers.gpus > 0)
+    backend = resolve_backend(config.backend, on_gpu=workers.gpus > 0, here=workers.computes_here)
     plan = make_plan(find_clips(clips_folder), config=config, backend=backend, labels=index.labels)
     infos = {info.name: info for info in index.shards}
     with exclusive(folder), swept(folder):

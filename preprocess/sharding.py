@@ -9,7 +9,7 @@ from functools import partial
 from itertools import chain
 from operator import itemgetter
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from preprocess.clip_source import ClipSource, FolderSource
 from preprocess.config import FlowConfig, WorkerConfig
@@ -81,7 +81,7 @@ def make_shards(
         EnvironmentProblem: no space, no backend, no Ray, or another run holds `out`.
     """
     started = time.monotonic()
-    backend = resolve_backend(config.backend)
+    backend = resolve_backend(config.backend, here=workers.computes_here)
     source = FolderSource(folder=clips) if isinstance(clips, Path) else clips
     target = FolderTarget(folder=out) if isinstance(out, Path) else out
     plan = make_plan(source.clips(), config=config, backend=backend, labels=labels)
@@ -190,7 +190,6 @@ def compute_shards(
         config=config,
         backend=backend,
         threads=threads_a_task(workers.workers, tasks=len(missing) or len(unchecked)),
-        helpers=workers.helpers,
     )
     # so that none waits for all of the others, and the time to the end can be told from the pace
     todo = evenly_mixed(missing, unchecked)
@@ -207,7 +206,7 @@ def compute_shards(
 
 
 def _keep_or_make(
-    shard: PlannedShard, tick: Tick, *, make: Callable[..., ShardResult], check: FolderCheck, notes: Notes
+    shard: PlannedShard, tick: Tick, *, make: Callable[..., ShardResult], check: FolderCheck, **of_the_run: Any
 ) -> ShardResult:
     """What is there of a shard, or else what `make` made of it."""
     spoilt = ""
@@ -216,7 +215,7 @@ def _keep_or_make(
             return kept
     except BadShard as error:
         spoilt = str(error)
-    return replace(make(shard, tick, notes=notes), spoilt=spoilt)
+    return replace(make(shard, tick, **of_the_run), spoilt=spoilt)
 
 
 def make_shard(

@@ -101,8 +101,8 @@ def run_shards(
     """As `preprocess.workers.run_tasks`; and a shard is tried again for as long as that finds clips that kill.
 
     Args:
-        make: called with a shard, something to call for each clip that is through, and `notes=`; keeps the `Trials` of
-            its shard there, and leaves its killers out.
+        make: called with a shard, something to call for each clip that is through, `notes=` and `helpers=`; keeps the
+            `Trials` of its shard in the notes, and leaves its killers out.
         todo: shards.
         workers: how many, and where.
         on_tick: called here for each clip that is finished anywhere, with what was told of it.
@@ -120,7 +120,7 @@ def run_shards(
     with worker_pool(workers, writes=writes, reads=reads) as pool:
         notes = pool.hosted(Notes)
         for shard, result in pool.run(
-            partial(make, notes=notes),
+            partial(make, notes=notes, helpers=pool.helpers),
             supply,
             on_tick=on_tick,
             on_poll=on_poll,

@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -113,13 +114,30 @@ def worker_pool(
         found = int(ray.cluster_resources().get("GPU", 0))
         if found < config.gpus:
             raise EnvironmentProblem(f"{config.gpus} GPUs were asked for, the Ray cluster has {found}; ask for no more")
+        if config.gpus and config.address:  # nor for more cores than a node has beside its GPUs
+            config = replace(config, helpers=min(config.helpers, _cores_beside_a_gpu(ray.nodes()) - 1))
         yield WorkerPool(config, ray=ray, wanted=wanted)
+
+
+def _cores_beside_a_gpu(nodes: Sequence[dict[str, Any]]) -> int:
+    """CPUs that every node with GPUs has for each of them.
+
+    Raises:
+        EnvironmentProblem: fewer than one.
+    """
+    resources = [node["Resources"] for node in nodes if node["Alive"] and node["Resources"].get("GPU")]
+    least = min(int(each.get("CPU", 0) // each["GPU"]) for each in resources)
+    if least < 1:
+        raise EnvironmentProblem("a node of the Ray cluster has more GPUs than CPUs; give it --num-cpus of as many")
+    return least
 
 
 class WorkerPool:
     """Made by `worker_pool`."""
 
     def __init__(self, config: WorkerConfig, *, ray: Any, wanted: Terms | None = None) -> None:
+        self.helpers = config.helpers
+        """Threads that a task may have beside its own."""
         self._config = config
         self._ray = ray
         self._wanted = wanted

@@ -63,7 +63,7 @@ def test_run_goes_on_while_killers_are_found(clips):
     files = [clip_file(path, folder=clips) for path in sorted(clips.rglob("*.mp4"))]
     tries = []
 
-    def make(shard, tick, *, notes):
+    def make(shard, tick, *, notes, helpers):
         trials = Trials(shard.name, notes=notes)
         left = [file for file in files if file.key not in trials.killers()]
         tries.append(len(left))

@@ -99,15 +99,15 @@ def flow(
             raise click.UsageError("give --gpus or --cpus, not both")
         if address is None:
             require_gpus(gpus)
+    workers = worker_config(cpus, address) if gpus is None else WorkerConfig.on_gpus(gpus, address=address)
     config = FlowConfig(
         fps=_fraction(fps),
         short_side=short_side,
         rgb_quality=rgb_quality,
         flow_quality=flow_quality,
         clips_per_shard=clips_per_shard,
-        backend=resolve_backend(backend, on_gpu=gpus is not None),
+        backend=resolve_backend(backend, on_gpu=gpus is not None, here=dry_run or workers.computes_here),
     )
-    workers = worker_config(cpus, address) if gpus is None else WorkerConfig.on_gpus(gpus, address=address)
     source, target = source_of(clips), target_of(out, staging=staging)
     if dry_run:
         _print_estimate(estimate(source, target, config=config, workers=workers), workers)

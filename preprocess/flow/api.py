@@ -73,12 +73,13 @@ def available_backends() -> list[str]:
     return [name for name, backend in BACKENDS.items() if backend.is_available()]
 
 
-def resolve_backend(name: str = "auto", *, on_gpu: bool | None = None) -> str:
+def resolve_backend(name: str = "auto", *, on_gpu: bool | None = None, here: bool = True) -> str:
     """The backend that `name` stands for.
 
     Args:
         name: `auto` for the best one, or a name of `BACKENDS`.
         on_gpu: whether it must compute on a GPU, or must not; None takes either.
+        here: whether it is to run on this machine; otherwise what is lacking here does not matter.
 
     Raises:
         InvalidInput: no such backend, or it does not compute where it must.
@@ -87,7 +88,7 @@ def resolve_backend(name: str = "auto", *, on_gpu: bool | None = None) -> str:
     wanted = {key: backend for key, backend in BACKENDS.items() if on_gpu in {None, backend.on_gpu}}
     if name == "auto":
         for best, backend in wanted.items():
-            if backend.is_available():
+            if not here or backend.is_available():
                 logger.info("flow backend: %s", best)
                 return best
             if not backend.on_gpu:
@@ -99,7 +100,7 @@ def resolve_backend(name: str = "auto", *, on_gpu: bool | None = None) -> str:
     if name not in wanted:
         other, option = ("CPU", "cpus") if on_gpu else ("GPU", "gpus")
         raise InvalidInput(f"flow backend {name!r} computes on the {other}; use --{option} N")
-    if not BACKENDS[name].is_available():
+    if here and not BACKENDS[name].is_available():
         raise EnvironmentProblem(f"flow backend {name!r} cannot run here; it needs {BACKENDS[name].needs}")
     return name
 

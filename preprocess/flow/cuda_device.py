@@ -5,6 +5,7 @@ The one place where errors of CuPy become ours. Everything runs on CuPy's curren
 
 import logging
 import threading
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -17,6 +18,8 @@ from preprocess.flow.cuda_kernels import COMPILE_OPTIONS, TileShape, source
 
 LEAST_CAPABILITY = 75
 """Compute capability 7.5, Turing: with less the smallest tile does not fit."""
+
+_OUT_OF_MEMORY = 2  # cudaErrorMemoryAllocation, which CuPy does not name
 
 logger = logging.getLogger(__name__)
 
@@ -48,23 +51,35 @@ def require() -> None:
 
 
 def require_answer() -> None:
-    """Raise DeviceDead unless the GPU of this process computes: writes some bytes there and reads them back."""
+    """Raise DeviceDead unless the GPU of this process answers: writes some bytes there and reads them back.
+
+    Raises:
+        DeviceDead: it does not, or nothing here could talk to it.
+        OutOfDeviceMemory: it has no memory left for them.
+    """
     if reason := missing():
         raise DeviceDead(f"a GPU does not answer: {reason}")
     import cupy
 
     try:
         with failures():
-            answer = int(cupy.full(64, 2, cupy.uint8).sum())
+            written = cupy.empty(64, cupy.uint8)  # and nothing that would have to be compiled
+            written.data.memset_async(2, 64)
+            answer = written.get()
     except DeviceLost as error:
         raise DeviceDead(f"a GPU does not answer: {error}") from error
-    if answer != 128:
-        raise DeviceDead(f"a GPU miscounts: 64 times 2 gave {answer}")
+    if not (answer == 2).all():
+        raise DeviceDead(f"a GPU forgets: what was written as 64 times 2 came back as {answer.tolist()}")
 
 
 @contextmanager
 def failures() -> Iterator[None]:
-    """Errors of the driver or of a kernel, after which this process can use the GPU no more, as DeviceLost."""
+    """What CuPy raises, as errors of ours.
+
+    Raises:
+        DeviceLost: the driver or a kernel failed, after which this process can use the GPU no more.
+        OutOfDeviceMemory: CuPy's own arrays do not fit.
+    """
     import cupy
 
     try:
@@ -73,6 +88,8 @@ def failures() -> Iterator[None]:
         raise DeviceLost(
             f"the GPU failed ({error}); see nvidia-smi and the kernel's log, and start the program anew"
         ) from error
+    except cupy.cuda.memory.OutOfMemoryError as error:
+        raise OutOfDeviceMemory(f"the GPU's memory is full ({error}); end other programs on it") from error
 
 
 @cache
@@ -85,7 +102,9 @@ def _function(device: int, kernel: str | TileShape) -> Any:  # noqa: ARG001  # t
     name = kernel if isinstance(kernel, str) else kernel.name
     try:
         function = module.get_function(name)
-    except (ImportError, OSError, RuntimeError) as error:
+    except (ImportError, OSError, RuntimeError, cupy.cuda.compiler.CompileException) as error:
+        with failures():
+            cupy.cuda.runtime.deviceSynchronize()  # a GPU that is lost says so again
         raise EnvironmentProblem(
             f"CUDA kernels cannot be compiled: {error}; NVRTC comes with pip install nvidia-cuda-nvrtc, of the major "
             f"version of CuPy's CUDA ({cupy.cuda.runtime.runtimeGetVersion() // 1000})"
@@ -167,12 +186,15 @@ class Memory:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._idle: dict[int, list[tuple[Any, Any]]] = {}
+        self._changed = threading.Condition()
+        self._idle: defaultdict[int, list[tuple[Any, Any]]] = defaultdict(list)
+        self._lent: Counter[int] = Counter()
 
     @contextmanager
     def block(self, size: int) -> Iterator[Any]:
         """A uint8 array of at least `size` bytes, for the current stream.
+
+        Waits for the blocks of other threads, where these have what is lacking.
 
         Raises:
             OutOfDeviceMemory: there is not as much.
@@ -181,35 +203,54 @@ class Memory:
 
         device = cupy.cuda.Device().id
         stream = cupy.cuda.get_current_stream()
-        with self._lock:
-            idle = self._idle.setdefault(device, [])
-            found = idle.pop() if idle else None
-        if found and found[0].size < size:
-            found[1].synchronize()
-            found = None  # given back to the driver before the larger one is taken
-        if found:
-            array = found[0]
-            stream.wait_event(found[1])
-        else:
-            array = _allocate(size)
+        array = self._taken(device, size, stream)
+        finished = cupy.cuda.Event(disable_timing=True)
         try:
             yield array
         finally:
-            finished = cupy.cuda.Event(disable_timing=True)
             finished.record(stream)
-            with self._lock:
-                idle.append((array, finished))
+            with self._changed:
+                self._idle[device].append((array, finished))
+                self._lent[device] -= 1
+                self._changed.notify_all()
+
+    def _taken(self, device: int, size: int, stream: Any) -> Any:
+        """The smallest idle block that is large enough, or a new one in the place of the largest that is not."""
+        while True:
+            with self._changed:
+                idle = self._idle[device]
+                idle.sort(key=lambda block: int(block[0].size))
+                place = next((number for number, (array, _) in enumerate(idle) if array.size >= size), -1)
+                found = idle.pop(place) if idle else None
+                self._lent[device] += 1
+            if found and found[0].size >= size:
+                stream.wait_event(found[1])
+                return found[0]
+            if found:
+                found[1].synchronize()
+                found = None  # given back to the driver before the larger one is taken
+            try:
+                return _allocate(size)
+            except OutOfDeviceMemory:
+                with self._changed:
+                    self._lent[device] -= 1
+                    if self._idle[device]:
+                        self._idle[device].clear()
+                    elif self._lent[device]:
+                        self._changed.wait()
+                    else:
+                        raise
 
     def largest(self) -> int:
         """Bytes of the largest idle block of the current device, 0 for none."""
         import cupy
 
-        with self._lock:
-            return max((array.size for array, _ in self._idle.get(cupy.cuda.Device().id, [])), default=0)
+        with self._changed:
+            return max((array.size for array, _ in self._idle[cupy.cuda.Device().id]), default=0)
 
     def free(self) -> None:
         """Give all idle blocks back to the driver."""
-        with self._lock:
+        with self._changed:
             self._idle.clear()
 
 
@@ -223,7 +264,9 @@ def _allocate(size: int) -> Any:  # a CuPy array
     for last_try in (False, True):
         try:
             memory = cupy.cuda.Memory(size)
-        except (cupy.cuda.memory.OutOfMemoryError, cupy.cuda.runtime.CUDARuntimeError) as error:
+        except cupy.cuda.runtime.CUDARuntimeError as error:
+            if error.status != _OUT_OF_MEMORY:
+                raise
             if last_try:
                 raise OutOfDeviceMemory(
                     f"the GPU has no {size / 2**20:.0f} MiB free ({error}); end other programs on it"

@@ -10,6 +10,8 @@ CONVENTIONS = {
     "opencv-cuda": "cubic with a = -0.5, the nearest pixel outside: cv::cuda::OpticalFlowDual_TVL1",
 }
 """Name to what it means. That CUDA code has no median either, and up to 300 iterations: see `opencv_cuda_params`."""
+MOST = 1_000_000
+"""Of anything that is counted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +60,8 @@ class Tvl1Params:
         if self.scale_step >= 1:
             raise InvalidInput(f"TV-L1 scale_step must be below 1, got {self.scale_step}")
         for name in ("scales", "warps", "inner_iterations", "outer_iterations", "check_every"):
-            if getattr(self, name) < 1:
-                raise InvalidInput(f"TV-L1 {name} must be at least 1, got {getattr(self, name)}")
+            if not 1 <= getattr(self, name) <= MOST:
+                raise InvalidInput(f"TV-L1 {name} must be at least 1, and at most {MOST}, got {getattr(self, name)}")
         if self.median not in {1, 3, 5}:
             raise InvalidInput(f"TV-L1 median must be 1, 3 or 5, got {self.median}")
 

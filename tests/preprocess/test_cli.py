@@ -140,6 +140,8 @@ def test_labels_from_a_file(clips, tmp_path):
         (("flow", "EMPTY", "--out", "o", "--gpus", "0"), 2, "--gpus must be at least 1, got 0"),
         (("flow", "EMPTY", "--out", "o", "--gpus", "1", "--cpus", "1"), 2, "--gpus or --cpus, not both"),
         (("flow", "EMPTY", "--out", "o", "--gpus", "99"), 3, "--gpus 99 was asked for, "),
+        # the GPUs of a cluster are not asked for here
+        (("flow", "EMPTY", "--out", "o", "--gpus", "1", "--address", "h:1"), 2, "holds no finished clips"),
         (("sample", "o", "--width", "63"), 2, "63"),
     ],
 )

@@ -1,5 +1,8 @@
 import json
 import shutil
+import threading
+import time
+from dataclasses import replace
 
 import cv2
 import h5py
@@ -9,6 +12,7 @@ import pytest
 from preprocess.config import FlowConfig, WorkerConfig
 from preprocess.errors import BadMedia, EnvironmentProblem, InvalidInput
 from preprocess.estimate import estimate
+from preprocess.flow import BACKENDS
 from preprocess.sharding import make_shards, threads_a_task
 from preprocess.shards import EncodedClip, Shard, ShardSet
 from preprocess.shards.write import write_shard
@@ -269,3 +273,23 @@ def test_orientation_of_rgb_and_flow_agrees(shared_data, tmp_path):
     flow = cv2.imdecode(shard_set.jpeg("flow", 0, 0), cv2.IMREAD_UNCHANGED)
     assert frame.shape == (85, 48, 3)  # stored as 568x320, shown upright
     assert flow.shape == (170, 48)
+
+
+def test_estimate_on_a_gpu_is_of_whole_clips_at_once_and_leaves_out_what_is_compiled(clips, tmp_path, monkeypatch):
+    sizes, threads = set(), set()
+
+    def codes_of_clip(frames_THW, params, **_):
+        threads.add(threading.get_ident())
+        if frames_THW.shape[1:] not in sizes:
+            time.sleep(2)
+            sizes.add(frames_THW.shape[1:])
+        return np.full((len(frames_THW) - 1, 2, *frames_THW.shape[1:]), 128, np.uint8)
+
+    gpu = replace(BACKENDS["opencv"], on_gpu=True, codes_of_clip=codes_of_clip, clips_at_once=3)
+    monkeypatch.setitem(BACKENDS, "fast", gpu)
+    config = FlowConfig(short_side=48, clips_per_shard=2, backend="fast")
+    workers = WorkerConfig(workers=1, gpus=1, helpers=2)
+    found = estimate(clips, tmp_path / "shards", config=config, workers=workers, pairs_a_clip=1)
+    assert found.measured_pairs == sum(range(4, 9))
+    assert found.pairs_per_s > found.measured_pairs / 2
+    assert len(threads) > 1

@@ -13,7 +13,7 @@ import pytest
 
 from preprocess.config import WorkerConfig
 from preprocess.errors import BadShard, DeviceDead, DeviceLost, EnvironmentProblem, InvalidInput, WorkerDied
-from preprocess.workers import _called, run_tasks, worker_pool
+from preprocess.workers import _called, _cores_beside_a_gpu, run_tasks, worker_pool
 
 
 def work(item, tick):
@@ -260,6 +260,19 @@ def test_worker_whose_gpu_failed_is_replaced(tmp_path):
 def test_gpu_workers_share_the_cores(monkeypatch):
     monkeypatch.setattr("os.cpu_count", lambda: 32)
     assert [WorkerConfig.on_gpus(gpus).helpers for gpus in (1, 2, 4, 32)] == [16, 15, 7, 1]
+    assert WorkerConfig.on_gpus(4, address="auto").helpers == 16  # whatever this machine has
+
+
+def node(*, alive=True, **resources):
+    return {"Alive": alive, "Resources": {"memory": 1.0, **resources}}
+
+
+def test_workers_of_a_cluster_take_no_more_cores_than_a_gpu_has_beside_it():
+    nodes = [node(CPU=64.0), node(CPU=8.0, GPU=1.0), node(CPU=20.0, GPU=4.0), node(alive=False, CPU=1.0, GPU=1.0)]
+    assert _cores_beside_a_gpu(nodes) == 5
+    assert _cores_beside_a_gpu(nodes[:2]) == 8
+    with pytest.raises(EnvironmentProblem, match="more GPUs than CPUs; give it --num-cpus"):
+        _cores_beside_a_gpu([*nodes, node(CPU=1.0, GPU=2.0)])
 
 
 def test_config_fails():

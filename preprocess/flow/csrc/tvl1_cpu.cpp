@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <exception>
 #include <string>
 #include <thread>
 #include <vector>
@@ -75,8 +76,14 @@ int kineflow_tvl1(const uint8_t* frames, int count, int height, int width, const
         results[worker] = isa->solve_pairs(frames, width, height, first, last, params, flow, iterations);
     };
     std::vector<std::thread> others;
-    for (int worker = 1; worker < workers; worker++) others.emplace_back(work, worker);
+    others.reserve(workers);
+    try {
+        for (int worker = 1; worker < workers; worker++) others.emplace_back(work, worker);
+    } catch (const std::exception&) {
+        // No more threads are to be had here: this one does what is left.
+    }
     work(0);
+    for (int worker = int(others.size()) + 1; worker < workers; worker++) work(worker);
     for (std::thread& thread : others) thread.join();
     return *std::max_element(results.begin(), results.end());
 }

@@ -127,6 +127,14 @@ def test_gpu_is_not_replaced_by_a_cpu(monkeypatch):
     assert resolve_backend("auto", on_gpu=False) == "opencv"
 
 
+def test_what_runs_elsewhere_need_not_run_here(monkeypatch):
+    monkeypatch.setitem(api.BACKENDS, "cuda", replace(BACKENDS["cuda"], is_available=lambda: False))
+    assert resolve_backend("auto", on_gpu=True, here=False) == "cuda"
+    assert resolve_backend("cuda", on_gpu=True, here=False) == "cuda"
+    with pytest.raises(InvalidInput, match="'cpu' computes on the CPU; use --cpus N"):
+        resolve_backend("cpu", on_gpu=True, here=False)
+
+
 def test_auto_takes_the_first_available(monkeypatch):
     assert resolve_backend("auto") == available_backends()[0]
 

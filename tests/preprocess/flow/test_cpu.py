@@ -212,3 +212,20 @@ def test_median_filter_is_one(tmp_path, lanes):
     subprocess.run(command, check=True)
     run = subprocess.run([program], capture_output=True, text=True, check=False)
     assert (run.returncode, run.stdout) == (0, "")
+
+
+def test_threads_that_cannot_be_started_change_nothing():
+    script = """
+import re, resource
+from pathlib import Path
+import numpy as np
+from preprocess.flow import Tvl1Params, cpu
+frames = np.random.default_rng(0).integers(0, 256, (65, 16, 16), np.uint8)
+quick = Tvl1Params(warps=1, inner_iterations=1, outer_iterations=1)
+expected = cpu.flow_of_clip(frames, quick, threads=1)
+used = int(re.search(r"VmSize:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) << 10
+resource.setrlimit(resource.RLIMIT_AS, (used + (60 << 20),) * 2)  # stacks of a few threads
+print(np.array_equal(cpu.flow_of_clip(frames, quick, threads=64), expected))
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (run.stdout, run.stderr) == ("True\n", "")

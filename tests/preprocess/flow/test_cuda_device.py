@@ -27,28 +27,49 @@ class FakeDriverError(RuntimeError):
     pass
 
 
+class FakeOutOfMemoryError(MemoryError):
+    pass
+
+
+class FakeCompileException(Exception):
+    pass
+
+
 def fake_cupy(*, devices=1, capability="90", error=None):
     def count():
         if error:
             raise FakeRuntimeError(error)
         return devices
 
-    runtime = SimpleNamespace(getDeviceCount=count, CUDARuntimeError=FakeRuntimeError, runtimeGetVersion=lambda: 13000)
+    runtime = SimpleNamespace(
+        getDeviceCount=count,
+        CUDARuntimeError=FakeRuntimeError,
+        runtimeGetVersion=lambda: 13000,
+        deviceSynchronize=lambda: None,
+    )
     device = SimpleNamespace(compute_capability=capability, id=0)
-    driver = SimpleNamespace(CUDADriverError=FakeDriverError)
-    return SimpleNamespace(cuda=SimpleNamespace(runtime=runtime, driver=driver, Device=lambda: device))
+    return SimpleNamespace(
+        cuda=SimpleNamespace(
+            runtime=runtime,
+            driver=SimpleNamespace(CUDADriverError=FakeDriverError),
+            memory=SimpleNamespace(OutOfMemoryError=FakeOutOfMemoryError),
+            compiler=SimpleNamespace(CompileException=FakeCompileException),
+            Device=lambda: device,
+        )
+    )
 
 
 def answering_cupy(answer):
-    """One whose arrays add up to `answer`, or raise it."""
+    """One whose arrays come back as `answer`, or raise it."""
 
-    def add_up():
+    def come_back():
         if isinstance(answer, Exception):
             raise answer
-        return answer
+        return np.full(64, answer, np.uint8)
 
     cupy = fake_cupy()
-    cupy.uint8, cupy.full = np.uint8, lambda size, value, dtype: SimpleNamespace(sum=add_up)
+    data = SimpleNamespace(memset_async=lambda value, size: None)
+    cupy.uint8, cupy.empty = np.uint8, lambda size, dtype: SimpleNamespace(data=data, get=come_back)
     return cupy
 
 
@@ -75,7 +96,7 @@ def test_what_is_missing_is_said_and_nothing_runs_elsewhere(monkeypatch, cupy, m
         (fake_cupy(error="unknown error"), r"does not answer: the CUDA driver does not answer \(unknown error\)"),
         (answering_cupy(FakeRuntimeError("device lost")), r"does not answer: the GPU failed \(device lost\)"),
         (answering_cupy(FakeDriverError("not ready")), r"does not answer: the GPU failed \(not ready\)"),
-        (answering_cupy(127), "miscounts: 64 times 2 gave 127"),
+        (answering_cupy(3), r"forgets: what was written as 64 times 2 came back as \[3, 3"),
     ],
     ids=["no-driver", "runtime", "driver", "wrong"],
 )
@@ -86,8 +107,14 @@ def test_gpu_that_does_not_answer_is_dead(monkeypatch, cupy, message):
 
 
 def test_gpu_that_answers_is_not_dead(monkeypatch):
-    monkeypatch.setitem(sys.modules, "cupy", answering_cupy(128))
+    monkeypatch.setitem(sys.modules, "cupy", answering_cupy(2))
     cuda_device.require_answer()
+
+
+def test_gpu_without_memory_left_is_not_dead(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", answering_cupy(FakeOutOfMemoryError("64 bytes")))
+    with pytest.raises(OutOfDeviceMemory, match=r"memory is full \(64 bytes\); end other programs on it"):
+        cuda_device.require_answer()
 
 
 def test_failure_in_the_middle_is_a_lost_device(monkeypatch):
@@ -101,14 +128,28 @@ def test_failure_in_the_middle_is_a_lost_device(monkeypatch):
         cuda_device.require()
 
 
-def test_missing_compiler_is_said(monkeypatch):
+@pytest.mark.parametrize("kind", [RuntimeError, FakeCompileException])
+def test_missing_compiler_is_said(monkeypatch, kind):
     monkeypatch.setitem(sys.modules, "cupy", fake_cupy())
 
     def no_nvrtc(name):
-        raise RuntimeError("Failure finding libnvrtc.so")
+        raise kind("Failure finding libnvrtc.so")
 
     monkeypatch.setattr(cuda_device, "_module", lambda code: SimpleNamespace(get_function=no_nvrtc))
     with pytest.raises(EnvironmentProblem, match=r"libnvrtc.so; NVRTC comes with pip install nvidia-cuda-nvrtc"):
+        cuda_device._function.__wrapped__(0, "warp")
+
+
+def test_gpu_that_is_lost_while_kernels_are_compiled_is_lost(monkeypatch):
+    cupy = fake_cupy()
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+
+    def lost(*_):
+        raise FakeDriverError("unspecified launch failure")
+
+    monkeypatch.setattr(cuda_device, "_module", lambda code: SimpleNamespace(get_function=lost))
+    cupy.cuda.runtime.deviceSynchronize = lost
+    with pytest.raises(DeviceLost, match="the GPU failed"):
         cuda_device._function.__wrapped__(0, "warp")
 
 

@@ -28,8 +28,9 @@ def test_defaults_are_those_of_opencv():
         ("lambda_", 0, "lambda_ must be a finite number above 0, got 0"),
         ("epsilon", -1, "epsilon must be"),
         ("scale_step", 1.0, "scale_step must be below 1"),
-        ("warps", 0, "warps must be at least 1, got 0"),
-        ("inner_iterations", -3, "inner_iterations must be at least 1, got -3"),
+        ("warps", 0, "warps must be at least 1, and at most 1000000, got 0"),
+        ("inner_iterations", -3, "inner_iterations must be at least 1, and at most 1000000, got -3"),
+        ("inner_iterations", 2**32, "at most 1000000, got 4294967296"),
         ("median", 4, "median must be 1, 3 or 5, got 4"),
     ],
 )
