@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LOADERS", "Batch", "ClipLoader", "Loader", "Portion", "TorchClipLoader", "open_loader"]
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _HOMES = {
     "Batch": "pipelines.loader",
@@ -56,7 +56,7 @@ def open_loader(shards: "Shards", *, backend: str = "auto", **options: Any) -> "
     except EnvironmentProblem as error:
         if backend != "auto":
             raise
-        log.warning("decoding with OpenCV instead of DALI, on the CPU only: %s", error)
+        logger.warning("decoding with OpenCV instead of DALI, on the CPU only: %s", error)
         loader = __getattr__(LOADERS["torch"])
     opened: Loader = loader(shards, **options)
     return opened

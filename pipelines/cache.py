@@ -27,7 +27,7 @@ from typing import BinaryIO
 from preprocess.errors import BadShard, EnvironmentProblem, InvalidInput
 from preprocess.paths import make_folder, rename_into_place
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 CACHE_BYTES = 100 << 30
 
@@ -250,7 +250,7 @@ def _removed(path: Path) -> bool:
         except BlockingIOError:
             return False
         path.unlink()
-        log.debug("removed %s from the cache", path)
+        logger.debug("removed %s from the cache", path)
         return True
 
 

@@ -14,7 +14,7 @@ from preprocess.errors import InvalidInput, NoClips
 from preprocess.shards import ShardSet
 from preprocess.shards.layout import SPLITS
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 COLUMNS = ("key", "label", "split")
 _NAMED = 5
@@ -100,7 +100,7 @@ def choose(shards: ShardSet, clips: ClipList) -> tuple[ShardSet, tuple[str, ...]
             f"{shards.infos[0][0].name}, such as {missing[0]}; it has clips such as {shards.key(0)}"
         )
     if missing:
-        log.warning(
+        logger.warning(
             "%d of %d clips of split %r in %s are in no shard of %s, such as %s",
             len(missing),
             len(wanted),

@@ -23,7 +23,7 @@ from pipelines.sampling import Sampler
 from preprocess.errors import InvalidInput
 from preprocess.shards.layout import STREAMS
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 RGB_MEAN, RGB_STD = 127.5, 127.5
 FLOW_STD = 127.0
@@ -242,7 +242,7 @@ class Loader(ABC):
         if mine == self._iteration:
             self._epoch, self._batch = epoch + 1, 0
             if self.skipped.draws:
-                log.warning("up to the end of epoch %d: %s", epoch, self.skipped)
+                logger.warning("up to the end of epoch %d: %s", epoch, self.skipped)
 
     def state_dict(self) -> dict[str, Any]:
         """Where the loader stands, for `load_state_dict`; in training the same on every rank.
@@ -291,9 +291,11 @@ class Loader(ABC):
     def _tell_what_is_left_out(self) -> None:
         tail = self.sampler.positions % self.config.clips_per_step if self.config.training else 0
         if tail:
-            log.info("%d of %d clips do not fill a batch and are left out of each epoch", tail, self.sampler.positions)
+            logger.info(
+                "%d of %d clips do not fill a batch and are left out of each epoch", tail, self.sampler.positions
+            )
         if self.sampler.positions < len(self.shards):
-            log.warning(
+            logger.warning(
                 "%d of %d clips have no label and are never drawn",
                 len(self.shards) - self.sampler.positions,
                 len(self.shards),

@@ -17,7 +17,7 @@ from preprocess.errors import EnvironmentProblem
 VERSIONS = ("baseline", "avx2", "avx512")
 """Of the compiled code, slowest first; all give the same bits, as does what runs without it."""
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def normalise(
@@ -135,7 +135,7 @@ def _library() -> ctypes.CDLL | None:
     folder = Path(__file__).parent
     path = next((found for suffix in EXTENSION_SUFFIXES if (found := folder / f"_normalise{suffix}").exists()), None)
     if path is None:
-        log.warning("pipelines.normalise was installed without a C++ compiler: batches take several times the CPU")
+        logger.warning("pipelines.normalise was installed without a C++ compiler: batches take several times the CPU")
         return None
     library = ctypes.CDLL(str(path))
     pointer, size, real, whole = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_float, ctypes.c_int

@@ -9,7 +9,7 @@ from pipelines.sampling import Sampler
 from preprocess.errors import BadShard, KineflowError
 from preprocess.shards import ShardInfo, ShardSet, ShardStore
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 AHEAD_BATCHES = 16
 """Batches whose shards are looked for ahead of the one that was asked for."""
@@ -84,9 +84,9 @@ def _run(aim: _Aim, shards: ShardSet, sampler: Sampler, max_bytes: int) -> None:
             try:
                 store.fetch(info)
             except BadShard as error:
-                log.debug("not prefetched: %s", error)
+                logger.debug("not prefetched: %s", error)
             except KineflowError as error:
-                log.warning("prefetching stops: %s", error)
+                logger.warning("prefetching stops: %s", error)
                 return
 
 

@@ -20,7 +20,7 @@ from pipelines.sampling import SamplePlan, Sampler
 from preprocess.errors import BadShard
 from preprocess.shards import ShardSet
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _ATTEMPTS = 100
 """Draws for one position before all of the data set is taken to be unreadable."""
@@ -96,7 +96,7 @@ class Reader:
         key = self.shards.key(plan.clip)
         if key not in self.skipped.clips:
             self.skipped.clips[key] = str(error)
-            log.warning("skipping windows of clip %s: %s", key, error)
+            logger.warning("skipping windows of clip %s: %s", key, error)
         self._count(epoch, plan)
 
     def _sample(self, epoch: int, plan: SamplePlan) -> Sample | None:
@@ -154,7 +154,7 @@ class Reader:
         source = store.source(info)
         if source not in self.skipped.shards:
             self.skipped.shards[source] = reason
-            log.warning("skipping the %d clips of shard %s: %s", info.clips, source, reason)
+            logger.warning("skipping the %d clips of shard %s: %s", info.clips, source, reason)
 
     def _count(self, epoch: int, plan: SamplePlan) -> None:
         self.skipped.draws += 1

@@ -26,7 +26,7 @@ from preprocess.shards.head import ShardHead, read_head
 from preprocess.shards.index import INDEX_NAME
 from preprocess.shards.store import SetTable, gather, map_file
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 TRIES = 3
 """For one shard, the first included, where the network or the server fails in a way that may pass."""
@@ -158,7 +158,7 @@ class RemoteStore:
         try:
             head = self._tried(lambda: self._head_by_ranges(info))
             if head is None:
-                log.debug("%s comes as a whole only", source)
+                logger.debug("%s comes as a whole only", source)
                 with self._copy(info) as file:
                     return read_head(file, file_bytes=info.bytes, source=source)
         except BadShard as error:
@@ -193,7 +193,7 @@ class RemoteStore:
             except _TransferError as error:
                 if not left or not error.may_pass:
                     raise
-                log.info("%s; trying again in %g s", error, pause_s)
+                logger.info("%s; trying again in %g s", error, pause_s)
                 time.sleep(pause_s)
                 pause_s *= 2
         raise AssertionError("unreachable")

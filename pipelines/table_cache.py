@@ -17,7 +17,7 @@ from preprocess.shards import ClipTable, ShardAttributes, ShardInfo
 from preprocess.shards.layout import COLUMNS
 from preprocess.shards.store import SetTable
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _FORMAT = 1
 
@@ -38,19 +38,19 @@ def cached_table(cache: ShardCache, infos: Sequence[ShardInfo], read: Callable[[
     try:
         content = cache.table(name)
     except OSError as error:
-        log.warning("the clip table %s cannot be read from %s (%s) and is read anew", name, cache.folder, error)
+        logger.warning("the clip table %s cannot be read from %s (%s) and is read anew", name, cache.folder, error)
         content = None
     if content is not None:
         try:
             return _unpacked(content)
         except (ValueError, KeyError, TypeError, OSError, BadZipFile, BadShard) as error:
-            log.warning("the clip table %s in %s is damaged (%r) and read anew", name, cache.folder, error)
+            logger.warning("the clip table %s in %s is damaged (%r) and read anew", name, cache.folder, error)
     table = read()
     if not table.bad:
         try:
             cache.put_table(name, _packed(table))
         except OSError as error:
-            log.warning("the clip table %s cannot be kept in %s: %s", name, cache.folder, error)
+            logger.warning("the clip table %s cannot be kept in %s: %s", name, cache.folder, error)
     return table
 
 

@@ -28,7 +28,7 @@ def emulate() -> ctypes.CDLL:
     """Give CuPy in this process a GPU of compute capability 9.0; returns cuda_api.cpp, compiled."""
     api = _compiled()
     api.api_use_kernels(ctypes.c_void_p(library(CHOSEN)._handle))
-    for name, address in _functions(Path(runtime.__file__)).items():
+    for name, address in _functions(Path(runtime.__file__).resolve()).items():
         if hasattr(api, f"api_{name}"):
             _write(address, _jump(getattr(api, f"api_{name}")))
         elif name not in KEPT:
