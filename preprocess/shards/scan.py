@@ -7,7 +7,6 @@ process. What is kept is a byte a frame, so a shard that declares millions of th
 import hashlib
 import os
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,13 +80,12 @@ class Scan:
     """By stream: the numbers of the frames that must be looked at one by one, see `Stream.fault`."""
 
 
-def scan(descriptor: int, streams: list[Stream], *, on_bytes: Callable[[int], None] = lambda count: None) -> Scan:
+def scan(descriptor: int, streams: list[Stream]) -> Scan:
     """Read a shard file from its start to its end.
 
     Args:
         descriptor: of the open file.
         streams: of the shard.
-        on_bytes: called with the number of bytes that were read, now and then.
 
     Raises:
         OSError: the disk fails.
@@ -104,7 +102,6 @@ def scan(descriptor: int, streams: list[Stream], *, on_bytes: Callable[[int], No
             clip_sums.take(piece, at)
             frame_marks.take(piece, at)
         at += count
-        on_bytes(count)
     return Scan(
         sha256=digest.hexdigest(),
         crc32={part.stream.name: part.values for part in sums},

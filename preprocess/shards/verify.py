@@ -1,7 +1,7 @@
 """Check a shard against every promise of the contract that needs no decoding."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,15 +58,12 @@ def verify_shard(path: Path) -> tuple[ShardHead, ShardInfo]:
     return checked.head, checked.info
 
 
-def check_shard(
-    path: Path, *, info: ShardInfo | None = None, on_bytes: Callable[[int], None] = lambda count: None
-) -> CheckedShard:
+def check_shard(path: Path, *, info: ShardInfo | None = None) -> CheckedShard:
     """All that is wrong with a shard, as far as can be told without decoding.
 
     Args:
         path: of the shard.
         info: what the index says of it; None leaves the index out.
-        on_bytes: called with the number of bytes that were read, now and then.
 
     Raises:
         EnvironmentProblem: this user may not read it.
@@ -75,7 +72,7 @@ def check_shard(
     head = found = None
     try:
         with _opened(path) as (descriptor, size):
-            head, found = _look_through(descriptor, problems, path=path, size=size, info=info, on_bytes=on_bytes)
+            head, found = _look_through(descriptor, problems, path=path, size=size, info=info)
     except BadShard as error:
         problems.append((str(error).removeprefix(str(path)).removeprefix(":").strip(), ""))
     except (OSError, MemoryError) as error:
@@ -111,7 +108,6 @@ def _look_through(
     path: Path,
     size: int,
     info: ShardInfo | None,
-    on_bytes: Callable[[int], None],
 ) -> tuple[ShardHead, ShardInfo]:
     """Add what is wrong to `problems`, each with the key of the clip that it costs, or an empty one.
 
@@ -127,7 +123,7 @@ def _look_through(
     if info is not None and len(head.clips) != info.clips:
         problems.append((f"has {len(head.clips)} clips, the index says {info.clips}", ""))
     streams = list(_streams(descriptor, head, source=str(path)))
-    scanned = scan(descriptor, streams, on_bytes=on_bytes)
+    scanned = scan(descriptor, streams)
     problems += _problems(descriptor, head, streams, scanned)
     # after what names a clip: that the file is another one follows from any of it
     if info is not None and scanned.sha256 != info.sha256:
