@@ -6,7 +6,7 @@ have to act on, such as a wish to stop, is agreed on here.
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -40,6 +40,12 @@ class ProcessGroup:
         if self.size > 1:
             dist.all_reduce(tensor)
         return tensor
+
+    def copy_first(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Replace `tensors` by those of process 0; in place."""
+        if self.size > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor, src=0)
 
     def any(self, flag: bool, *, device: torch.device) -> bool:
         """Whether it is so in at least one process; the same answer in all."""

@@ -177,6 +177,8 @@ class Trainer:
         """
         assert self.validation is not None
         model = self.model if self.average is None else self.average.model
+        # each process averaged what BatchNorm saw of its own clips, and those of process 0 are saved
+        self.group.copy_first(model.buffers())
         validated = self.validation.run(model, step=self.step, observe=observe, should_stop=should_stop)
         self._training_mode()
         if validated is None:

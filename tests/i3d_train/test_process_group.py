@@ -6,13 +6,16 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from i3d_train import checkpoint
+from i3d_train.events import ignore
 from i3d_train.process_group import ALONE, is_first_process, joined
+from i3d_train.trainer import Trainer
 
 ROOT = Path(__file__).parents[2]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
@@ -85,6 +88,16 @@ def test_asked_to_end_all_processes_stop_at_one_step_and_go_on_to_the_same_end(o
     assert run(2, shards, out, *options, "--resume").returncode == 0
     losses, expected = ([r["loss"] for r in records(folder) if "loss" in r] for folder in (out, one_and_two[1]))
     assert losses == expected
+
+
+@pytest.mark.parametrize("options", [(), ("--ema", 0.5)], ids=["last weights", "running average"])
+def test_scores_of_two_processes_are_those_of_the_network_that_is_saved(options, config, tmp_path):
+    out = tmp_path / "two"
+    assert run(2, config.shards, out, "--batch-size", 2, "--steps", 4, *options).returncode == 0
+    alone = Trainer(replace(config, ema=0.5 if options else None))
+    alone.restore(checkpoint.load(checkpoint.checkpoint_path(out, 4)))
+    scores, *_ = alone.validate(ignore)
+    assert records(out)[-1]["val_loss"] == pytest.approx(scores.loss, rel=1e-6)
 
 
 def test_three_processes_go_on_to_the_same_end(shards, tmp_path):
