@@ -1,7 +1,7 @@
 """What BatchNorm normalises by: how long its averages remember, whether they move, and measuring them anew."""
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -70,18 +70,23 @@ def measure(model: nn.Module, inputs: Iterable[object], *, group: ProcessGroup) 
         inputs: what `model` takes, batches of one size, at least one.
         group: processes that measure on different inputs and end with the same averages.
     """
-    norms = batch_norms(model)
-    sums = [torch.zeros(2, norm.num_features, dtype=torch.float64, device=_device(norm)) for norm in norms]
-    batches = 0
-    with _newest_batch_only(norms):
+    sums: dict[_BatchNorm, torch.Tensor] = {}
+
+    def add(norm: _BatchNorm, inputs: tuple[torch.Tensor], _: torch.Tensor) -> None:
+        (x,) = inputs
+        processes = group.size if isinstance(norm, nn.SyncBatchNorm) else 1
+        values = x.numel() // x.shape[1] * processes
+        mean_C, var_C = (average.double() for average in _averages(norm))
+        # what PyTorch keeps is n / (n - 1) times the variance of a batch's n values; the last row counts batches
+        second_C = var_C * (values - 1) / values + mean_C**2
+        sums[norm] = sums.get(norm, 0) + torch.stack([mean_C, second_C, torch.ones_like(mean_C)])
+
+    with _newest_batch_only(batch_norms(model), then=add):
         for x in inputs:
             model(x)
-            batches += 1
-            for number, norm in enumerate(norms):
-                mean_C, var_C = _averages(norm)
-                sums[number] += torch.stack([mean_C, var_C + mean_C**2]).double()
-    for norm, total_2C in zip(norms, sums, strict=True):
-        first_C, second_C = group.sum(total_2C) / (batches * group.size)
+    for norm, total_3C in sums.items():
+        first_C, second_C, batches_C = group.sum(total_3C)
+        first_C, second_C = first_C / batches_C, second_C / batches_C
         mean_C, var_C = _averages(norm)
         mean_C.copy_(first_C)
         # never below zero, where rounding of two large numbers would take it
@@ -89,15 +94,18 @@ def measure(model: nn.Module, inputs: Iterable[object], *, group: ProcessGroup) 
 
 
 @contextmanager
-def _newest_batch_only(norms: list[_BatchNorm]) -> Iterator[None]:
+def _newest_batch_only(norms: list[_BatchNorm], *, then: Callable[..., None]) -> Iterator[None]:
     # only BatchNorm is put into training mode: dropout stays off, as in the network that is tested
     before = [(norm.momentum, norm.training) for norm in norms]
+    hooks = [norm.register_forward_hook(then) for norm in norms]
     for norm in norms:
         norm.momentum = 1.0
         norm.train()
     try:
         yield
     finally:
+        for hook in hooks:
+            hook.remove()
         for norm, (momentum, training) in zip(norms, before, strict=True):
             norm.momentum = momentum
             norm.train(training)
@@ -106,7 +114,3 @@ def _newest_batch_only(norms: list[_BatchNorm]) -> Iterator[None]:
 def _averages(norm: _BatchNorm) -> tuple[torch.Tensor, torch.Tensor]:
     assert norm.running_mean is not None and norm.running_var is not None  # noqa: PT018
     return norm.running_mean, norm.running_var
-
-
-def _device(norm: _BatchNorm) -> torch.device:
-    return _averages(norm)[0].device

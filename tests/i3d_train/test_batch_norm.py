@@ -1,13 +1,18 @@
 """Tests of i3d_train.batch_norm."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from i3d_train import batch_norm
 from i3d_train.process_group import ALONE, ProcessGroup
 from preprocess.errors import EnvironmentProblem
+from tests.i3d_train.released_files import same_tensors
 from tests.i3d_train.small_shards import TinyNetwork
+from tests.i3d_train.small_weights import small_network
 
 
 @pytest.mark.parametrize(("steps", "momentum"), [(50, 0.1), (1000, 0.01), (115_000, 0.001)])
@@ -40,7 +45,31 @@ def test_measured_averages_are_those_of_all_batches_together():
     batch_norm.measure(model, batches, group=ALONE)
     together = torch.cat(batches)
     torch.testing.assert_close(model.running_mean, together.mean(0))
-    torch.testing.assert_close(model.running_var, together.var(0), rtol=5e-3, atol=0)
+    torch.testing.assert_close(model.running_var, together.var(0, correction=0))
+
+
+@pytest.mark.parametrize(
+    ("model", "side", "layers"), [("c3d", 97, ("fc6.bn", "fc7.bn")), ("convnet_lstm", 32, ".norms.2")]
+)
+def test_measured_variance_is_that_of_few_values_too(model, side, layers):
+    """Fully connected layers and LSTM steps, of which a batch has one value a clip."""
+    network = small_network(model, stream="rgb")
+    norms = {name: norm for name, norm in network.named_modules() if isinstance(norm, _BatchNorm)}
+    seen = {name: [] for name in norms if name.endswith(layers)}
+    for name, values in seen.items():
+        norms[name].register_forward_pre_hook(lambda _, x, values=values: values.append(x[0].flatten(1)))
+    batches = torch.rand(4, 2, 3, 3, side, side, generator=torch.Generator().manual_seed(0)).unbind()
+    batch_norm.measure(network, batches, group=ALONE)
+    for name, values in seen.items():
+        expected = torch.cat(values).var(0, correction=0)
+        torch.testing.assert_close(norms[name].running_var, expected, rtol=1e-4, atol=1e-7)
+
+
+def test_layers_that_saw_nothing_are_left():
+    network = small_network("convnet_lstm", stream="rgb")
+    before = deepcopy(network.lstm.cell_norm.norms[3])
+    batch_norm.measure(network, [torch.rand(2, 3, 3, 32, 32)], group=ALONE)
+    assert same_tensors(network.lstm.cell_norm.norms[3], before)
 
 
 def test_measuring_leaves_mode_and_momentum_and_draws_no_random_numbers():
