@@ -8,8 +8,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from i3d_train.config import TrainConfig
 from i3d_train.models import build
 
-PEAK_TFLOPS = {"H100 PCIe": 756, "H100": 989, "H200": 989, "A100": 312}
-"""Dense bf16, from NVIDIA's data sheets, by a part of the device's name."""
+PEAK_TFLOPS = {"H100 PCIe": 756, "H100 NVL": 835, "H100": 989, "H200 NVL": 835, "H200": 989, "A100": 312}
+"""Dense bf16, from NVIDIA's data sheets, by words of the device's name; the first that fits."""
 
 
 def flops_of_a_clip(config: TrainConfig, *, num_classes: int) -> int:
