@@ -93,14 +93,18 @@ def saved_steps(folder: Path) -> list[int]:
 
 
 def save(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
-    """Publish a checkpoint and delete all but the newest `keep`; returns its path.
+    """Publish a checkpoint and delete all others but the newest before it, `keep` in all; returns its path.
+
+    Later ones go too: a run that writes this one passed them over as damaged, and would come back to them.
 
     Raises:
         EnvironmentProblem: the disk is full or read-only.
     """
     path = checkpoint_path(folder, checkpoint.step)
     _publish(path, checkpoint)
-    for step in saved_steps(folder)[:-keep]:
+    steps = saved_steps(folder)
+    kept = [step for step in steps if step <= checkpoint.step][-keep:]
+    for step in set(steps).difference(kept):
         checkpoint_path(folder, step).unlink(missing_ok=True)
     return path
 

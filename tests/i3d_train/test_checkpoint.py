@@ -73,6 +73,15 @@ def test_only_the_newest_are_kept(tmp_path):
     assert checkpoint.saved_steps(tmp_path) == [15, 100]
 
 
+@pytest.mark.parametrize(("keep", "kept"), [(1, [4]), (2, [3, 4])])
+def test_damaged_later_one_does_not_count_and_goes(keep, kept, tmp_path):
+    checkpoint.save(tmp_path, example(3), keep=5)
+    checkpoint.checkpoint_path(tmp_path, 6).write_bytes(b"")
+    assert checkpoint.newest(tmp_path).step == 3
+    checkpoint.save(tmp_path, example(4), keep=keep)
+    assert checkpoint.saved_steps(tmp_path) == kept
+
+
 def test_newest_is_by_number_not_by_name(tmp_path):
     for step in (9, 10):
         checkpoint.save(tmp_path, example(step), keep=5)
