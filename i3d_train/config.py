@@ -65,7 +65,7 @@ class TrainConfig(Machine, Reading):
     """Clips of a step, of each process."""
     accumulate: int = 1
     """Parts that a process cuts its clips of a step into: less memory, the same update (but for BatchNorm, which
-    sees a part at a time)."""
+    sees a part at a time); a resumed run may cut them otherwise."""
     steps: int | None = None
     """Length of the run in steps; or give `epochs`."""
     epochs: int | None = None

@@ -9,6 +9,7 @@ import torch
 from i3d_train.data import DataConfig, open_batches
 from i3d_train.process_group import ProcessGroup
 from pipelines import Batch
+from preprocess.errors import InvalidInput
 
 
 class Feed:
@@ -37,6 +38,7 @@ class Feed:
             ranks=group.size,
         )
         self.steps_per_epoch = len(self._loader) // parts
+        self._clips_per_step = self._loader.config.clips_per_step * parts
         # counted here too, because asking the loader for its state goes through all clips
         self._next_batch = 0
         self._epoch: Iterator[Batch] | None = None
@@ -51,18 +53,25 @@ class Feed:
         return [next(self._epoch) for _ in range(self._parts)]
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the next step stands, see `pipelines.loader.Loader.state_dict`."""
+        """Where the next step stands, as a loader of whole steps tells it, see `pipelines.loader.Loader.state_dict`."""
         state = self._loader.state_dict()
         # the loader itself is through with an epoch only when all its batches were taken
         if state["batch"] > 0 and state["batch"] + self._parts > len(self._loader):
             state |= {"epoch": state["epoch"] + 1, "batch": 0}
-        return state
+        return state | {"batch": state["batch"] // self._parts, "clips_per_step": self._clips_per_step}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where the feed that saved `state` stood.
+        """Go on where the feed that saved `state` stood, which may have cut its steps otherwise.
 
         Raises:
-            InvalidInput: it was fed other clips, or cut them otherwise.
+            InvalidInput: it was fed other clips, or, inside an epoch, another number of them in a step.
         """
-        self._loader.load_state_dict(state)
-        self._epoch, self._next_batch = None, state["batch"]
+        batch, clips = state["batch"], state["clips_per_step"]
+        if batch and clips != self._clips_per_step:
+            raise InvalidInput(
+                f"the run to resume stands inside an epoch of {clips} clips a step, now they are "
+                f"{self._clips_per_step}; use as many processes and as large a batch size as then"
+            )
+        own = {"batch": batch * self._parts, "clips_per_step": self._loader.config.clips_per_step}
+        self._loader.load_state_dict(state | own)
+        self._epoch, self._next_batch = None, own["batch"]

@@ -1,5 +1,7 @@
 """Tests of i3d_train.feed."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -72,9 +74,28 @@ def test_processes_share_the_clips_of_a_step(data):
     assert len({*first, *second}) == 8
 
 
-def test_state_of_other_parts_fails(data):
-    first = feed(data, parts=1)
+@pytest.mark.parametrize(("before", "now"), [(1, 2), (2, 1), (2, 4), (4, 2)])
+@pytest.mark.parametrize("done", [0, 1, 2, 3])
+def test_state_goes_on_in_other_parts(data, before, now, done):
+    first = feed(data, parts=before)
+    keys(first, done)
+    second = feed(data, parts=now)
+    second.load_state_dict(first.state_dict())
+    assert keys(second, 5) == keys(first, 5)
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_state_of_other_steps_inside_an_epoch_fails(data, parts):
+    first = feed(replace(data, batch_size=5), parts=1)
     first.next_step()
     state = first.state_dict()
-    with pytest.raises(InvalidInput, match=r"clips_per_step is 4 there and 2 here"):
-        feed(data, parts=2).load_state_dict(state)
+    with pytest.raises(InvalidInput, match=r"an epoch of 5 clips a step, now they are 4; use as many processes and"):
+        feed(data, parts=parts).load_state_dict(state)
+
+
+def test_state_of_other_steps_at_the_start_of_an_epoch_goes_on(data):
+    first = feed(replace(data, batch_size=5), parts=1)
+    keys(first, 2)
+    second = feed(data, parts=2)
+    second.load_state_dict(first.state_dict())
+    assert [key for step in keys(second, 2) for key in step][:5] == keys(first, 1)[0]

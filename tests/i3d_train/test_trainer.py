@@ -118,6 +118,16 @@ def test_parts_of_a_step_give_the_update_of_the_whole(config, parts):
         torch.testing.assert_close(left, right, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.parametrize(("before", "now"), [(1, 2), (4, 1)])
+def test_run_goes_on_inside_an_epoch_in_other_parts(config, before, now):
+    first = Trainer(frozen(config, accumulate=before))
+    first.train_step()
+    second = Trainer(frozen(config, accumulate=now))
+    second.restore(deepcopy(first.checkpoint()))
+    for _ in range(2):
+        assert second.train_step().loss == pytest.approx(first.train_step().loss, rel=1e-6)
+
+
 def test_frozen_batch_norm_stays_through_a_validation(config):
     trainer = Trainer(frozen(config))
     before = trainer.model.bn.running_mean.clone()
