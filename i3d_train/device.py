@@ -32,10 +32,22 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_precision(name: str, device: torch.device) -> str:
-    """`bf16`, `fp16` or `fp32`; `auto` is bf16 on a GPU. Warns of a cuDNN known to compute the first two badly."""
-    precision = ("bf16" if device.type == "cuda" else "fp32") if name == "auto" else name
+    """`bf16`, `fp16` or `fp32`; `auto` is bf16 on a GPU, or fp16 on one that cannot compute in bf16.
+
+    Warns of bf16 on such a GPU, and of a cuDNN known to compute either badly.
+    """
+    on_gpu = device.type == "cuda"
+    has_bf16 = not on_gpu or torch.cuda.is_bf16_supported(including_emulation=False)
+    precision = name
+    if name == "auto":
+        precision = ("bf16" if has_bf16 else "fp16") if on_gpu else "fp32"
+    if precision == "bf16" and not has_bf16:
+        logger.warning(
+            "this GPU cannot compute in bf16, which is emulated, slowly: NVIDIA's can from compute capability 8.0 on; "
+            "use --precision fp16 or fp32"
+        )
     # on AMD's ROCm the version is MIOpen's
-    cudnn = _cudnn_version() if device.type == "cuda" and torch.version.hip is None else None
+    cudnn = _cudnn_version() if on_gpu and torch.version.hip is None else None
     if precision in _REDUCED and cudnn is not None and cudnn < CUDNN_WITH_GOOD_CONV3D:
         logger.warning(
             "cuDNN %d.%d is older than 9.15: 3-D convolutions in %s may be slow or wrong; "

@@ -23,7 +23,7 @@ class Machine:
     device: str = "auto"
     """`cuda`, `cpu`, or `auto`: a GPU where there is one."""
     precision: str = "auto"
-    """`bf16` or `fp16` (autocast; weights stay float32), `fp32`, or `auto`: bf16 on a GPU."""
+    """`bf16` or `fp16` (autocast; weights stay float32), `fp32`, or `auto`: on a GPU bf16, or fp16 if it lacks bf16."""
 
     def __post_init__(self) -> None:
         check_choice("device", self.device, DEVICES)

@@ -38,7 +38,7 @@ def machine_options(command: Callable[..., Any]) -> Callable[..., Any]:
             type=click.Choice(PRECISIONS),
             default=Machine.precision,
             show_default=True,
-            help="auto is bf16 on a GPU, otherwise fp32.",
+            help="auto is bf16 on a GPU, fp16 on one without bf16, otherwise fp32.",
         ),
         click.option(
             "--device",

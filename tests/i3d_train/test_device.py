@@ -11,6 +11,18 @@ from preprocess.errors import EnvironmentProblem
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
 
+@pytest.fixture(autouse=True)
+def _gpu_with_bf16(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *, including_emulation: True)
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 91501)
+
+
+@pytest.fixture
+def gpu_without_bf16(monkeypatch):
+    # such as V100 and T4, of which PyTorch says that they have it where emulation counts
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+
+
 @pytest.mark.parametrize(("available", "expected"), [(True, GPU), (False, CPU)])
 def test_auto_takes_a_gpu_where_there_is_one(available, expected, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: available)
@@ -33,9 +45,27 @@ def test_cuda_without_a_gpu_fails(monkeypatch):
         ("fp16", GPU, "fp16"),
     ],
 )
-def test_precision(name, where, expected, monkeypatch):
-    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 91501)
+def test_precision(name, where, expected):
     assert device.choose_precision(name, where) == expected
+
+
+@pytest.mark.parametrize(("name", "where", "expected"), [("auto", GPU, "fp16"), ("auto", CPU, "fp32")])
+@pytest.mark.usefixtures("gpu_without_bf16")
+def test_auto_is_fp16_on_a_gpu_without_bf16(name, where, expected, caplog):
+    with caplog.at_level(logging.WARNING):
+        assert device.choose_precision(name, where) == expected
+    assert not caplog.text
+
+
+@pytest.mark.parametrize(
+    ("precision", "where", "warns"),
+    [("bf16", GPU, True), ("fp16", GPU, False), ("fp32", GPU, False), ("bf16", CPU, False)],
+)
+@pytest.mark.usefixtures("gpu_without_bf16")
+def test_bf16_on_a_gpu_without_it_is_warned_of(precision, where, warns, caplog):
+    with caplog.at_level(logging.WARNING):
+        assert device.choose_precision(precision, where) == precision
+    assert ("this GPU cannot compute in bf16" in caplog.text) == warns
 
 
 @pytest.mark.parametrize(
