@@ -44,16 +44,25 @@ def same_padding(length: int, *, kernel: int, stride: int) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
-def pad_same(x_BCTHW: torch.Tensor, *, kernel: Size3, stride: Size3, edge_in_time: bool = False) -> torch.Tensor:
-    """`x` padded as SAME demands for its size: with zeros, or in time with its first and last frame."""
+def pad_same(
+    x_BCTHW: torch.Tensor, *, kernel: Size3, stride: Size3, edge_in_time: bool = False
+) -> tuple[torch.Tensor, Size3]:
+    """The part of SAME's padding that a layer cannot do itself: a padded copy is memory that the backward pass keeps.
+
+    Returns:
+        `x` padded with zeros where one end of an axis needs more than the other, or in time with its first and last
+        frame; and what is left for the layer to add at both ends of each axis.
+    """
     pads = [same_padding(x_BCTHW.shape[2 + axis], kernel=kernel[axis], stride=stride[axis]) for axis in range(3)]
     if edge_in_time and any(pads[0]):
         x_BCTHW = F.pad(x_BCTHW, (0, 0, 0, 0, *pads[0]), mode="replicate")
         pads[0] = (0, 0)
-    if not any(before or after for before, after in pads):
-        return x_BCTHW
-    # F.pad takes the last axis first
-    return F.pad(x_BCTHW, [amount for pair in reversed(pads) for amount in pair])
+    time, height, width = (before if before == after else 0 for before, after in pads)
+    uneven = [(0, 0) if before == after else (before, after) for before, after in pads]
+    if any(after for _, after in uneven):
+        # F.pad takes the last axis first
+        x_BCTHW = F.pad(x_BCTHW, [amount for pair in reversed(uneven) for amount in pair])
+    return x_BCTHW, (time, height, width)
 
 
 def initialise(layer: nn.Conv3d | nn.Linear) -> None:
@@ -100,9 +109,10 @@ class ConvUnit(nn.Module):
         Raises:
             InvalidInput: in training, a single value a channel, which has no variance.
         """
+        padding: Size3 = (0, 0, 0)
         if self.padded:
-            x_BCTHW = pad_same(x_BCTHW, kernel=self.kernel, stride=self.stride, edge_in_time=self.edge_in_time)
-        y_BCTHW = self.conv(x_BCTHW)
+            x_BCTHW, padding = pad_same(x_BCTHW, kernel=self.kernel, stride=self.stride, edge_in_time=self.edge_in_time)
+        y_BCTHW = F.conv3d(x_BCTHW, self.conv.weight, stride=self.stride, padding=padding)
         check_variance(self.bn, y_BCTHW)
         return F.relu(self.bn(y_BCTHW), inplace=True)
 
@@ -116,9 +126,10 @@ class MaxPoolSame(nn.Module):
 
     def forward(self, x_BCTHW: torch.Tensor) -> torch.Tensor:
         """Float [B, C, ceil(T / stride), ...]; for input that is nowhere negative, as after a ReLU."""
-        # TensorFlow pads with -inf; zeros give the same maximum only because every pool here follows a ReLU
-        padded = pad_same(x_BCTHW, kernel=self.kernel, stride=self.stride)
-        return F.max_pool3d(padded, self.kernel, self.stride)
+        # TensorFlow pads with -inf, as the pool itself does; the zeros of an uneven padding give the same maximum only
+        # because every pool here follows a ReLU
+        x_BCTHW, padding = pad_same(x_BCTHW, kernel=self.kernel, stride=self.stride)
+        return F.max_pool3d(x_BCTHW, self.kernel, self.stride, padding)
 
 
 def check_variance(norm: nn.Module, x: torch.Tensor) -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 from i3d_train.models.convolution import ConvUnit, MaxPoolSame, pad_same, same_padding, scaled
@@ -27,9 +28,31 @@ def test_same_padding(length, kernel, stride, expected):
 
 def test_edges_in_time_are_repeated_and_space_is_padded_with_zeros():
     x = torch.arange(1.0, 4).reshape(1, 1, 3, 1, 1)
-    padded = pad_same(x, kernel=(7, 3, 3), stride=(1, 1, 1), edge_in_time=True)
-    assert padded[0, 0, :, 1, 1].tolist() == [1, 1, 1, 1, 2, 3, 3, 3, 3]
-    assert padded[0, 0, :, 0, :].unique().tolist() == [0]
+    padded, rest = pad_same(x, kernel=(7, 2, 3), stride=(1, 1, 1), edge_in_time=True)
+    assert padded[0, 0, :, 0, 0].tolist() == [1, 1, 1, 1, 2, 3, 3, 3, 3]
+    assert padded[0, 0, :, 1, :].unique().tolist() == [0]
+    assert rest == (0, 0, 1)
+
+
+@pytest.mark.parametrize("size", [(5, 7, 7), (5, 8, 7)])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_what_a_layer_pads_is_as_if_all_were_padded_before(size, stride):
+    x = torch.rand(2, 3, *size)
+    pads = [amount for length in reversed(size) for amount in same_padding(length, kernel=3, stride=stride)]
+    padded, kernel, strides = F.pad(x, pads), (3, 3, 3), (stride,) * 3
+    unit, pool = ConvUnit(3, 4, kernel=kernel, stride=strides).eval(), MaxPoolSame(kernel=kernel, stride=strides)
+    torch.testing.assert_close(unit(x), F.relu(unit.bn(unit.conv(padded))))
+    assert torch.equal(pool(x), F.max_pool3d(padded, kernel, strides))
+
+
+@pytest.mark.parametrize(
+    "layer", [ConvUnit(1, 1, kernel=(3, 3, 3)), MaxPoolSame(kernel=(3, 3, 3), stride=(1, 1, 1))], ids=["conv", "pool"]
+)
+def test_even_padding_keeps_no_copy_for_the_backward_pass(layer):
+    x, kept = torch.rand(1, 1, 4, 4, 4, requires_grad=True), []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.data_ptr()) or t, lambda t: t):
+        layer(x)
+    assert x.data_ptr() in kept
 
 
 def test_odd_length_is_pooled_with_its_last_step():
