@@ -21,12 +21,10 @@ from preprocess.paths import publish
 logger = logging.getLogger(__name__)
 
 FORMAT = "kineflow-checkpoint"
-VERSION = 2
+VERSION = 1
 BEST_NAME = "best.pt"
 """The checkpoint with the highest validation accuracy; apart from the numbered ones, and never deleted with them."""
 
-_ADDED = {"ema", "scaler", "schedule", "validated_step", "best_top1"}
-"""Fields that version 1 did not have."""
 _KINDS: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("step", "num_classes", "validated_step"), int),
     **dict.fromkeys(("model_name", "stream"), str),
@@ -156,11 +154,7 @@ def load(path: Path) -> Checkpoint:
     if version > VERSION:
         raise NewerVersion(f"checkpoint {path} has version {version}, this one knows {VERSION}; upgrade kineflow")
     try:
-        names = {entry.name for entry in fields(Checkpoint)} - (_ADDED - content.keys())
-        values = {name: content[name] for name in names}
-        if version == 1:
-            # of one process, which had validated all that was due
-            values |= {"rng": [values["rng"]], "validated_step": values["step"]}
+        values = {entry.name: content[entry.name] for entry in fields(Checkpoint)}
         saved = Checkpoint(**values | {"labels": tuple(values["labels"])})
     except (KeyError, TypeError) as error:
         raise InvalidInput(f"checkpoint {path} lacks {error}; use an older one") from error

@@ -17,8 +17,6 @@ from i3d_train.weight_names import HEAD, deepmind
 from preprocess.errors import InvalidInput
 from preprocess.paths import publish
 
-_BLOCK = 1 << 20
-
 
 @dataclass(frozen=True, kw_only=True)
 class Converted:
@@ -59,7 +57,8 @@ def convert(source: Path, target: Path, *, labels: Path | None = None) -> Conver
     if labels is not None:
         info = replace(info, labels=class_names(info.num_classes, file=labels))
     model = weights.restore(source)
-    digest = _sha256(info.path)
+    with info.path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
     content, notes = _WRITERS[target.suffix](model, info, digest)
     publish(target, content)
     state = model.state_dict().values()
@@ -119,11 +118,3 @@ _WRITERS: dict[str, Callable[[Network, WeightsInfo, str], tuple[bytes | memoryvi
     ".safetensors": _safetensors,
     ".npz": _npz,
 }
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()

@@ -179,24 +179,23 @@ def check_training(config: DataConfig, *, model: str, processes: int = 1, short_
     return clips
 
 
-def check_scoring(config: DataConfig, *, split: str, model: str) -> ShardSet:
-    """The clips of `split`, once it is known that a network's answers for them can be scored.
+def check_scoring(clips: ShardSet, *, frames: int, crop: int, model: str) -> None:
+    """That a network's answers for clips can be scored; says how many cannot.
 
     Raises:
-        InvalidInput: no such split, no clip with a label, too few frames or pixels.
-        BadShard: the shards break their contract.
+        InvalidInput: no clip with a label, too few frames or pixels.
     """
-    clips = open_clips(config, split=split)
     unlabelled = int((clips.clips.label == UNLABELLED).sum())
     if unlabelled == len(clips):
         raise InvalidInput(
-            f"none of the {unlabelled} clips in split {split!r} has a label to score against; "
+            f"none of the {unlabelled} clips in split {clips.split!r} has a label to score against; "
             f"use another --split, or `i3d_train predict` for the labels of videos"
         )
     if unlabelled:
-        logger.warning("%d of %d clips in split %r have no label and are not scored", unlabelled, len(clips), split)
-    check_size(clips, frames=config.frames, crop=config.crop, model=model)
-    return clips
+        logger.warning(
+            "%d of %d clips in split %r have no label and are not scored", unlabelled, len(clips), clips.split
+        )
+    check_size(clips, frames=frames, crop=crop, model=model)
 
 
 def check_size(clips: ShardSet, *, frames: int, crop: int, model: str) -> None:
@@ -208,9 +207,8 @@ def check_size(clips: ShardSet, *, frames: int, crop: int, model: str) -> None:
     network = network_class(model)
     if frames < network.min_frames:
         raise InvalidInput(f"{model} needs at least {network.min_frames} frames, got frames {frames}")
-    least_crop = network.min_side * network.sampling.shrink
-    if crop < least_crop:
-        raise InvalidInput(f"{model} needs a crop of at least {least_crop} pixels, got crop {crop}")
+    if crop < network.min_crop():
+        raise InvalidInput(f"{model} needs a crop of at least {network.min_crop()} pixels, got crop {crop}")
     short_side = int(np.minimum(clips.clips.height, clips.clips.width).min())
     if crop > short_side:
         raise InvalidInput(f"crop {crop} is larger than the short side of the shards, {short_side} pixels; use less")

@@ -4,7 +4,6 @@ Shapes: B = views of a batch, K = classes.
 """
 
 import json
-import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ import torch
 
 from i3d_train import weights
 from i3d_train.clip_logits import ClipLogits, ViewAverage
-from i3d_train.data import STREAMS_READ, UNLABELLED, check_size, note_small_crop, readable
+from i3d_train.data import STREAMS_READ, UNLABELLED, check_scoring, note_small_crop, readable
 from i3d_train.device import choose_device, choose_precision
 from i3d_train.evaluation_folder import write_evaluation
 from i3d_train.events import Observer, Scored, ignore
@@ -31,8 +30,6 @@ from preprocess.labels import dataset_of
 from preprocess.paths import make_folder, publish
 from preprocess.shards import ShardSet
 from preprocess.shards.layout import SPLITS
-
-logger = logging.getLogger(__name__)
 
 FOLDS = (1, 2, 3)
 """Official splits of UCF-101 and of HMDB-51."""
@@ -180,17 +177,8 @@ def _open(config: EvaluateConfig, *, stream: str, frames: int | None, crop: int,
 
 
 def _check_clips(clips: ShardSet, info: WeightsInfo, *, frames: int | None, crop: int) -> None:
-    labels = clips.clips.label
-    unlabelled = int((labels == UNLABELLED).sum())
-    if unlabelled == len(clips):
-        raise InvalidInput(
-            f"none of the {unlabelled} clips in split {clips.split!r} has a label to score against; "
-            f"use another --split, or `i3d_train predict` for the labels of videos"
-        )
-    if unlabelled:
-        logger.warning("%d of %d clips in split %r have no label: not scored", unlabelled, len(clips), clips.split)
     least = network_class(info.model).min_frames
-    check_size(clips, frames=least if frames is None else frames, crop=crop, model=info.model)
+    check_scoring(clips, frames=least if frames is None else frames, crop=crop, model=info.model)
     length = clips.clips.rgb_count if info.stream == "rgb" else clips.clips.flow_count
     shortest = int(np.argmin(length))
     if frames is None and length[shortest] < least:

@@ -156,10 +156,9 @@ def export(config: ExportConfig) -> Exported:
 
 def _check_size(model: str, *, frames: int, crop: int) -> None:
     network = network_class(model)
-    least = network.min_side * network.sampling.shrink
-    if frames < network.min_frames or crop < least:
+    if frames < network.min_frames or crop < network.min_crop():
         raise InvalidInput(
-            f"{model} needs at least {network.min_frames} frames and a crop of {least} pixels, "
+            f"{model} needs at least {network.min_frames} frames and a crop of {network.min_crop()} pixels, "
             f"got frames {frames} and crop {crop}"
         )
 

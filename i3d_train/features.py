@@ -183,9 +183,8 @@ def _check_window(model: str, *, frames: int, crop: int) -> None:
     every = math.lcm(sampling.rgb_stride, sampling.flow_stride, sampling.flow_stack)
     if frames % every:
         raise InvalidInput(f"{model} sees every {every}th frame, so frames must be a multiple of it, got {frames}")
-    least_crop = network.min_side * sampling.shrink
-    if not least_crop <= crop <= SHORT_SIDE:
-        raise InvalidInput(f"{model} needs a crop of {least_crop} to {SHORT_SIDE} pixels, got crop {crop}")
+    if not network.min_crop() <= crop <= SHORT_SIDE:
+        raise InvalidInput(f"{model} needs a crop of {network.min_crop()} to {SHORT_SIDE} pixels, got crop {crop}")
 
 
 def _open(config: FeaturesConfig, *, stream: str, crop: int, device: torch.device) -> Loader:

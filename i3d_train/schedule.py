@@ -71,9 +71,8 @@ class Schedule:
         return {"drops": self._drops, "waited": self._waited, "best": self._best}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict`; one without entries is that of a run that had no such schedule yet."""
-        self._drops, self._waited = state.get("drops", 0), state.get("waited", 0)
-        self._best = state.get("best", math.inf)
+        """Go on from `state_dict`."""
+        self._drops, self._waited, self._best = state["drops"], state["waited"], state["best"]
 
 
 def _by_step(schedule: Schedule, step: int) -> float:

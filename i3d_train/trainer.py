@@ -219,8 +219,8 @@ class Trainer:
         for name, now, before in (
             ("model", config.model, saved.model_name),
             ("stream", config.stream, saved.stream),
-            ("width", config.width, was.get("width", 1.0)),
-            ("transfer", config.transfer, was.get("transfer")),
+            ("width", config.width, was["width"]),
+            ("transfer", config.transfer, was["transfer"]),
             ("class names", self.train_clips.labels, saved.labels),
         ):
             if now != before:

@@ -10,10 +10,10 @@ from pathlib import Path
 from torch import nn
 
 from i3d_train import weights
+from i3d_train.config import TRANSFERS
 from i3d_train.models.network import Network
+from i3d_train.options import check_choice
 from preprocess.errors import InvalidInput
-
-WAYS = ("original", "fixed", "full")
 
 
 def prepare(network: Network, path: Path | None, *, way: str) -> None:
@@ -23,14 +23,13 @@ def prepare(network: Network, path: Path | None, *, way: str) -> None:
         network: newly built for the classes of the new data set; its last layer stays as it is.
         path: weights of the same architecture, stream and width, for any classes, see `weights.load`; None for
             `original`, for which the network has its first weights already, random ones or inflated from images.
-        way: one of `WAYS`.
+        way: one of `TRANSFERS`.
 
     Raises:
         InvalidInput: an unknown way, weights for `original` or none for the others, or weights that do not fit. The
             network is as it was.
     """
-    if way not in WAYS:
-        raise InvalidInput(f"transfer {way!r} is unknown; use one of {', '.join(WAYS)}")
+    check_choice("transfer", way, TRANSFERS)
     if way == "original" and path is not None:
         raise InvalidInput(f"transfer original starts without what was learnt before, so leave the weights {path} out")
     if way != "original":

@@ -196,7 +196,7 @@ def _nothing_to_score(data: DataConfig, *, split: str, model: str, train: ShardS
         return str(error)
     if (clips.clips.label == UNLABELLED).all():
         return f"no clip of the {split} split in {shown(data.shards)} has a label"
-    check_scoring(data, split=split, model=model)
+    check_scoring(clips, frames=data.frames, crop=data.crop, model=model)
     warn_of_unseen_classes(train, clips)
     return None
 

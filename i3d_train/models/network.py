@@ -71,6 +71,11 @@ class Network(nn.Module, ABC):
         logits_BKS = self.step_logits(x)
         return logits_BKS if every_step else self.clip_logits(logits_BKS)
 
+    @classmethod
+    def min_crop(cls) -> int:
+        """Smallest square crop of a window that gives logits, in pixels: `min_side` before it is shrunk."""
+        return cls.min_side * cls.sampling.shrink
+
     @abstractmethod
     def step_features(self, x: Clips) -> torch.Tensor:
         """What the classifier sees, averaged over positions in the frame: float [B, F, S]."""

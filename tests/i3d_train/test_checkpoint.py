@@ -122,22 +122,11 @@ def test_newer_version_is_not_passed_over_fails(tmp_path):
     checkpoint.save(tmp_path, example(5), keep=5)
     path = checkpoint.save(tmp_path, example(10), keep=5)
     torch.save(saved_content(path) | {"version": checkpoint.VERSION + 1}, path)
-    with pytest.raises(NewerVersion, match=r"checkpoint-10\.pt has version 3, this one knows 2; upgrade"):
+    with pytest.raises(NewerVersion, match=r"checkpoint-10\.pt has version 2, this one knows 1; upgrade"):
         checkpoint.newest(tmp_path)
 
 
-def test_first_version_is_read(tmp_path):
-    path = checkpoint.save(tmp_path, example(5), keep=5)
-    content = saved_content(path) | {"version": 1, "rng": {"cpu": torch.get_rng_state()}}
-    for name in ("ema", "scaler", "schedule", "validated_step", "best_top1"):
-        del content[name]
-    torch.save(content, path)
-    loaded = checkpoint.load(path)
-    assert (loaded.ema, loaded.best_top1, loaded.validated_step) == (None, None, 5)
-    assert torch.equal(loaded.rng[0]["cpu"], torch.get_rng_state())
-
-
-@pytest.mark.parametrize("version", [None, "2"])
+@pytest.mark.parametrize("version", [None, "1"])
 def test_version_that_is_no_number_fails(version, tmp_path):
     path = checkpoint.save(tmp_path, example(5), keep=5)
     torch.save(saved_content(path) | {"version": version}, path)

@@ -109,16 +109,16 @@ def test_crop_beyond_the_short_side_fails(data):
         check_training(replace(data, crop=41), model="i3d")
 
 
-def test_scoring_without_any_label_fails(data, tmp_path):
+def test_scoring_without_any_label_fails(tmp_path):
     folder = write_set(tmp_path, {"test": noisy_clips("test", [-1, -1])})
     with pytest.raises(InvalidInput, match=r"none of the 2 clips in split 'test' has a label to score against"):
-        check_scoring(replace(data, shards=folder), split="test", model="i3d")
+        check_scoring(ShardSet(folder, "test"), frames=9, crop=32, model="i3d")
 
 
-def test_clips_that_are_not_scored_are_counted(data, tmp_path, caplog):
+def test_clips_that_are_not_scored_are_counted(tmp_path, caplog):
     folder = write_set(tmp_path, {"val": noisy_clips("val", [0, -1])})
     with caplog.at_level(logging.WARNING):
-        check_scoring(replace(data, shards=folder), split="val", model="i3d")
+        check_scoring(ShardSet(folder, "val"), frames=9, crop=32, model="i3d")
     assert "1 of 2 clips in split 'val' have no label and are not scored" in caplog.text
 
 

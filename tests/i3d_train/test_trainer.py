@@ -95,7 +95,7 @@ def test_no_val_split_means_no_validation(config, tmp_path):
         ({"stream": "flow"}, r"has stream flow, now they are rgb"),
         ({"model_name": "i3d"}, r"has model i3d, now they are tiny"),
         ({"labels": ("cat", "dog")}, r"has class names \('cat', 'dog'\), now they are \('dark', 'light'\)"),
-        ({"config": {"width": 0.5}}, r"has width 0\.5, now they are 1\.0"),
+        ({"config": {"width": 0.5, "transfer": None}}, r"has width 0\.5, now they are 1\.0"),
     ],
 )
 def test_checkpoint_of_another_run_fails(change, message, config):
