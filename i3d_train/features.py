@@ -29,7 +29,7 @@ from i3d_train.predict import FPS, SHORT_SIDE, as_network_input, clip_input
 from i3d_train.step_times import step_frames
 from pipelines import Loader, open_loader
 from preprocess.address import shown
-from preprocess.errors import BadMedia, InvalidInput
+from preprocess.errors import BadMedia, InvalidInput, UnreadableFile
 from preprocess.shards.layout import SPLITS
 
 logger = logging.getLogger(__name__)
@@ -214,7 +214,7 @@ def _of_videos(config: FeaturesConfig, model: Network, *, crop: int, failed: dic
         try:
             # one more than allowed: whether a video is longer is known without decoding all of it
             streams = clip_input(path, stream=model.stream, frames=config.longest + 1, crop=crop)
-        except BadMedia as error:
+        except (BadMedia, UnreadableFile) as error:
             _fail(failed, str(path), str(error))
             continue
         clip = _Clip(key=str(path), label=UNLABELLED, streams=streams)

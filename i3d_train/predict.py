@@ -18,7 +18,7 @@ from i3d_train.labels import class_names
 from i3d_train.models.network import BOTH, Clips, Network
 from i3d_train.models.sampling import Sampling
 from i3d_train.options import Machine, check_at_least
-from preprocess.errors import BadMedia, InvalidInput
+from preprocess.errors import BadMedia, InvalidInput, UnreadableFile
 from preprocess.flow import FLOW_ZERO, quantise, tvl1
 from preprocess.media import to_gray
 from preprocess.media_process import read_clip
@@ -115,6 +115,7 @@ def clip_input(path: Path, *, stream: str, frames: int, crop: int) -> dict[str, 
 
     Raises:
         BadMedia: the video cannot be decoded.
+        UnreadableFile: it cannot be read.
     """
     # of both streams there are as many frames as flow fields, which is one fewer
     frames_THWC = read_clip(path, fps=FPS, short_side=SHORT_SIDE, max_frames=frames + (stream != "rgb"))
@@ -169,7 +170,7 @@ def _predict_one(
                 f"{path.name}: {frames} frames at {FPS} a second, the network needs at least "
                 f"{model.min_frames}; use a longer video"
             )
-    except BadMedia as error:
+    except (BadMedia, UnreadableFile) as error:
         logger.info("%s", error)
         return Prediction(path=path, error=str(error))
     with torch.inference_mode(), autocast(device, precision):

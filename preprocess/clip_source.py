@@ -10,7 +10,7 @@ from typing import Protocol
 
 from preprocess.address import is_address
 from preprocess.clips import ClipFile, find_clips
-from preprocess.errors import InvalidInput
+from preprocess.errors import InvalidInput, UnreadableFile
 from preprocess.object_store import ObjectStore
 from preprocess.outcomes import MANIFEST_NAME
 from preprocess.paths import inside
@@ -37,10 +37,10 @@ class ClipSource(Protocol):
         """
 
     def at_hand(self, clips: Sequence[ClipFile]) -> AbstractContextManager[Path]:
-        """A folder on this machine that these clips are in; one that is missing is missing there too.
+        """A folder on this machine that these clips are in.
 
         Raises:
-            EnvironmentProblem: they cannot be had.
+            EnvironmentProblem: they cannot be had. In a folder, that shows when one is opened.
         """
 
     def witnesses(self, clips: Sequence[ClipFile]) -> Sequence[Path]:
@@ -118,7 +118,8 @@ class ObjectSource:
     def _fetch(self, clip: ClipFile, folder: Path) -> None:
         path = inside(folder, clip.path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.store.get(clip.path, path)
+        if not self.store.get(clip.path, path):
+            raise UnreadableFile(f"{self.name}/{clip.path} is gone; get the clip again, then run the command again")
 
 
 def source_of(place: Path | str) -> FolderSource | ObjectSource:

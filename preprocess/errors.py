@@ -1,4 +1,4 @@
-"""Everything this project raises on purpose, each with a stable `code` and the exit status of a command it ends.
+"""The error tree: what ends a command or costs a clip, each with a stable `code` and the exit status of a command.
 
 Exit statuses: 1 some of the work failed, 2 the caller asked for something impossible, 3 the machine cannot do it.
 """
@@ -14,7 +14,7 @@ class Cause(StrEnum):
     ACCOUNT_CLOSED = "account_closed"
     COPYRIGHT = "copyright"
     AGE = "age"
-    """Shown to grown-ups who are signed in only."""
+    """Shown only to adults who are signed in."""
     REGION = "region"
     """Blocked in the country that asked."""
     MEMBERS_ONLY = "members_only"
@@ -90,6 +90,12 @@ class EnvironmentProblem(KineflowError, RuntimeError):
 
     code = "environment"
     exit_status = 3
+
+
+class UnreadableFile(EnvironmentProblem):
+    """A file that this machine does not give: gone, not for this user, on a disk that fails."""
+
+    code = "unreadable_file"
 
 
 class DeviceLost(EnvironmentProblem):

@@ -50,13 +50,15 @@ class FolderCheck:
     """What they have to say of themselves, `failed` apart."""
     sha256: Mapping[str, str]
     """By name, of the shards that an index speaks of."""
+    retry_failed: bool
+    """A shard without all of its clips counts as none."""
 
     def names(self) -> frozenset[str]:
         """Of all that is in the folder."""
         return frozenset(path.name for path in self.folder.iterdir())
 
     def find(self, shard: PlannedShard) -> ShardResult | None:
-        """The file of a planned shard, read from its first byte to its last; None where there is none.
+        """The file of a planned shard, read from its first byte to its last; None where there is none that counts.
 
         Raises:
             BadShard: it is damaged, is not what is planned, or not what the index says.
@@ -72,6 +74,8 @@ class FolderCheck:
             raise BadShard(f"{path} does not hold what is planned for it")
         if self.sha256.get(shard.name, info.sha256) != info.sha256:
             raise BadShard(f"{path} is not what {INDEX_NAME} says")
+        if failed and self.retry_failed:
+            return None
         return ShardResult(info=info, failed=failed, kept=True)
 
 
@@ -93,18 +97,20 @@ class MadeShards(Protocol):
         """
 
 
-def made_shards(target: Target, *, plan: Plan, attributes: ShardAttributes) -> MadeShards:
-    """Those of a plan that has been adopted."""
+def made_shards(target: Target, *, plan: Plan, attributes: ShardAttributes, retry_failed: bool = False) -> MadeShards:
+    """Those of a plan that has been adopted; with `retry_failed` only those with all of their clips."""
     if isinstance(target, ObjectTarget):
-        return _AtAddress(target, fingerprint=plan.fingerprint)
-    return _InFolder(target.folder, attributes)
+        return _AtAddress(target, fingerprint=plan.fingerprint, retry_failed=retry_failed)
+    return _InFolder(target.folder, attributes, retry_failed=retry_failed)
 
 
 class _InFolder:
     """What is in the folder counts, once it was read."""
 
-    def __init__(self, folder: Path, attributes: ShardAttributes) -> None:
-        self.check = FolderCheck(folder=folder.absolute(), attributes=attributes, sha256=_indexed(folder))
+    def __init__(self, folder: Path, attributes: ShardAttributes, *, retry_failed: bool) -> None:
+        self.check = FolderCheck(
+            folder=folder.absolute(), attributes=attributes, sha256=_indexed(folder), retry_failed=retry_failed
+        )
 
     def find(self, shard: PlannedShard) -> ShardResult | None:
         """See `MadeShards`; nothing is known."""
@@ -131,15 +137,16 @@ class _AtAddress:
 
     check = None
 
-    def __init__(self, target: ObjectTarget, *, fingerprint: str) -> None:
+    def __init__(self, target: ObjectTarget, *, fingerprint: str, retry_failed: bool) -> None:
         self._target = target
         self._path = target.folder / JOURNAL_NAME
         self._fingerprint = fingerprint
+        self._retry_failed = retry_failed
 
     def find(self, shard: PlannedShard) -> ShardResult | None:
         """See `MadeShards`."""
         result = self._known.get(shard.name)
-        if result is None:
+        if result is None or (result.failed and self._retry_failed):
             return None
         if (size := self._sizes.get(shard.name)) != result.info.bytes:
             place = f"{self._target.name}/{shard.name}"

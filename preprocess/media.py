@@ -7,6 +7,7 @@ Rules that everything downstream relies on, for RGB and flow alike:
 - Bytes, streams, pixels, seconds and frames are limited, before decoding by what is declared, and while decoding by
   what comes. How long decoding may take is for the caller to limit: `preprocess.media_process` does.
 - Frames are counted by decoding; header counts and exit codes are not believed. A decoding error is `BadMedia`.
+- What lies in the bytes of a file is its fault, `BadMedia`; that the bytes cannot be had is not, `UnreadableFile`.
 - Frames are upright: rotation metadata is applied, in steps of 90 degrees.
 - Pixels are taken as stored: non-square sample aspect ratios are ignored, as OpenCV, decord and the published I3D
   preprocessing do.
@@ -15,16 +16,13 @@ Rules that everything downstream relies on, for RGB and flow alike:
 Shapes: T = frames, H, W = pixels, 3 = R, G, B.
 """
 
-import errno
 import math
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
-from stat import S_ISREG
 
 import av
 import cv2
@@ -34,6 +32,7 @@ from av.video.reformatter import ColorRange
 from av.video.stream import VideoStream
 
 from preprocess.errors import BadMedia
+from preprocess.regular_file import regular_file, sha256_of
 from preprocess.stillness import Stillness, Stretch
 
 CONTAINERS = "mov,matroska,avi,mpegts,mpeg,flv,asf"
@@ -44,8 +43,6 @@ MIN_SIDE = 16
 """Pixels; less holds no motion to speak of."""
 MAX_ASPECT = 16
 """Longer by shorter side; made as wide as its height asks for, a line of pixels would fill the memory."""
-MAX_BYTES = 64 << 30
-"""Of a file."""
 MAX_STREAMS = 64
 """Of a file: pictures, sound, subtitles in many languages."""
 MAX_HOURS = 24
@@ -163,6 +160,7 @@ class Video:
                 count, previous = count + 1, tick
                 yield tick, frame
         except av.FFmpegError as error:
+            sha256_of(self.path)  # where the disk fails, that says so
             raise BadMedia(f"{self.path.name}: damaged after {count} frames ({error.strerror})") from error
 
 
@@ -172,8 +170,9 @@ def open_video(path: Path) -> Iterator[Video]:
 
     Raises:
         BadMedia: not a regular file, not an allowed container, no video stream, or a picture too large or too small.
+        UnreadableFile: the file is gone, or this user or this disk cannot read it.
     """
-    with _regular_file(path) as descriptor:
+    with regular_file(path) as descriptor:
         options = {
             "format_whitelist": CONTAINERS,
             # no name is opened, the file's own included: an id like "-a:b" is no option and no protocol
@@ -185,6 +184,7 @@ def open_video(path: Path) -> Iterator[Video]:
             # metadata may be any bytes, HMDB-51's is not UTF-8
             container = av.open("fd:", options=options, metadata_errors="replace")
         except (av.FFmpegError, ValueError) as error:
+            sha256_of(path)  # where the disk fails, that says so
             raise BadMedia(f"{path.name}: not a video file in an allowed container ({CONTAINERS})") from error
     with container:
         if len(container.streams) > MAX_STREAMS:
@@ -209,28 +209,6 @@ def open_video(path: Path) -> Iterator[Video]:
         stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         stream.thread_count = 1  # callers run one process a core
         yield Video(path=path, container=container, stream=stream, time_base=stream.time_base)
-
-
-@contextmanager
-def _regular_file(path: Path) -> Iterator[int]:
-    """Descriptor of a file that is no link, pipe, device or folder, and neither empty nor too large."""
-    try:
-        # not blocking: a pipe must not be waited for
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError as error:
-        reason = "not a regular file" if error.errno in {errno.ELOOP, errno.ENXIO} else error.strerror
-        raise BadMedia(f"{path.name}: {reason}") from error
-    try:
-        status = os.fstat(descriptor)
-        if not S_ISREG(status.st_mode):
-            raise BadMedia(f"{path.name}: not a regular file")
-        if status.st_size == 0:
-            raise BadMedia(f"{path.name}: empty file")
-        if status.st_size > MAX_BYTES:
-            raise BadMedia(f"{path.name}: {status.st_size} bytes, at most {MAX_BYTES} are accepted")
-        yield descriptor  # the demuxer makes a copy of it
-    finally:
-        os.close(descriptor)
 
 
 def inspect(path: Path) -> VideoInfo:

@@ -19,7 +19,7 @@ from typing import Any
 
 import cv2
 
-from preprocess.errors import BadMedia
+from preprocess.errors import BadMedia, UnreadableFile
 from preprocess.media import MAX_CLIP_BYTES, clip_frames, inspect, probe
 
 MEMORY_BYTES = 8 << 30
@@ -67,12 +67,8 @@ def _answer(channel: socket.socket, request: dict[str, Any]) -> None:
         else:
             descriptors.append(os.memfd_create("frames", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING))
             answer = {"shape": _write_frames(descriptors[0], path, request)}
-    except BadMedia as error:
-        answer = {"bad_media": str(error), "cause": error.cause.value}
-        descriptors.clear()
-    except (MemoryError, OSError):
-        # the only file it writes is in memory
-        answer = {"bad_media": f"{path.name}: needs more memory than a decoder may have", "cause": "damaged"}
+    except (BadMedia, UnreadableFile, MemoryError, OSError) as error:
+        answer = _failure(error, path)
         descriptors.clear()
     except Exception:  # noqa: BLE001 a mistake of ours: raised again on the other side
         answer = {"mistake": traceback.format_exc()[-MESSAGE_BYTES // 8 :]}
@@ -83,6 +79,20 @@ def _answer(channel: socket.socket, request: dict[str, Any]) -> None:
     socket.send_fds(channel, [message], descriptors)
     for descriptor in descriptors:
         os.close(descriptor)
+
+
+def _failure(error: Exception, path: Path) -> dict[str, str]:
+    """The answer when something other than this code is at fault: the file, or the machine."""
+    if isinstance(error, BadMedia):
+        return {"bad_media": str(error), "cause": error.cause.value}
+    if isinstance(error, UnreadableFile):
+        return {"unreadable": str(error)}
+    if isinstance(error, OSError):
+        # the only file it writes is in memory, and ends before our own limit
+        return {"environment": f"the frames of {path} cannot be kept in memory ({error.strerror}; see ulimit -f)"}
+    if resource.getrlimit(resource.RLIMIT_AS)[0] < MEMORY_BYTES:
+        return {"environment": f"{path} needs more memory than a decoder gets here (see ulimit -v)"}
+    return {"bad_media": f"{path.name}: needs more memory than a decoder may have", "cause": "damaged"}
 
 
 def _write_frames(descriptor: int, path: Path, request: dict[str, Any]) -> tuple[int, int, int]:

@@ -1,7 +1,8 @@
 """`preprocess.media` in a process of its own, which can be killed: for videos that nobody vouches for.
 
 A process is kept and used again, since it takes half a second to start. One that does not answer in time is killed. One
-that dies gets a successor, which tries the same video alone once more; if that dies too, it is the video.
+that dies gets a successor, which tries the same video alone once more; if that dies too, it is the video, unless one of
+them was ended by SIGKILL: no video can send that, a machine that runs out of memory does.
 """
 
 import atexit
@@ -22,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from preprocess.errors import BadMedia, Cause
+from preprocess.errors import BadMedia, Cause, EnvironmentProblem, UnreadableFile
 from preprocess.media import VideoInfo
 from preprocess.media_child import MESSAGE_BYTES
 from preprocess.stillness import Stretch
@@ -31,6 +32,7 @@ DEADLINE_S = 600.0
 """Wall-clock seconds for one clip: many times what the longest one takes on a busy core."""
 
 _TRIES = 2
+_OUT_OF_MEMORY = "killed by SIGKILL"
 _RECYCLE_AFTER = 1000  # requests, so that what a decoder leaks does not grow
 _START = "import sys; sys.path[:] = sys.argv[2:]; from preprocess.media_child import main; main(int(sys.argv[1]))"
 _SEALS = 0x2 | 0x4  # F_SEAL_SHRINK and F_SEAL_GROW of linux/fcntl.h, which Python 3.11 does not name
@@ -52,6 +54,7 @@ def read_clip(
 
     Raises:
         BadMedia: as there; or not decoded within `deadline_s`, or its decoder died twice.
+        EnvironmentProblem: the file cannot be read, or this machine has not the memory.
     """
     answer, descriptors = _ask(
         {"call": "read_clip", "fps": str(fps), "short_side": short_side, "max_frames": max_frames},
@@ -73,6 +76,7 @@ def probe(path: Path, *, deadline_s: float = DEADLINE_S) -> tuple[float, int, in
 
     Raises:
         BadMedia: as there; or no answer within `deadline_s`, or its decoder died twice.
+        EnvironmentProblem: the file cannot be read, or this machine has not the memory.
     """
     answer, _ = _ask({"call": "probe"}, path, deadline_s=deadline_s)
     seconds, height, width = answer["probe"]
@@ -84,6 +88,7 @@ def inspect(path: Path, *, deadline_s: float = DEADLINE_S) -> VideoInfo:
 
     Raises:
         BadMedia: as there; or not decoded within `deadline_s`, or its decoder died twice.
+        EnvironmentProblem: the file cannot be read, or this machine has not the memory.
     """
     answer, _ = _ask({"call": "inspect"}, path, deadline_s=deadline_s)
     fields = dict(answer["inspect"])
@@ -108,7 +113,7 @@ def _ask(request: dict[str, Any], path: Path, *, deadline_s: float) -> tuple[dic
     """The answer to a request, and the files that came with it.
 
     Raises:
-        BadMedia: see `read_clip`.
+        BadMedia, EnvironmentProblem: see `read_clip`.
     """
     message = json.dumps({**request, "path": str(path.absolute())}).encode()
     deaths: list[str] = []
@@ -123,10 +128,18 @@ def _ask(request: dict[str, Any], path: Path, *, deadline_s: float) -> tuple[dic
         else:
             if "mistake" in answer:
                 raise RuntimeError(f"decoding {str(path)!r} failed:\n{answer['mistake']}")
+            if "unreadable" in answer:
+                raise UnreadableFile(str(answer["unreadable"]))
+            if "environment" in answer:
+                raise EnvironmentProblem(f"{answer['environment']}; raise the limit, or leave this video out")
             if "bad_media" in answer:
                 raise BadMedia(str(answer["bad_media"]), cause=Cause(answer["cause"]))
             return answer, descriptors
-    raise BadMedia(f"{path.name}: its decoder died twice ({', then '.join(deaths)})", cause=Cause.WORKER_DIED)
+    how = f"its decoder died twice ({', then '.join(deaths)})"
+    if _OUT_OF_MEMORY in deaths:
+        remedy = "most likely this machine ran out of memory; run fewer workers, or leave this video out"
+        raise EnvironmentProblem(f"{path}: {how}; {remedy}")
+    raise BadMedia(f"{path.name}: {how}", cause=Cause.WORKER_DIED)
 
 
 class _Child:
@@ -169,6 +182,8 @@ class _Child:
             status = self._process.wait(timeout=10)
         except subprocess.TimeoutExpired:
             return "it hung up"
+        if status == -signal.SIGKILL:
+            return _OUT_OF_MEMORY
         return f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
 
 

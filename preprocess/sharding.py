@@ -63,6 +63,7 @@ def make_shards(
     workers: WorkerConfig,
     labels: Sequence[str] | None = None,
     replan: bool = False,
+    retry_failed: bool = False,
     on_progress: Callable[[int], None] = lambda total: None,
 ) -> FlowReport:
     """Make every shard of the plan that is not there yet, and the index once all are.
@@ -74,11 +75,12 @@ def make_shards(
         workers: with how many processes.
         labels: label names in order; by default those of the clips, sorted.
         replan: drop the shards of an earlier, different plan.
+        retry_failed: make those shards again that lack clips which failed.
         on_progress: called for each clip that is finished, with the number of clips this run tries.
 
     Raises:
         InvalidInput: no clips; or `out` holds shards of another plan.
-        EnvironmentProblem: no space, no backend, no Ray, or another run holds `out`.
+        EnvironmentProblem: no space, no backend, no Ray, another run holds `out`, or a clip cannot be read here.
     """
     started = time.monotonic()
     backend = resolve_backend(config.backend, here=workers.computes_here)
@@ -90,7 +92,7 @@ def make_shards(
         _adopt_plan(target, plan, replan=replan)
         records.send()
         attributes = attributes_of(plan, config, backend)
-        made = made_shards(target, plan=plan, attributes=attributes)
+        made = made_shards(target, plan=plan, attributes=attributes, retry_failed=retry_failed)
         results = {shard.name: known for shard in plan.shards if (known := made.find(shard)) is not None}
         there = made.check.names() if made.check else frozenset()
         left = [shard for shard in plan.shards if shard.name not in results]
@@ -236,7 +238,7 @@ def make_shard(
     So is a clip that killed two workers, see `preprocess.trials`.
 
     Raises:
-        EnvironmentProblem: the disk is full, the backend fails, or clips or shard cannot be transferred.
+        EnvironmentProblem: the disk is full, the backend fails, or clips or shard cannot be read or transferred.
     """
     trials = Trials(shard.name, notes=notes)
     suspects, killers = trials.suspects(), trials.killers()

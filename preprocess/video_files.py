@@ -1,13 +1,12 @@
 """The video files of a data set such as UCF-101: found by name, decoded once, linked to where they are wanted."""
 
-import hashlib
+import filecmp
 import math
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from stat import S_ISREG
 
 from preprocess.clips import VIDEO_SUFFIXES
 from preprocess.errors import BadMedia, EnvironmentProblem
@@ -15,6 +14,7 @@ from preprocess.linking import link_or_copy
 from preprocess.media_process import inspect
 from preprocess.outcomes import ManifestEntry, Outcome
 from preprocess.paths import inside, rename_into_place, temporary_beside
+from preprocess.regular_file import sha256_of
 from preprocess.stillness import seconds_of
 from preprocess.workers import Tick
 
@@ -90,11 +90,11 @@ def index_file(video: VideoFile, _tick: Tick = lambda told=None: None, *, folder
     """Decode a video whole, unless an earlier run found the same bytes, and link it into `out`, if that is elsewhere.
 
     Raises:
-        EnvironmentProblem: it can be neither linked nor copied, by this machine's fault.
+        EnvironmentProblem: it cannot be read, or neither linked nor copied, by this machine's fault.
     """
     source, known = folder / video.path, video.known
     try:
-        digest = _sha256(source)
+        digest = sha256_of(source)
         if known is not None and known.outcome is Outcome.DONE and known.sha256 == digest:
             entry = replace(known, path=video.path)
         else:
@@ -120,16 +120,6 @@ def _video_paths(folder: Path, *, without: Path) -> Iterator[Path]:
                 yield path.relative_to(folder)
 
 
-def _sha256(path: Path) -> str:
-    try:
-        if not S_ISREG(path.lstat().st_mode):
-            raise BadMedia(f"{path.name}: not a regular file; links are not followed")
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise BadMedia(f"{path.name}: cannot be read ({error.strerror})") from error
-
-
 def _decode(video: VideoFile, source: Path, digest: str) -> ManifestEntry:
     info = inspect(source)
     return video.entry(
@@ -150,7 +140,7 @@ def _decode(video: VideoFile, source: Path, digest: str) -> ManifestEntry:
 def _place(source: Path, target: Path) -> None:
     """Make `target` the same file as `source`, or a copy of it."""
     try:
-        if target.is_file() and (target.samefile(source) or _sha256(target) == _sha256(source)):
+        if target.is_file() and (target.samefile(source) or filecmp.cmp(target, source, shallow=False)):
             return
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = temporary_beside(target)

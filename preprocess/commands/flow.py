@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     "[default: those of the clips, sorted]",
 )
 @click.option("--replan", is_flag=True, help="Drop the shards in OUT when they were planned otherwise.")
+@click.option("--retry-failed", is_flag=True, help="Make those shards in OUT again that lack clips which failed.")
 @click.option("--dry-run", is_flag=True, help="Measure a few clips and say what the run will take; write nothing.")
 @worker_options
 @metrics_options
@@ -65,6 +66,7 @@ def flow(
     clips_per_shard: int,
     labels_name: str | None,
     replan: bool,
+    retry_failed: bool,
     dry_run: bool,
     address: str | None,
     metrics_file: Path | None,
@@ -121,6 +123,7 @@ def flow(
             workers=workers,
             labels=_read_labels(labels_name) if labels_name else None,
             replan=replan,
+            retry_failed=retry_failed,
             on_progress=progress.step,
         )
     _print_flow(report, target)
@@ -167,6 +170,8 @@ def _print_flow(report: "FlowReport", target: "Target") -> None:
         click.echo(f"flow: {spent.pairs} pairs in {report.elapsed_s:.0f} s = {rates} (work: {shares})")
     for key, reason in report.failed.items():
         click.echo(printable(f"failed: {key}: {reason}"))
+    if report.failed:
+        click.echo(f"{len(report.failed)} clips failed; --retry-failed tries them again, and makes their shards anew")
 
 
 def _print_estimate(estimate: "Estimate", workers: "WorkerConfig") -> None:

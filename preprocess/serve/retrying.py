@@ -13,7 +13,10 @@ def advice(outcome: str, *, kind: str) -> str:
         kind: of the run, a `Kind`.
     """
     if kind == Kind.SHARDS:
-        return "left out of their shards; where a video is replaced, `preprocess flow` with `--replan` makes them anew"
+        return (
+            "left out of their shards; tried again by `preprocess flow` with `--retry-failed`, or, where a video is "
+            "replaced, with `--replan`, which makes all shards anew"
+        )
     if outcome == Outcome.TEMPORARY:
         return "tried again by the next `preprocess download`, without an option"
     assert outcome in RETRYABLE

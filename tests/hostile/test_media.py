@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from preprocess import media
+from preprocess import media, regular_file
 from preprocess.errors import BadMedia
 from preprocess.media import clip_frames, inspect, probe, read_clip
 from preprocess.trim import trim
@@ -255,7 +255,7 @@ def test_bytes_of_a_clip_are_limited_before_they_fill_the_memory(tmp_path, monke
 def test_file_that_is_too_large_is_not_opened(tmp_path, monkeypatch):
     path = tmp_path / "a.mp4"
     with path.open("wb") as file:
-        file.truncate(media.MAX_BYTES + 1)  # takes no room on the disk
+        file.truncate(regular_file.MAX_BYTES + 1)  # takes no room on the disk
     with pytest.raises(BadMedia, match="68719476737 bytes, at most 68719476736"):
         inspect(path)
 

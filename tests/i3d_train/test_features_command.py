@@ -18,11 +18,12 @@ def weights(tmp_path):
 def test_features_are_written_and_failures_reported(weights, tmp_path):
     (tmp_path / "bad.mp4").write_bytes(b"")
     video = write_video(tmp_path / "a.mp4", frames=12)
-    arguments = [tmp_path / "bad.mp4", video, "--weights", weights, "--out", tmp_path / "f.h5", "--crop", 64]
+    videos = [tmp_path / "bad.mp4", tmp_path / "gone.mp4", video]
+    arguments = [*videos, "--weights", weights, "--out", tmp_path / "f.h5", "--crop", 64]
     result = CliRunner().invoke(features, [*map(str, arguments), "--device", "cpu"])
     assert result.exit_code == 1
     assert result.stdout == f"1 clips, 1 steps, 64 numbers a feature\nwrote {tmp_path / 'f.h5'}\n"
-    assert "1 of 2 clips have no features" in result.stderr
+    assert "2 of 3 clips have no features" in result.stderr
     with h5py.File(tmp_path / "f.h5") as file:
         assert file["clip/key"][0].decode() == str(video)
 

@@ -104,10 +104,11 @@ def test_labels_of_the_caller_are_taken(settings, tmp_path):
 
 def test_bad_video_costs_only_itself_fails(settings, tmp_path):
     (tmp_path / "bad.mp4").write_bytes(b"not a video")
-    videos = [tmp_path / "bad.mp4", write_video(tmp_path / "good.mp4", frames=12)]
-    bad, good = predict(videos, settings)
+    videos = [tmp_path / "bad.mp4", tmp_path / "gone.mp4", write_video(tmp_path / "good.mp4", frames=12)]
+    bad, gone, good = predict(videos, settings)
     assert bad.error.startswith("bad.mp4: ")
-    assert bad.guesses == ()
+    assert gone.error.startswith(f"{tmp_path / 'gone.mp4'} is gone")
+    assert bad.guesses == gone.guesses == ()
     assert good.error is None
 
 

@@ -102,6 +102,7 @@ def test_flow_with_a_broken_clip_exits_1_and_names_it(tmp_path):
     result = run("flow", tmp_path / "clips", "--out", tmp_path / "shards", "--short-side", 32, "--cpus", 0)
     assert result.exit_code == 1
     assert "failed: bad: bad.mp4: not a video file" in result.output
+    assert "1 clips failed; --retry-failed tries them again" in result.output
 
 
 def test_labels_from_a_file(clips, tmp_path):

@@ -1,3 +1,6 @@
+import errno
+import hashlib
+import os
 from fractions import Fraction
 
 import av
@@ -5,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from preprocess.errors import BadMedia
+from preprocess.errors import BadMedia, UnreadableFile
 from preprocess.media import inspect, probe, read_clip, resized_size, to_gray
 from tests.preprocess.conftest import frame_numbers, numbered_frames, textured_frames, write_video
 
@@ -114,6 +117,29 @@ def test_no_video_fails(tmp_path, content, message):
     path.write_bytes(content)
     with pytest.raises(BadMedia, match=f"clip.mp4: {message}"):
         inspect(path)
+
+
+@pytest.mark.parametrize("content", [b"no video", None])
+def test_disk_that_fails_is_no_bad_media(tmp_path, monkeypatch, whole, content):
+    """A demuxer that gets no bytes takes the file for damaged, at its beginning or later on."""
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(whole.read_bytes()[:-2000] if content is None else content)
+
+    def failing(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(hashlib, "file_digest", failing)
+    with pytest.raises(UnreadableFile, match=r"clip\.mp4 cannot be read \(Input/output error\)"):
+        inspect(path)
+
+
+def test_file_that_may_not_be_read_is_no_bad_media(whole, monkeypatch):
+    def forbidden(*_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "open", forbidden)
+    with pytest.raises(UnreadableFile, match=r"whole\.mp4 cannot be read \(Permission denied\)"):
+        inspect(whole)
 
 
 def test_audio_only_fails(tmp_path):

@@ -1,10 +1,12 @@
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +15,9 @@ import pytest
 from preprocess import media, media_child, media_process
 from preprocess.config import FlowConfig, WorkerConfig
 from preprocess.deadline import DeadlinePassed, deadline
-from preprocess.errors import BadMedia, Cause
+from preprocess.errors import BadMedia, Cause, EnvironmentProblem, UnreadableFile
 from preprocess.media_process import inspect, probe, read_clip
+from preprocess.regular_file import sha256_of
 from preprocess.sharding import make_shards
 from preprocess.shards import Shard
 from tests.preprocess.conftest import textured_frames, write_video
@@ -32,6 +35,8 @@ def clip_frames(path, **options):
         file.write(str(os.getpid()) + " ")
     if path.stem == "crash" or (path.stem == "once" and len(notes.read_text().split()) == 1):
         os.kill(os.getpid(), signal.SIGSEGV)
+    if path.stem == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
     if path.stem == "hang":
         while True:
             time.sleep(0.01)
@@ -132,6 +137,12 @@ def test_clip_that_crashes_its_decoder_twice_is_bad_media(poisoned, clip):
     assert len(set(poisoned("crash"))) == 2
 
 
+def test_decoder_killed_from_outside_is_no_bad_media(poisoned, clip):
+    with pytest.raises(EnvironmentProblem, match=r"killed\.mp4: its decoder died twice \(killed by SIGKILL, .*memory"):
+        read_clip(clip("killed"), short_side=48)
+    assert len(set(poisoned("killed"))) == 2
+
+
 def test_clip_whose_decoder_died_by_chance_is_decoded(poisoned, clip):
     assert len(read_clip(clip("once"), short_side=48)) == 6
     assert len(poisoned("once")) == 2
@@ -160,6 +171,42 @@ def test_deadline_of_the_caller_ends_the_decoder_too(poisoned, clip):
 def test_decoder_that_wants_too_much_memory_is_refused_it(poisoned, clip):
     with pytest.raises(BadMedia, match=r"greedy\.mp4: needs more memory than a decoder may have"):
         read_clip(clip("greedy"), short_side=48)
+
+
+@pytest.mark.parametrize(
+    ("limit", "size", "name", "words"),
+    [
+        (resource.RLIMIT_FSIZE, 10_000, "a", r"a\.mp4 cannot be kept in memory \(File too large; see ulimit -f\)"),
+        (
+            resource.RLIMIT_AS,
+            4 << 30,
+            "greedy",
+            r"greedy\.mp4 needs more memory than a decoder gets here",
+        ),
+    ],
+)
+def test_limit_of_the_machine_is_no_bad_media(poisoned, clip, limit, size, name, words):
+    path = clip(name)
+    with _lower_limit(limit, size), pytest.raises(EnvironmentProblem, match=words):
+        read_clip(path, short_side=48)
+
+
+@contextmanager
+def _lower_limit(limit, size):
+    """For the processes that are started in the block."""
+    start = media_process._START
+    lower = f"import resource; resource.setrlimit({limit}, ({size}, {size}))\n"
+    media_process._START = lower + start
+    try:
+        yield
+    finally:
+        media_process._START = start
+
+
+@pytest.mark.parametrize("ask", [read_clip, probe, inspect, media.read_clip, sha256_of])
+def test_file_that_is_gone_is_no_bad_media(tmp_path, ask):
+    with pytest.raises(UnreadableFile, match=r"/gone\.mp4 is gone; mount its disk"):
+        ask(tmp_path / "gone.mp4")
 
 
 def test_mistake_of_ours_is_no_bad_media(poisoned, clip):

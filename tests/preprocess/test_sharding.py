@@ -9,10 +9,12 @@ import h5py
 import numpy as np
 import pytest
 
+from preprocess.clips import find_clips
 from preprocess.config import FlowConfig, WorkerConfig
 from preprocess.errors import BadMedia, EnvironmentProblem, InvalidInput
 from preprocess.estimate import estimate
 from preprocess.flow import BACKENDS
+from preprocess.media_process import read_clip
 from preprocess.sharding import make_shards, threads_a_task
 from preprocess.shards import EncodedClip, Shard, ShardSet
 from preprocess.shards.write import write_shard
@@ -218,6 +220,36 @@ def test_replan_drops_the_old_shards(clips, shards):
     run(clips, shards, config=FlowConfig(short_side=48), replan=True)
     assert sorted(contents(shards)) == ["index.json", "plan.json", "train-00000-of-00001.h5", "val-00000-of-00001.h5"]
     assert len(ShardSet(shards, "train")) == 3
+
+
+def test_clip_that_is_gone_ends_the_run_and_is_had_again(clips, shards, tmp_path, monkeypatch):
+    planned = find_clips(clips)
+    monkeypatch.setattr("preprocess.clip_source.find_clips", lambda folder: planned)
+    path = clips / "train" / "yoga" / "clip_2.mp4"
+    path.rename(tmp_path / "away.mp4")
+    with pytest.raises(EnvironmentProblem, match=r"yoga/clip_2\.mp4 is gone"):
+        run(clips, tmp_path / "again")
+    (tmp_path / "away.mp4").rename(path)
+    run(clips, tmp_path / "again")
+    assert contents(tmp_path / "again") == contents(shards)
+
+
+def test_failed_clips_are_tried_again_when_asked(clips, shards, tmp_path, monkeypatch):
+    def failing(path, **options):
+        if path.stem == "clip_2":
+            raise BadMedia("not decoded within 600 s")
+        return read_clip(path, **options)
+
+    out = tmp_path / "again"
+    with monkeypatch.context() as patched:
+        patched.setattr("preprocess.extract.read_clip", failing)
+        assert run(clips, out).failed.keys() == {"broken", "clip_2"}
+    assert (run(clips, out).made, len(run(clips, out).failed)) == (0, 2)
+    report = run(clips, out, retry_failed=True)
+    assert (report.made, list(report.failed)) == (2, ["broken"])
+    assert contents(out) == contents(shards)
+    status = Status.read(out)
+    assert (status.total, status.already, status.outcomes) == (4, {"done": 2}, {"done": 3, "bad_media": 1})
 
 
 def test_given_labels(clips, tmp_path):

@@ -1,5 +1,6 @@
 """Runs into an address: the same files as in a folder, whatever happens on the way."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from preprocess.annotations import read_lists
 from preprocess.clip_source import source_of
 from preprocess.config import DownloadConfig, FlowConfig, WorkerConfig
 from preprocess.download import download
-from preprocess.errors import EnvironmentProblem, InvalidInput
+from preprocess.errors import BadMedia, EnvironmentProblem, InvalidInput
 from preprocess.estimate import estimate
 from preprocess.outcomes import read_manifest
 from preprocess.sharding import make_shards
@@ -119,6 +120,27 @@ def test_what_was_deleted_at_the_address_is_made_again(inputs, tmp_path, caplog)
     for name in [name for name in MemoryFileSystem.store if name.startswith("/bucket/clips")]:
         del MemoryFileSystem.store[name]
     assert fetch(inputs, out=tmp_path / "one").fetched == CLIPS
+
+
+def test_clip_that_is_gone_from_the_address_ends_the_run(inputs, tmp_path):
+    fetch(inputs, out=tmp_path / "one")
+    name = next(name for name in stored(ADDRESS) if name.endswith(".mp4"))
+    MemoryFileSystem().rm(f"/bucket/clips/{name}")
+    with pytest.raises(EnvironmentProblem, match=f"{ADDRESS}/{re.escape(name)} is gone; get the clip again"):
+        compute(tmp_path / "two")
+
+
+def test_failed_clips_are_tried_again_when_asked(inputs, tmp_path, monkeypatch):
+    def failing(*_, **__):
+        raise BadMedia("not decoded within 600 s")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("preprocess.extract.read_clip", failing)
+        compute(tmp_path / "two", clips=inputs / "clips")
+    assert compute(tmp_path / "two", clips=inputs / "clips").made == 0
+    assert compute(tmp_path / "two", clips=inputs / "clips", retry_failed=True).made == CLIPS
+    assert compute(tmp_path / "two", clips=inputs / "clips", retry_failed=True).made == 0
+    assert stored(SHARDS)["index.json"] == (inputs / "shards" / "index.json").read_bytes()
 
 
 def test_replan_drops_the_old_shards(inputs, tmp_path):

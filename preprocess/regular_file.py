@@ -1,0 +1,61 @@
+"""The bytes of a file that nobody vouches for: what it is gets told from whether this machine gives them."""
+
+import errno
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from stat import S_ISREG
+
+from preprocess.errors import BadMedia, UnreadableFile
+
+MAX_BYTES = 64 << 30
+"""Of a file."""
+
+
+@contextmanager
+def regular_file(path: Path) -> Iterator[int]:
+    """Descriptor of a file that is no link, pipe, device or folder, and neither empty nor too large.
+
+    Raises:
+        BadMedia: it is.
+        UnreadableFile: it is gone, or this user or this disk cannot read it.
+    """
+    try:
+        # not blocking: a pipe must not be waited for
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno in {errno.ELOOP, errno.ENXIO}:
+            raise BadMedia(f"{path.name}: not a regular file") from error
+        raise _unreadable(path, error) from error
+    try:
+        status = os.fstat(descriptor)
+        if not S_ISREG(status.st_mode):
+            raise BadMedia(f"{path.name}: not a regular file")
+        if status.st_size == 0:
+            raise BadMedia(f"{path.name}: empty file")
+        if status.st_size > MAX_BYTES:
+            raise BadMedia(f"{path.name}: {status.st_size} bytes, at most {MAX_BYTES} are accepted")
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal digits.
+
+    Raises:
+        BadMedia, UnreadableFile: see `regular_file`; or the disk fails further on.
+    """
+    with regular_file(path) as descriptor, open(descriptor, "rb", buffering=0, closefd=False) as file:
+        try:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> UnreadableFile:
+    if error.errno == errno.ENOENT:
+        return UnreadableFile(f"{path} is gone; mount its disk or get the file again, then run the command again")
+    return UnreadableFile(f"{path} cannot be read ({error.strerror}); see to its disk, then run the command again")
