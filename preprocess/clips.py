@@ -35,7 +35,7 @@ class ClipFile:
     """Pixels; for planning only, 0 when unknown."""
     width: int
     fingerprint: str
-    """Changes when the file does."""
+    """SHA-256 of the file, where a manifest tells it; else its size, as a number."""
 
 
 @collector_paused()

@@ -14,16 +14,19 @@ import numpy as np
 
 from preprocess.clips import ClipFile
 from preprocess.config import FlowConfig
-from preprocess.errors import BadMedia
+from preprocess.errors import BadMedia, EnvironmentProblem
 from preprocess.flow import BACKENDS, answering, tvl1_codes
 from preprocess.media import to_gray
 from preprocess.media_process import read_clip
+from preprocess.outcomes import MANIFEST_NAME
+from preprocess.regular_file import sha256_of
 from preprocess.shards.layout import EncodedClip
 from preprocess.status.work import Work
 
 MAX_SECONDS = 120
 """A longer clip is refused: all its frames are in memory at once."""
 
+_SHA256_DIGITS = 64
 _NOTHING: np.ndarray = np.empty(0, np.uint8)
 
 
@@ -90,6 +93,7 @@ def extract_all(
         max_frames: take only the first frames of each clip, for a measurement.
 
     Raises:
+        EnvironmentProblem: a clip cannot be read, or is not the file that the manifest names.
         DeviceDead: the backend's GPU does not answer, and no clip was asked for yet.
         DeviceLost: it failed in the middle.
     """
@@ -151,6 +155,7 @@ class _Job:
         config, limit = self._config, round(MAX_SECONDS * self._config.fps)
         most = self._max_frames or limit + 1
         try:
+            self._check_bytes()
             frames_THW3 = read_clip(self._path, fps=config.fps, short_side=config.short_side, max_frames=most)
             if len(frames_THW3) > limit:
                 raise BadMedia(f"{self.clip.path}: longer than {MAX_SECONDS} s; trim it first")
@@ -158,6 +163,15 @@ class _Job:
         except BadMedia as error:
             self.result = error
         self.seconds.decode = time.perf_counter() - started
+
+    def _check_bytes(self) -> None:
+        """That the file is the one whose label and hash the manifest tells, where there is a manifest."""
+        expected = self.clip.fingerprint
+        if len(expected) == _SHA256_DIGITS and sha256_of(self._path) != expected:
+            raise EnvironmentProblem(
+                f"{self._path} is not the file that {MANIFEST_NAME} names: put that one back, or delete this one and get "
+                "the clip again"
+            )
 
     def compute_flow(self, backend: str, threads: int) -> None:
         """Frames to codes."""

@@ -1,3 +1,4 @@
+import hashlib
 from dataclasses import replace
 
 import cv2
@@ -75,6 +76,18 @@ def test_too_long_clip_fails(clip, tmp_path, monkeypatch):
     monkeypatch.setattr(extract_module, "MAX_SECONDS", 0.1)
     with pytest.raises(BadMedia, match=r"longer than 0\.1 s; trim it first"):
         run(clip, tmp_path)
+
+
+def test_clip_is_the_file_that_the_manifest_names(clip, tmp_path):
+    path = tmp_path / "x.mp4"
+    named = replace(clip, fingerprint=hashlib.sha256(path.read_bytes()).hexdigest())
+    encoded, _ = run(named, tmp_path)
+    assert encoded == run(clip, tmp_path)[0]
+    write_video(path, textured_frames(6, seed=1))
+    with pytest.raises(
+        EnvironmentProblem, match=r"x\.mp4 is not the file that manifest\.jsonl names: put that one back"
+    ):
+        run(named, tmp_path)
 
 
 def test_single_frame_fails(tmp_path):
