@@ -1,8 +1,8 @@
 """How long a data set of the size of Kinetics-700 is planned for, and in how much memory.
 
-Makes up the lists of train, val and test, and a manifest that has all their clips. Then, each in a process of its own:
-what `preprocess download` does before it fetches anything (read the lists, match the labels, select, write down what is
-wanted), and a whole run of it that finds all of them done by an earlier one.
+Makes up the lists of train, val and test, a manifest that has all their clips, and an empty file for each of them.
+Then, each in a process of its own: what `preprocess download` does before it fetches anything (read the lists, match
+the labels, select, write down what is wanted), and a whole run of it that finds all of them done by an earlier one.
 
 Example:
     python benchmarks/plan_cpu.py --rows 650000
@@ -29,6 +29,7 @@ from preprocess.download import download
 from preprocess.jsonl import line_of
 from preprocess.labels import label_table
 from preprocess.outcomes import MANIFEST_NAME, ManifestEntry, Outcome
+from preprocess.paths import label_folder
 from preprocess.wanted import wanted_of
 
 SHARES = {"train": 0.83, "validate": 0.055, "test": 0.115}
@@ -36,7 +37,10 @@ SHARES = {"train": 0.83, "validate": 0.055, "test": 0.115}
 
 
 def make_lists(folder: Path, rows: int) -> None:
-    """Lists with the classes of Kinetics-700, some in another spelling, and a manifest of all their clips, done."""
+    """Lists with the classes of Kinetics-700, some in another spelling, and a manifest of all their clips, done.
+
+    The clips are there, as empty files: nothing but their sizes is looked at.
+    """
     draw = random.Random(0)  # noqa: S311 made-up ids, not secrets
     letters = string.ascii_letters + string.digits + "-_"
     for split, share in SHARES.items():
@@ -47,13 +51,15 @@ def make_lists(folder: Path, rows: int) -> None:
                 file.write(f"{label.lower()},{''.join(draw.choices(letters, k=11))},{start},{start + 10},{split}\n")
     with (folder / MANIFEST_NAME).open("wb") as file:
         for clip in read_lists(lists_of(folder)).clips:
+            path = folder / clip.split / label_folder(clip.label or "") / f"{clip.key}.mp4"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
             entry = ManifestEntry.of_clip(
                 clip,
                 Outcome.DONE,
                 source="youtube",
-                path=f"{clip.split}/{clip.label}/{clip.key}.mp4",
+                path=str(path.relative_to(folder)),
                 sha256=f"{draw.getrandbits(256):064x}",
-                bytes=draw.randrange(1_000_000),
                 duration_s=round(draw.uniform(9, 10), 6),
                 frame_count=draw.randrange(100, 600),
                 fps=29.97003,

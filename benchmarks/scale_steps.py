@@ -92,9 +92,10 @@ def first_download(inputs: Inputs) -> Found:
 
 
 def last_download(inputs: Inputs) -> Found:
-    """A `preprocess download` that finds all but a few clips done."""
+    """A `preprocess download` that finds all but a few clips done, without the files that it looks for."""
     watch = Watch()
-    _download(inputs, inputs.folder, watch)
+    with mock.patch("preprocess.target.FolderTarget.may_hold", _yes):
+        _download(inputs, inputs.folder, watch)
     return watch.found(inputs.folder / MANIFEST_NAME)
 
 
@@ -201,6 +202,11 @@ def _make_shard(shard, tick, **_):
         tick(FinishedClip(shard=shard.name, key=clip.key, outcome=Outcome.DONE, work=Work(flow_pairs=249)))
     info = ShardInfo(name=shard.name, bytes=shard.planned_bytes, sha256=f"{0:064x}", clips=len(shard.clips))
     return ShardResult(info=info, failed={}, seconds=StageSeconds())
+
+
+def _yes(*_):
+    """In place of a look at the disk."""
+    return True
 
 
 def _nothing(*_, **__):

@@ -1,7 +1,8 @@
 """Fetch, verify, trim and publish clips.
 
 A clip counts only when its manifest line is written, and the line is written only after the clip was decoded whole
-and renamed to its final place. Resume trusts the manifest, never the existence of a file.
+and renamed to its final place. Resume trusts the manifest, never the existence of a file; a clip whose file is gone, or
+has another size than the manifest says, is fetched again.
 """
 
 import logging
@@ -23,6 +24,7 @@ from preprocess.limiter import Limiter, Pause
 from preprocess.mirror.ledger import LEDGER_NAME, ArchiveJournal
 from preprocess.mirror.stage import MirrorStage
 from preprocess.outcomes import (
+    GONE,
     MANIFEST_NAME,
     MISSING_NAME,
     ManifestEntry,
@@ -119,7 +121,9 @@ def download(
     ):
         shutil.rmtree(workspace(config.out), ignore_errors=True)
         wanted.write(config.out)
-        entries = read_standings(config.out)
+        entries = read_standings(config.out, is_there=config.target.may_hold)
+        if gone := sum(entry.reason == GONE for entry in entries.values()):
+            logger.warning("%d clips of %s are fetched again where wanted: of each, %s", gone, config.out, GONE)
         left = [clip for clip in wanted.clips if not _is_done(entries.get(clip.key))]
         if not left:
             ArchiveJournal.forget_all(config.out)

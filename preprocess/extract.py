@@ -169,8 +169,8 @@ class _Job:
         expected = self.clip.fingerprint
         if len(expected) == _SHA256_DIGITS and sha256_of(self._path) != expected:
             raise EnvironmentProblem(
-                f"{self._path} is not the file that {MANIFEST_NAME} names: put that one back, or delete this one and get "
-                "the clip again"
+                f"{self._path} is not the file that {MANIFEST_NAME} names: put that one back, or delete this one and "
+                "get the clip again"
             )
 
     def compute_flow(self, backend: str, threads: int) -> None:

@@ -3,9 +3,10 @@
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
 from enum import StrEnum
+from functools import partial
 from itertools import chain, islice
 from operator import itemgetter
 from pathlib import Path
@@ -15,6 +16,7 @@ from preprocess.annotations import Clip, RefusedRow
 from preprocess.collector import collector_paused
 from preprocess.errors import (
     BadMedia,
+    Cause,
     ClipError,
     TemporarilyUnavailable,
     Unavailable,
@@ -25,6 +27,8 @@ from preprocess.paths import publish
 
 MANIFEST_NAME = "manifest.jsonl"
 MISSING_NAME = "missing.csv"
+GONE = f"its file is gone, or has another size than {MANIFEST_NAME} says"
+"""Reason of a clip that was done, and is to be had again."""
 NOT_TRIED = "not_tried"
 """Status of a clip without an outcome yet."""
 REFUSED = "refused"
@@ -174,15 +178,24 @@ def read_manifest(folder: Path) -> dict[str, ManifestEntry]:
 
 
 @collector_paused()
-def read_standings(folder: Path) -> dict[str, Standing]:
-    """How each key of the manifest stands; as `read_manifest`, but quicker and smaller."""
-    return dict(read_lines(folder / MANIFEST_NAME, parse=_standing))
+def read_standings(
+    folder: Path, *, is_there: Callable[[str, int], bool] = lambda path, size: True
+) -> dict[str, Standing]:
+    """How each key of the manifest stands; as `read_manifest`, but quicker and smaller.
+
+    Args:
+        folder: of the manifest.
+        is_there: asked with path and bytes of each clip that is done; one that is not is `temporary`, for `GONE`.
+    """
+    return dict(read_lines(folder / MANIFEST_NAME, parse=partial(_standing, is_there=is_there)))
 
 
-def _standing(values: dict[str, Any]) -> tuple[str, Standing]:
+def _standing(values: dict[str, Any], *, is_there: Callable[[str, int], bool]) -> tuple[str, Standing]:
     values = _complete(values)
     values["outcome"] = _OUTCOMES[values["outcome"]]
     values["source"] = _shared.setdefault(values["source"], values["source"])
+    if values["outcome"] is Outcome.DONE and not is_there(values["path"], values["bytes"]):
+        values |= {"outcome": Outcome.TEMPORARY, "cause": Cause.NOT_FOUND.value, "reason": GONE}
     return values["key"], Standing._make(_standing_fields(values))
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from preprocess.address import is_address
-from preprocess.errors import InvalidInput
+from preprocess.errors import EnvironmentProblem, InvalidInput
 from preprocess.object_store import ObjectStore
 from preprocess.paths import inside
 from preprocess.records import NoRecords, Records, SentRecords
@@ -53,6 +53,13 @@ class Target(Protocol):
 
     def holds(self, name: str, *, size: int, sha256: str) -> bool:
         """Whether a file is there, with this content as far as that can be told at little cost."""
+
+    def may_hold(self, name: str, size: int) -> bool:
+        """Whether a file of this size is there, as far as that can be told without a request.
+
+        Raises:
+            EnvironmentProblem: the disk does not say.
+        """
 
     def remove(self, name: str) -> None:
         """Delete a file, if it is there."""
@@ -108,6 +115,18 @@ class FolderTarget:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest() == sha256
 
+    def may_hold(self, name: str, size: int) -> bool:
+        """See `Target`."""
+        place = f"{self.folder}/{name}"  # a path object would take longer than the disk does
+        try:
+            return os.stat(place).st_size == size  # noqa: PTH116
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            raise EnvironmentProblem(
+                f"{place} cannot be looked at ({error.strerror}); see to its disk, then run the command again"
+            ) from error
+
     def remove(self, name: str) -> None:
         """See `Target`."""
         inside(self.folder, name).unlink(missing_ok=True)
@@ -160,6 +179,11 @@ class ObjectTarget:
         """See `Target`; the size tells."""
         del sha256
         return self.store.size(name) == size
+
+    def may_hold(self, name: str, size: int) -> bool:
+        """See `Target`; nothing tells."""
+        del name, size
+        return True
 
     def remove(self, name: str) -> None:
         """See `Target`."""

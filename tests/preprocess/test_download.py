@@ -1,4 +1,6 @@
 import csv
+import errno
+import os
 
 import numpy as np
 import pytest
@@ -122,6 +124,37 @@ def test_nothing_half_written_is_left(run, tmp_path):
         "status.json",
         f"{GOOD}_000001_000004.mp4",
     }
+
+
+@pytest.mark.parametrize("damage", ["gone", "short"])
+def test_clip_that_is_done_and_not_there_is_had_again(run, tmp_path, caplog, damage):
+    run()
+    (path,) = (tmp_path / "clips").rglob("*.mp4")
+    content = path.read_bytes()
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(content[:-1])
+    report = run()
+    assert (report.fetched, report.outcomes["done"]) == (1, 1)
+    assert path.read_bytes() == content
+    assert f"1 clips of {tmp_path / 'clips'} are fetched again where wanted: of each, its file is gone" in caplog.text
+    assert run().fetched == 0
+
+
+def test_disk_that_does_not_say_what_is_there_fails(run, tmp_path, monkeypatch):
+    run()
+    (path,) = (tmp_path / "clips").rglob("*.mp4")
+    real = os.stat
+
+    def failing(place, **options):
+        if place == str(path):
+            raise OSError(errno.EIO, "Input/output error")
+        return real(place, **options)
+
+    monkeypatch.setattr(os, "stat", failing)
+    with pytest.raises(EnvironmentProblem, match=rf"{path.name} cannot be looked at \(Input/output error\)"):
+        run()
 
 
 def test_second_run_tries_only_what_may_have_changed(run, video_server, tmp_path):
