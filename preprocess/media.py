@@ -8,7 +8,7 @@ Rules that everything downstream relies on, for RGB and flow alike:
   what comes. How long decoding may take is for the caller to limit: `preprocess.media_process` does.
 - Frames are counted by decoding; header counts and exit codes are not believed. A decoding error is `BadMedia`.
 - What lies in the bytes of a file is its fault, `BadMedia`; that the bytes cannot be had is not, `UnreadableFile`.
-- Frames are upright: rotation metadata is applied, in steps of 90 degrees.
+- Frames are upright: rotation metadata is applied, in steps of 90 degrees, and mirrored frames are mirrored back.
 - Pixels are taken as stored: non-square sample aspect ratios are ignored, as OpenCV, decord and the published I3D
   preprocessing do.
 - Time 0 is the presentation time of the stream's first frame.
@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -351,7 +352,8 @@ def _look_at(frame: av.VideoFrame, tick: int, stillness: Stillness) -> None:
 def _upright_rgb(frame: av.VideoFrame) -> np.ndarray:
     with _convertible(frame):
         rgb_HW3 = frame.to_ndarray(format="rgb24")
-    return np.ascontiguousarray(np.rot90(rgb_HW3, quarter_turns(frame)))
+    is_mirrored, turns = orientation(frame)
+    return np.ascontiguousarray(np.rot90(rgb_HW3[:, ::-1] if is_mirrored else rgb_HW3, turns))
 
 
 @contextmanager
@@ -363,9 +365,20 @@ def _convertible(frame: av.VideoFrame) -> Iterator[None]:
 
 
 def _upright_size(frame: av.VideoFrame) -> tuple[int, int]:
-    return (frame.width, frame.height) if quarter_turns(frame) % 2 else (frame.height, frame.width)
+    _, turns = orientation(frame)
+    return (frame.width, frame.height) if turns % 2 else (frame.height, frame.width)
 
 
-def quarter_turns(frame: av.VideoFrame) -> int:
-    """Counter-clockwise quarter turns that make the frame upright, 0 to 3."""
-    return round(frame.rotation / 90) % 4
+def orientation(frame: av.VideoFrame) -> tuple[bool, int]:
+    """What makes a frame upright: whether to mirror it left to right, then counter-clockwise quarter turns, 0 to 3.
+
+    Source: the display matrix of ISO/IEC 14496-12, 6.2.2, by which (x, y) is shown at (a x + c y, b x + d y).
+    """
+    matrix: Any = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return False, 0
+    a, b, _, c, d, *_ = (int(number) for number in np.frombuffer(matrix, np.int32))
+    is_mirrored = a * d < b * c
+    if is_mirrored:
+        a, b = -a, -b
+    return is_mirrored, round(-math.atan2(b, a) / (math.pi / 2)) % 4

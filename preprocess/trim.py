@@ -10,7 +10,7 @@ from av.container import OutputContainer
 from av.video.stream import VideoStream
 
 from preprocess.errors import BadMedia, InvalidInput
-from preprocess.media import Video, open_video, quarter_turns
+from preprocess.media import Video, open_video, orientation
 
 TIME_BASE = Fraction(1, 90_000)
 """Seconds a tick of the clip's time stamps: fine enough for every frame rate in use."""
@@ -114,10 +114,12 @@ class _ClipWriter:
 
 
 def _upright_even_420(frame: av.VideoFrame, time_base: Fraction) -> av.filter.Graph:
-    turns = {0: (), 1: ("transpose=cclock",), 2: ("hflip", "vflip"), 3: ("transpose=clock",)}[quarter_turns(frame)]
+    is_mirrored, turns = orientation(frame)
+    mirror = ("hflip",) if is_mirrored else ()
+    turn = {0: (), 1: ("transpose=cclock",), 2: ("hflip", "vflip"), 3: ("transpose=clock",)}[turns]
     graph = av.filter.Graph()
     nodes = [graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=time_base)]
-    for step in (*turns, "crop=trunc(iw/2)*2:trunc(ih/2)*2:0:0", "setsar=1", "format=yuv420p"):
+    for step in (*mirror, *turn, "crop=trunc(iw/2)*2:trunc(ih/2)*2:0:0", "setsar=1", "format=yuv420p"):
         name, _, arguments = step.partition("=")
         nodes.append(graph.add(name, arguments))
     nodes.append(graph.add("buffersink"))

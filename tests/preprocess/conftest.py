@@ -52,9 +52,10 @@ def write_video(
     codec: str = "libx264",
     gop: int = 12,
     rotation: int = 0,
+    mirrored: bool = False,
     audio: bool = False,
 ) -> Path:
-    """Encode frames at even or given times."""
+    """Encode frames at even or given times, to be shown turned counter-clockwise, and then mirrored left to right."""
     import av
 
     with av.open(path, "w", format=container) as output:
@@ -63,8 +64,8 @@ def write_video(
         stream.pix_fmt = "yuv420p"
         stream.gop_size = gop
         stream.codec_context.time_base = Fraction(1, 12800) if times_s else 1 / fps
-        if rotation:
-            stream.set_display_rotation(rotation)
+        if rotation or mirrored:
+            stream.set_display_rotation(rotation, hflip=mirrored)
         sound = output.add_stream("aac", rate=44100) if audio else None
         for index, image in enumerate(frames_THW3):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")

@@ -68,11 +68,15 @@ def test_resized_size(height, width, expected):
     assert resized_size(height, width, 256) == expected
 
 
-@pytest.mark.parametrize("rotation", [90, 180, -90])
-def test_rotation_metadata_turns_the_frames(tmp_path, rotation):
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("rotation", [0, 90, 180, -90])
+def test_display_matrix_turns_and_mirrors_the_frames(tmp_path, rotation, mirrored):
     frames = textured_frames(4)
-    turned = read_clip(write_video(tmp_path / "a.mp4", frames, rotation=rotation), short_side=48)
-    expected = np.rot90(frames, rotation // 90, axes=(1, 2))  # metadata counts counter-clockwise
+    path = write_video(tmp_path / "a.mp4", frames, rotation=rotation, mirrored=mirrored)
+    turned = read_clip(path, short_side=48)
+    expected = np.rot90(frames, rotation // 90, axes=(1, 2))
+    expected = expected[:, :, ::-1] if mirrored else expected
+    assert (inspect(path).height, inspect(path).width) == expected.shape[1:3]
     assert turned.shape == expected.shape
     assert np.abs(turned.astype(int) - expected).mean() < 4  # coding noise; unturned it is above 40
 

@@ -61,11 +61,15 @@ def test_section_that_begins_late_fails(tmp_path, target):
         trim(section, target, start_s=5, end_s=6, absolute=True)
 
 
-def test_rotation_is_baked_in(tmp_path, target):
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("rotation", [0, 90, 180, -90])
+def test_rotation_and_mirroring_are_baked_in(tmp_path, target, rotation, mirrored):
     frames = textured_frames(30)
-    trim(write_video(tmp_path / "a.mp4", frames, rotation=90), target, start_s=0, end_s=1)
-    turned = read_clip(target, short_side=48)
-    assert np.abs(turned.astype(int) - np.rot90(frames[:25], 1, axes=(1, 2))).mean() < 5
+    source = write_video(tmp_path / "a.mp4", frames, rotation=rotation, mirrored=mirrored)
+    trim(source, target, start_s=0, end_s=1)
+    expected = np.rot90(frames[:25], rotation // 90, axes=(1, 2))
+    expected = expected[:, :, ::-1] if mirrored else expected
+    assert np.abs(read_clip(target, short_side=48).astype(int) - expected).mean() < 5
 
 
 @pytest.mark.parametrize(("colorspace", "color_range"), [(1, 1), (5, 2), (1, 2)])
