@@ -1,5 +1,6 @@
 """The clips that are ready for flow: from our manifest, or from any tree `split/class/video`."""
 
+import logging
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path, PurePosixPath
@@ -11,10 +12,16 @@ from preprocess.media_process import probe
 from preprocess.outcomes import MANIFEST_NAME, ManifestEntry, Outcome, read_manifest
 from preprocess.shards.layout import SPLITS as SHARD_SPLITS
 
-VIDEO_SUFFIXES = {".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".flv", ".ts"}
+VIDEO_SUFFIXES = frozenset(
+    (".3gp", ".asf", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv")
+)
 """Of files that are taken for videos, in small letters."""
 
+_SHOWN = 3  # names in a message
 _MOST, _MOST_CHARACTERS = 1e9, 256  # of a number or a key in a manifest
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,7 +50,8 @@ def find_clips(folder: Path) -> list[ClipFile]:
     """All finished clips of a folder, sorted by key.
 
     With a manifest, the clips it calls done. Without one, every video of `split/class/name`, where `split` is a
-    published spelling of train, val or test, and the class folder is the label, its underscores read as spaces.
+    spelling of train, val or test, and the class folder is the label, its underscores read as spaces. Hidden files and
+    folders are passed over; a warning counts what else is left out.
 
     Raises:
         InvalidInput: no such folder, no clips in it, or a split that shards do not know.
@@ -111,9 +119,13 @@ def _checked(entry: ManifestEntry, folder: Path) -> ManifestEntry:
 
 def _walk(folder: Path) -> list[ClipFile]:
     found: dict[str, ClipFile] = {}
+    left_out: list[Path] = []
     for path in sorted(folder.glob("*/*/*")):
+        if any(name.startswith(".") for name in path.parts[-3:]) or not path.is_file():
+            continue
         split = SPLITS.get(path.parts[-3].lower())
-        if split is None or path.suffix.lower() not in VIDEO_SUFFIXES or not path.is_file():
+        if split is None or path.suffix.lower() not in VIDEO_SUFFIXES:
+            left_out.append(path.relative_to(folder))
             continue
         if not str(path.relative_to(folder)).isprintable():  # no key of a shard and no label could hold it
             raise InvalidInput(f"the name of {str(path)!r} is not printable text; rename it, or leave it out")
@@ -134,7 +146,19 @@ def _walk(folder: Path) -> list[ClipFile]:
             width=width,
             fingerprint=str(path.stat().st_size),
         )
+    if left_out:
+        _warn(folder, left_out)
     return list(found.values())
+
+
+def _warn(folder: Path, left_out: list[Path]) -> None:
+    splits = sorted({path.parts[0] for path in left_out if path.parts[0].lower() not in SPLITS})
+    reason = (
+        f"{', '.join(map(repr, splits[:_SHOWN]))} {'is' if len(splits) == 1 else 'are'} none of {', '.join(SPLITS)}"
+        if splits
+        else f"videos end in {', '.join(sorted(VIDEO_SUFFIXES))}"
+    )
+    logger.warning("%d files of %s are left out, such as %r: %s", len(left_out), folder, str(left_out[0]), reason)
 
 
 def _declared_size(path: Path) -> tuple[float, int, int]:

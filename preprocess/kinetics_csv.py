@@ -13,8 +13,8 @@ from pathlib import Path
 
 from preprocess.errors import InvalidInput
 
-SPLITS = {"train": "train", "val": "val", "validate": "val", "validation": "val", "test": "test"}
-"""Every published spelling of a split, to ours."""
+SPLITS = {"train": "train", "val": "val", "valid": "val", "validate": "val", "validation": "val", "test": "test"}
+"""Every spelling of a split in lists and folders, to ours."""
 LINE_LENGTH = 100_000
 """Characters; a longer line is refused."""
 

@@ -26,7 +26,7 @@ def test_reads_a_row(tmp_path):
     assert (clip.key, clip.label, clip.split, clip.line) == ("abcdefghijk_000003_000013", "yoga", "train", 2)
 
 
-@pytest.mark.parametrize("spelling", ["val", "validate", "validation", "Val"])
+@pytest.mark.parametrize("spelling", ["val", "valid", "validate", "validation", "Val"])
 def test_every_spelling_of_val(tmp_path, spelling):
     (clip,) = read(tmp_path, HEADER + ROW.replace("train", spelling)).clips
     assert clip.split == "val"

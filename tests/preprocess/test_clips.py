@@ -21,6 +21,7 @@ def test_manifest_gives_its_done_clips_by_key(tmp_path):
     [
         ("train/using segway", "train", "using segway"),
         ("validate/using_segway", "val", "using segway"),
+        ("valid/using_segway", "val", "using segway"),
         ("Test/yoga", "test", "yoga"),
     ],
 )
@@ -37,6 +38,40 @@ def test_broken_file_stays_in_the_plan(tmp_path):
     (tmp_path / "train" / "yoga" / "x.mp4").write_bytes(b"no video")
     (tmp_path / "train" / "yoga" / "notes.txt").write_bytes(b"no video either")
     assert [clip.key for clip in find_clips(tmp_path)] == ["x"]
+
+
+@pytest.mark.parametrize("suffix", [".mpg", ".MPEG", ".wmv", ".asf", ".3gp"])
+def test_suffixes_of_all_containers_are_taken(tmp_path, suffix):
+    (tmp_path / "train" / "yoga").mkdir(parents=True)
+    (tmp_path / "train" / "yoga" / f"x{suffix}").write_bytes(b"no video")
+    assert [clip.key for clip in find_clips(tmp_path)] == ["x"]
+
+
+def test_hidden_files_are_passed_over(tmp_path, caplog):
+    for name in ("train/yoga/x.mp4", "train/yoga/._x.mp4", "train/.trash/y.mp4", ".old/yoga/z.mp4"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"no video")
+    assert [clip.key for clip in find_clips(tmp_path)] == ["x"]
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (
+            ("holdout/yoga/a.mp4", "more/yoga/b.mp4"),
+            "2 files of {} are left out, such as 'holdout/yoga/a.mp4': 'holdout', 'more' are none of train, val, ",
+        ),
+        (("train/yoga/a.txt",), "1 files of {} are left out, such as 'train/yoga/a.txt': videos end in .3gp, .asf, "),
+    ],
+)
+def test_what_is_left_out_is_counted_and_named(tmp_path, caplog, names, words):
+    for name in ("train/yoga/x.mp4", *names):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"no video")
+    assert [clip.key for clip in find_clips(tmp_path)] == ["x"]
+    (record,) = caplog.records
+    assert record.getMessage().startswith(words.format(tmp_path))
 
 
 def test_same_name_twice_fails(tmp_path):
