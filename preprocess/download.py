@@ -113,12 +113,7 @@ def download(
         logger.info("JavaScript for YouTube: %s", require_javascript())
     config = config.absolute()
     make_folder(config.out)
-    # a clip's temporary files are in the workspace; not to walk through 650,000 clips
-    with (
-        exclusive(config.out),
-        swept(config.out, subfolders=False),
-        config.target.records(_RECORDS) as records,
-    ):
+    with exclusive(config.out), swept(config.out), config.target.records(_RECORDS) as records:
         shutil.rmtree(workspace(config.out), ignore_errors=True)
         wanted.write(config.out)
         entries = read_standings(config.out, is_there=config.target.may_hold)

@@ -97,7 +97,7 @@ def index_videos(
     make_folder(out)
     with exclusive(out):
         if out != folder and not folder.resolve().is_relative_to(out.resolve()):
-            sweep_temporaries(out)
+            sweep_temporaries(out, subfolders=True)
         known = _known(out, folds, dataset=dataset, fold=fold)
         videos = [
             VideoFile(

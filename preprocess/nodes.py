@@ -5,7 +5,6 @@ between shards, and what a node writes into a folder of its own is lost.
 """
 
 import hashlib
-import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from preprocess.errors import EnvironmentProblem
+from preprocess.paths import temporary_beside
 
 _ANSWER_S = 120.0  # for a busy node to start a worker
 _DIGEST_BYTES = 1 << 16
@@ -59,7 +59,7 @@ def terms(*, folders: Sequence[Path] = (), files: Sequence[Path] = ()) -> Iterat
     Raises:
         EnvironmentProblem: a folder cannot be written.
     """
-    markers = [folder.absolute() / f".nodes.{secrets.token_hex(8)}.tmp" for folder in folders]
+    markers = [temporary_beside(folder.absolute() / "nodes") for folder in folders]
     try:
         for marker in markers:
             _write(marker)

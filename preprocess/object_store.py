@@ -1,7 +1,7 @@
 """Files below an address, through fsspec: in an object store, or on any file system that it knows.
 
 A file appears under its name whole or not at all. Where a transfer itself does not see to that, it goes to a temporary
-name below `.tmp` and is moved.
+name below `UNFINISHED` and is moved.
 """
 
 import logging
@@ -16,11 +16,11 @@ from typing import Any, TypeVar
 
 from preprocess.address import without_secrets
 from preprocess.errors import EnvironmentProblem, InvalidInput
+from preprocess.paths import UNFINISHED
 
 TRIES = 4
 """For one transfer, the first included, where the network or the server fails in a way that may pass."""
 _PAUSE_S = 0.5  # before the second try; twice as long before each further one
-_UNFINISHED = ".tmp"
 _WHOLE = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "oci"}
 """Protocols of stores that show an object once all of it is there."""
 _READ_ONLY = {"http", "https"}
@@ -71,7 +71,7 @@ class ObjectStore:
         files, root = self._open()
         final = f"{root}/{name}"
         is_whole = self._protocol in _WHOLE
-        first = final if is_whole else f"{root}/{_UNFINISHED}/{secrets.token_hex(8)}"
+        first = final if is_whole else f"{root}/{UNFINISHED}/{secrets.token_hex(8)}"
 
         def upload() -> None:
             for place in () if is_whole else (first, final):  # an object store has no folders, and would make a bucket
@@ -155,9 +155,9 @@ class ObjectStore:
         def delete() -> None:
             files.invalidate_cache()
             with suppress(FileNotFoundError):
-                files.rm(f"{root}/{_UNFINISHED}", recursive=True)
+                files.rm(f"{root}/{UNFINISHED}", recursive=True)
 
-        self._tried(delete, _UNFINISHED, "deleted")
+        self._tried(delete, UNFINISHED, "deleted")
 
     @property
     def _protocol(self) -> str:

@@ -15,7 +15,11 @@ from preprocess.errors import EnvironmentProblem, InvalidInput
 UNLABELLED = "unlabelled"
 """Folder of clips whose list has no label column."""
 
+UNFINISHED = ".kineflow-unfinished"
+"""Folder, in an output folder or at an address, of files that are not finished: a name that nobody else has."""
+
 _FOLDER_LENGTH = 80
+_TEMPORARY = re.compile(r"\..+\.[0-9]+-[0-9a-f]{8}\.tmp(\..*)?", re.DOTALL)  # of `temporary_beside`
 
 
 def label_folder(label: str) -> str:
@@ -87,23 +91,23 @@ def temporary_beside(path: Path) -> Path:
     return path.with_name(f".{path.stem}.{os.getpid()}-{secrets.token_hex(4)}.tmp{path.suffix}")
 
 
-def sweep_temporaries(root: Path, *, subfolders: bool = True) -> int:
-    """Delete what killed runs left behind in `root`, and below it; returns how many files that was."""
+def sweep_temporaries(root: Path, *, subfolders: bool = False) -> int:
+    """Delete what killed runs left behind in `root`, or also below it; returns how many files that was."""
     found = root.rglob(".*.tmp*") if subfolders else root.glob(".*.tmp*")
-    stale = [path for path in found if path.is_file()]
+    stale = [path for path in found if _TEMPORARY.fullmatch(path.name) and path.is_file()]
     for path in stale:
         path.unlink(missing_ok=True)
     return len(stale)
 
 
 @contextmanager
-def swept(root: Path, *, subfolders: bool = True) -> Iterator[None]:
+def swept(root: Path) -> Iterator[None]:
     """No temporary files in `root`: those of killed runs go first, those of workers that were stopped go last."""
-    sweep_temporaries(root, subfolders=subfolders)
+    sweep_temporaries(root)
     try:
         yield
     finally:
-        sweep_temporaries(root, subfolders=subfolders)
+        sweep_temporaries(root)
 
 
 def make_folder(folder: Path) -> None:

@@ -18,7 +18,7 @@ from typing import Protocol
 from preprocess.address import is_address
 from preprocess.errors import EnvironmentProblem, InvalidInput
 from preprocess.object_store import ObjectStore
-from preprocess.paths import inside
+from preprocess.paths import UNFINISHED, inside
 from preprocess.records import NoRecords, Records, SentRecords
 from preprocess.scratch import scratch_folder
 
@@ -221,7 +221,7 @@ def target_of(place: Path | str, *, staging: Path | None = None) -> FolderTarget
 
 def workspace(folder: Path) -> Path:
     """Where unfinished files of a run are, in its folder; emptied before and after each run."""
-    return folder / ".tmp"
+    return folder / UNFINISHED
 
 
 def _staging_of(store: ObjectStore) -> Path:

@@ -269,7 +269,7 @@ class RunStatus:
         )
 
     def _replace(self, content: bytes) -> None:
-        # one name, not a fresh one each time: what a kill leaves is overwritten by the next run, if not swept before
+        # one name, not a fresh one each time: what a kill leaves is overwritten by the next run
         temporary = self._path.with_name(f".{self._path.stem}.tmp{self._path.suffix}")
         try:
             temporary.write_bytes(content)

@@ -112,6 +112,15 @@ def test_missing_says_why(run, tmp_path):
     }
 
 
+def test_files_of_others_stay(run, tmp_path):
+    others = [tmp_path / "clips" / name for name in (".tmp/notes.txt", ".draft.tmp.txt")]
+    for path in others:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    run()
+    assert all(path.exists() for path in others)
+
+
 def test_nothing_half_written_is_left(run, tmp_path):
     run()
     names = {path.name for path in (tmp_path / "clips").rglob("*") if path.is_file()}

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from preprocess.outcomes import MANIFEST_NAME, read_manifest
+from preprocess.paths import UNFINISHED
 from tests.preprocess.conftest import Fault, numbered_frames, textured_frames, write_video
 
 COMMAND = [sys.executable, "-m", "preprocess", "download"]
@@ -55,7 +56,7 @@ def test_killed_at_random_and_run_again_gives_the_same_clips(arguments, tmp_path
     assert subprocess.run([*COMMAND, *arguments], check=False, capture_output=True).returncode == 0
     assert contents(clips) == expected
     assert read_manifest(clips) == entries
-    assert not (clips / ".tmp").exists()
+    assert not (clips / UNFINISHED).exists()
     lines = [json.loads(line)["key"] for line in (clips / MANIFEST_NAME).read_text().splitlines()]
     assert len(lines) == len(set(lines))  # nothing that counted was done twice
 
@@ -75,7 +76,7 @@ def test_no_space_stops_cleanly_and_room_lets_it_go_on(arguments, tmp_path, vide
     assert "free space, then run the command again" in stopped.stderr
     assert "Traceback" not in stopped.stderr
     assert [entry.outcome.value for entry in read_manifest(clips).values()] == ["done"]
-    assert not (clips / ".tmp").exists()
+    assert not (clips / UNFINISHED).exists()
     assert len(contents(clips)) == 1
     assert subprocess.run([*COMMAND, *arguments], check=False, capture_output=True).returncode == 0
     assert len(contents(clips)) == 8

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from preprocess.errors import EnvironmentProblem, InvalidInput
-from preprocess.paths import exclusive, inside, label_folder, publish, sweep_temporaries, temporary_beside
+from preprocess.paths import exclusive, inside, label_folder, publish, sweep_temporaries, swept, temporary_beside
 
 
 @pytest.mark.parametrize(
@@ -68,14 +68,24 @@ def test_publish_into_a_file_fails(tmp_path):
         publish(tmp_path / "a" / "b", b"")
 
 
-def test_sweep_deletes_only_temporaries(tmp_path):
-    kept = tmp_path / "sub" / "clip.mp4"
-    publish(kept, b"x")
-    stale = temporary_beside(kept)
-    stale.write_bytes(b"half")
-    assert sweep_temporaries(tmp_path) == 1
-    assert kept.exists()
-    assert not stale.exists()
+def test_sweep_deletes_only_temporaries_of_ours(tmp_path):
+    (tmp_path / "sub").mkdir()
+    stale = [temporary_beside(tmp_path / name) for name in ("clip.mp4", "status", "sub/clip.mp4")]
+    kept = [tmp_path / name for name in ("clip.mp4", ".notes.tmp", ".draft.tmp.txt", "sub/.a.tmp1", ".b.12-x.tmp")]
+    for path in (*stale, *kept):
+        path.write_bytes(b"x")
+    assert sweep_temporaries(tmp_path) == 2
+    assert sweep_temporaries(tmp_path, subfolders=True) == 1
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(kept)
+
+
+def test_swept_leaves_subfolders_alone(tmp_path):
+    other = temporary_beside(tmp_path / "another run" / "clip.mp4")
+    other.parent.mkdir()
+    other.write_bytes(b"x")
+    with swept(tmp_path):
+        pass
+    assert other.exists()
 
 
 def test_exclusive_names_the_holder(tmp_path):

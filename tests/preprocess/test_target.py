@@ -15,6 +15,7 @@ from preprocess.download import download
 from preprocess.errors import BadMedia, EnvironmentProblem, InvalidInput
 from preprocess.estimate import estimate
 from preprocess.outcomes import read_manifest
+from preprocess.paths import UNFINISHED
 from preprocess.sharding import make_shards
 from preprocess.target import FolderTarget, target_of
 from preprocess.wanted import wanted_of
@@ -179,7 +180,7 @@ def test_index_is_there_only_when_all_shards_are(inputs, tmp_path, monkeypatch):
         patched.setattr(object_store.ObjectStore, "put", failing)
         with pytest.raises(EnvironmentProblem, match="the network is gone"):
             compute(tmp_path / "two", clips=inputs / "clips")
-    assert [name for name in stored(SHARDS) if name.startswith((".tmp", "index", "val"))] == []
+    assert [name for name in stored(SHARDS) if name.startswith((UNFINISHED, "index", "val"))] == []
     assert len(stored(SHARDS)["made.jsonl"].splitlines()) == 3
     shutil.rmtree(tmp_path / "two")
     assert compute(tmp_path / "two", clips=inputs / "clips").made == 1
@@ -233,7 +234,7 @@ def _killed_and_run_again(arguments, place, *, folder, at):
     assert not (place / "index.json").exists()
     with command(*arguments, folder=folder, **environment) as run:
         assert run.wait() == 0, run.log
-    assert not (place / ".tmp").exists()
+    assert not (place / UNFINISHED).exists()
     assert list((folder / "tmp").glob("kineflow-*")) == []
 
 

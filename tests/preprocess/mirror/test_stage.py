@@ -14,6 +14,7 @@ from preprocess.errors import WorkerDied
 from preprocess.mirror.ledger import JOURNALS_NAME, ArchiveJournal, read_ledger
 from preprocess.mirror.stage import MirrorStage
 from preprocess.outcomes import ManifestEntry, Outcome, append_manifest, read_manifest, read_standings
+from preprocess.paths import UNFINISHED
 from preprocess.schedule import RetryPolicy
 from preprocess.sources.http import Connection
 from preprocess.sources.mirror import Archive
@@ -59,7 +60,7 @@ def stage_of(server, out):
 
     def make(*names, wanted=CLIPS, workers=0, run=None, retry=()):
         config = DownloadConfig(out=out, url_template="http://x/{youtube_id}", retries=RETRIES, retry=frozenset(retry))
-        (out / ".tmp").mkdir(parents=True, exist_ok=True)
+        (out / UNFINISHED).mkdir(parents=True, exist_ok=True)
         return MirrorStage(
             [Archive(address=f"{server.url}/{name}", replaces=name.startswith("replacement")) for name in names],
             wanted=wanted,
@@ -118,7 +119,7 @@ def test_ledger_says_what_was_read_and_journals_are_gone(stage_of, server, out, 
     assert record.members == (A.key, B.key)
     assert record.length == (server.folder / "1.tar").stat().st_size
     assert list((out / JOURNALS_NAME).iterdir()) == []
-    assert list((out / ".tmp").iterdir()) == []
+    assert list((out / UNFINISHED).iterdir()) == []
 
 
 def test_replacement_mends_a_corrupt_clip(stage_of, server, out, videos):

@@ -11,6 +11,7 @@ from preprocess.mirror.ledger import KILLS, ArchiveJournal
 from preprocess.mirror.wanted_index import write_wanted_index
 from preprocess.mirror.worker import ArchiveTask, take_archive
 from preprocess.outcomes import Outcome
+from preprocess.paths import UNFINISHED
 from preprocess.sources.http import Connection
 from preprocess.sources.mirror import Archive
 from tests.preprocess.archive_server import pack
@@ -104,7 +105,7 @@ def test_names_that_lead_elsewhere_write_nothing_there(take, tmp_path, video):
 
 def test_nothing_unfinished_is_left(take, tmp_path, video):
     take({f"{A.key}.mp4": video, f"{B.key}.mp4": b"no video"})
-    assert list((tmp_path / "out" / ".tmp").iterdir()) == []
+    assert list((tmp_path / "out" / UNFINISHED).iterdir()) == []
 
 
 def test_clip_by_its_id_alone_is_taken_when_no_other_has_it(take, video):
