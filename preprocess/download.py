@@ -205,7 +205,9 @@ class _Run:
             archives = archives_of(config.mirror, splits={clip.split for clip in clips}, connection=connection)
         except (Unavailable, TemporarilyUnavailable) as error:
             logger.warning("no mirror: %s", error)
-            yield from (_failed(clip, error, source) for clip in clips)
+            # no archive was looked into, which says nothing about a clip
+            for_now = TemporarilyUnavailable(str(error), cause=error.cause)
+            yield from (_failed(clip, for_now, source) for clip in clips)
             return
         stage = MirrorStage(
             archives,

@@ -10,7 +10,6 @@ import secrets
 import time
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -43,18 +42,6 @@ class RunTasks(Protocol):
         self, function: Callable[[ArchiveTask, Tick], ArchiveResult], items: Sequence[ArchiveTask], *, on_tick: OnWork
     ) -> Iterator[tuple[ArchiveTask, ArchiveResult | WorkerDied]]:
         """Each task with its result, as they finish; may be closed before its end."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class MirrorReport:
-    """How the archives went; for a message to the user."""
-
-    read: int
-    """Read whole."""
-    unread: int
-    """Left unread: unchanged since an earlier run read them whole, and without a good copy of a wanted clip."""
-    failed: tuple[ArchiveRecord, ...]
-    """Could not be read whole, with the reason of each."""
 
 
 class MirrorStage:
@@ -94,16 +81,6 @@ class MirrorStage:
         self._unread: set[str] = set()
         self._refused: dict[str, ManifestEntry] = {}
 
-    @property
-    def report(self) -> MirrorReport:
-        """How it went so far."""
-        records = self._records.values()
-        return MirrorReport(
-            read=sum(record.outcome is Outcome.DONE for record in records),
-            unread=len(self._unread),
-            failed=tuple(record for record in records if record.outcome is not Outcome.DONE),
-        )
-
     def take(self, pending: Sequence[Clip]) -> Iterator[ManifestEntry]:
         """What the archives hold of the clips that are still to be had.
 
@@ -127,21 +104,26 @@ class MirrorStage:
             )
         for group in (True, False):
             yield from self._read([archive for archive in archives if archive.replaces is group])
+        failed = len(self._failed)
+        read = len(self._records) - failed
+        logger.info("%d archives read, %d left unread, %d failed", read, len(self._unread), failed)
 
     def missing_entry(self, clip: Clip) -> ManifestEntry:
         """The entry of a clip that was not found, to be used when the mirror is the last source."""
-        lost = sorted(self.report.failed, key=lambda record: record.outcome not in _PASSING)
-        passing = bool(lost) and lost[0].outcome in _PASSING
-        reason = f"in none of the {len(self._records) + len(self._unread)} archives"
-        if lost:
-            reason += f", of which {len(lost)} could not be read whole, the first: {lost[0].reason}"
-        return ManifestEntry.of_clip(
-            clip,
-            Outcome.TEMPORARY if passing else Outcome.UNAVAILABLE,
-            cause=lost[0].cause if passing else Cause.NOT_FOUND.value,
-            reason=reason,
-            source="mirror",
-        )
+        reason, failed = f"in none of the {len(self._records) + len(self._unread)} archives", self._failed
+        if not failed:
+            return ManifestEntry.of_clip(
+                clip, Outcome.UNAVAILABLE, cause=Cause.NOT_FOUND.value, reason=reason, source="mirror"
+            )
+        # it may be in one that another run can read: mended, or back at its address
+        first = min(failed, key=lambda record: record.outcome not in _PASSING)
+        reason += f", of which {len(failed)} could not be read whole, the first: {first.reason}"
+        return ManifestEntry.of_clip(clip, Outcome.TEMPORARY, cause=first.cause, reason=reason, source="mirror")
+
+    @property
+    def _failed(self) -> list[ArchiveRecord]:
+        """Of the archives that could not be read whole."""
+        return [record for record in self._records.values() if record.outcome is not Outcome.DONE]
 
     def _read(self, archives: Sequence[Archive]) -> Iterator[ManifestEntry]:
         """Read archives, those that failed for now again after a wait."""

@@ -81,6 +81,12 @@ def test_a_mirror_that_is_down_leaves_it_to_the_next_source(run, video_server):
     assert entries["a"].source == "url"
 
 
+def test_a_mirror_without_its_list_says_nothing_about_a_clip(run, video_server):
+    report, entries = run(mirror=f"{video_server.url}/list.txt")
+    assert report.outcomes == {"temporary": 4}
+    assert entries["a"].cause == "not_found"
+
+
 def test_a_second_run_reads_nothing_again(run, mirror, video_server):
     run(mirror=str(mirror))
     report, _ = run(sources=("mirror", "url"), mirror=str(mirror), url_template=video_server.template)

@@ -1,3 +1,4 @@
+import logging
 import os
 import signal
 import subprocess
@@ -55,6 +56,13 @@ def out(tmp_path):
 
 
 @pytest.fixture
+def log(caplog):
+    """With what is for information too."""
+    caplog.set_level(logging.INFO, "preprocess.mirror")
+    return caplog
+
+
+@pytest.fixture
 def stage_of(server, out):
     """A stage over archives of the server's folder, by name; those that begin with `replacement` are such."""
 
@@ -102,13 +110,12 @@ def names(*clips):
     return [f"{one.key}.mp4" for one in clips]
 
 
-def test_clips_of_all_archives_are_handed_over_and_the_rest_gets_no_outcome(stage_of, server, out, videos):
+def test_clips_of_all_archives_are_handed_over_and_the_rest_gets_no_outcome(stage_of, server, out, videos, log):
     pack(server.folder / "1.tar", dict.fromkeys(names(A, B), videos[0]))
     pack(server.folder / "2.tar", dict.fromkeys(names(C), videos[0]), mode="w:gz")
-    stage = stage_of("1.tar", "2.tar")
-    assert [entry.key for entry in take(stage)] == [A.key, B.key, C.key]
+    assert [entry.key for entry in take(stage_of("1.tar", "2.tar"))] == [A.key, B.key, C.key]
     assert outcomes(out) == {A.key: "done", B.key: "done", C.key: "done"}
-    assert (stage.report.read, stage.report.unread, stage.report.failed) == (2, 0, ())
+    assert "2 archives read, 0 left unread, 0 failed" in log.text
 
 
 def test_ledger_says_what_was_read_and_journals_are_gone(stage_of, server, out, videos):
@@ -167,15 +174,14 @@ def test_archives_of_other_classes_are_not_read(stage_of, server, out, videos):
     assert [path for path, _ in server.requests] == ["/yoga.tar"]
 
 
-def test_busy_archive_is_read_later(stage_of, server, out, videos):
+def test_busy_archive_is_read_later(stage_of, server, out, videos, log):
     pack(server.folder / "1.tar", dict.fromkeys(names(A), videos[0]))
     pack(server.folder / "2.tar", dict.fromkeys(names(B), videos[0]))
     server.faults["2.tar"] = [Fault(status=503, headers={"Retry-After": "0"}), Fault(status=429)]
-    stage = stage_of("2.tar", "1.tar")
-    take(stage)
+    take(stage_of("2.tar", "1.tar"))
     assert outcomes(out) == {A.key: "done", B.key: "done"}
     assert [path for path, _ in server.requests] == ["/2.tar", "/1.tar", "/2.tar", "/2.tar"]
-    assert (stage.report.read, stage.report.failed) == (2, ())
+    assert "2 archives read, 0 left unread, 0 failed" in log.text
 
 
 def test_lost_archive_goes_on_where_it_was_the_next_time(stage_of, server, out, videos):
@@ -198,28 +204,27 @@ def test_lost_archive_goes_on_where_it_was_the_next_time(stage_of, server, out, 
     ],
 )
 def test_archive_that_cannot_be_read_is_named_and_costs_no_other(
-    stage_of, server, out, videos, caplog, faults, requests, cause
+    stage_of, server, out, videos, log, faults, requests, cause
 ):
     pack(server.folder / "1.tar", dict.fromkeys(names(A), videos[0]))
     pack(server.folder / "2.tar", dict.fromkeys(names(B), videos[0]))
     server.faults["1.tar"] = list(faults)
-    stage = stage_of("1.tar", "2.tar")
-    take(stage)
+    take(stage_of("1.tar", "2.tar"))
     assert outcomes(out) == {B.key: "done"}
     assert sum(path == "/1.tar" for path, _ in server.requests) == requests
-    (failed,) = stage.report.failed
-    assert (failed.cause, read_ledger(out)[failed.address].cause) == (cause, cause)
-    assert "archive not read whole: http://127.0.0.1" in caplog.text
+    assert read_ledger(out)[f"{server.url}/1.tar"].cause == cause
+    assert "archive not read whole: http://127.0.0.1" in log.text
+    assert "1 archives read, 0 left unread, 1 failed" in log.text
 
 
-def test_second_run_reads_only_archives_that_can_help(stage_of, server, out, videos):
+def test_second_run_reads_only_archives_that_can_help(stage_of, server, out, videos, log):
     for i, one in enumerate((A, B, C)):
         pack(server.folder / f"{i}.tar", dict.fromkeys(names(one), videos[0]))
     take(stage_of("0.tar", "1.tar", "2.tar"), (A, B))  # the third is read too, as nobody knows what it holds
-    stage = stage_of("0.tar", "1.tar", "2.tar")
-    take(stage, (C, D))
+    log.clear()
+    take(stage_of("0.tar", "1.tar", "2.tar"), (C, D))
     assert outcomes(out) == {A.key: "done", B.key: "done", C.key: "done"}
-    assert (stage.report.read, stage.report.unread) == (1, 2)
+    assert "1 archives read, 2 left unread, 0 failed" in log.text
 
 
 def test_changed_archive_is_read_again(stage_of, server, out, videos):
@@ -230,15 +235,15 @@ def test_changed_archive_is_read_again(stage_of, server, out, videos):
     assert outcomes(out) == {A.key: "done", B.key: "done"}
 
 
-def test_corrupt_clip_is_no_reason_to_read_its_archive_again_unless_asked(stage_of, server, out, videos):
+def test_corrupt_clip_is_no_reason_to_read_its_archive_again_unless_asked(stage_of, server, out, videos, log):
     pack(server.folder / "1.tar", {f"{A.key}.mp4": b"bad", f"{B.key}.mp4": videos[0]})
     take(stage_of("1.tar"))
-    stage = stage_of("1.tar")
-    assert take(stage, (A, C)) == []
-    assert (stage.report.read, stage.report.unread) == (0, 1)
-    stage = stage_of("1.tar", retry=("bad_media",))
-    assert [entry.outcome.value for entry in take(stage, (A, C))] == ["bad_media"]
-    assert (stage.report.read, stage.report.unread) == (1, 0)
+    assert take(stage_of("1.tar"), (A, C)) == []
+    assert "0 archives read, 1 left unread, 0 failed" in log.text
+    log.clear()
+    found = take(stage_of("1.tar", retry=("bad_media",)), (A, C))
+    assert [entry.outcome.value for entry in found] == ["bad_media"]
+    assert "1 archives read, 0 left unread, 0 failed" in log.text
 
 
 def test_clip_that_was_lost_from_the_manifest_is_read_again(stage_of, server, out, videos):
@@ -272,18 +277,29 @@ def test_dead_worker_costs_the_clip_at_which_it_died(stage_of, server, out, vide
     assert outcomes(out) == {A.key: "done", B.key: "quarantined", C.key: "done"}
 
 
-def test_missing_entry_is_final_only_when_all_archives_were_read(stage_of, server, out, videos):
+def test_missing_entry_is_final_when_all_archives_were_read(stage_of, server, out, videos):
     pack(server.folder / "1.tar", dict.fromkeys(names(A), videos[0]))
     stage = stage_of("1.tar")
     take(stage)
     entry = stage.missing_entry(D)
     assert (entry.outcome, entry.cause, entry.source) == (Outcome.UNAVAILABLE, "not_found", "mirror")
     assert entry.reason == "in none of the 1 archives"
-    server.faults["2.tar"] = [Fault(status=503)] * 9
+
+
+@pytest.mark.parametrize(
+    ("fault", "cause"), [(Fault(status=503), "server_error"), (Fault(status=404), "not_found"), (None, "damaged")]
+)
+def test_missing_entry_is_temporary_when_an_archive_was_not_read_whole(stage_of, server, out, videos, fault, cause):
+    pack(server.folder / "1.tar", dict.fromkeys(names(A), videos[0]))
+    whole = pack(server.folder / "2.tar", dict.fromkeys(names(B, C, D), videos[0]))
+    if fault is None:
+        whole.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    else:
+        server.faults["2.tar"] = [fault] * 9
     stage = stage_of("1.tar", "2.tar")
-    take(stage, (D,))
+    take(stage, (A, D))
     entry = stage.missing_entry(D)
-    assert (entry.outcome, entry.cause) == (Outcome.TEMPORARY, "server_error")
+    assert (entry.outcome, entry.cause) == (Outcome.TEMPORARY, cause)
     assert "of the 2 archives, of which 1 could not be read whole, the first: http" in entry.reason
 
 
