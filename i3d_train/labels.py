@@ -3,30 +3,9 @@
 from pathlib import Path
 
 from preprocess.errors import InvalidInput
-from preprocess.labels import label_table
+from preprocess.labels import label_table, read_label_file
 
 _KINETICS_CLASSES = 400
-
-
-def kinetics400() -> tuple[str, ...]:
-    """The 400 class names in the order of the released networks' logits."""
-    return label_table("kinetics400")
-
-
-def read_labels(path: Path) -> tuple[str, ...]:
-    """Class names, one a line, in the order of the logits.
-
-    Raises:
-        InvalidInput: no such file, not text, an empty line or a repeated name.
-    """
-    try:
-        labels = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines())
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"label file {path} cannot be read: {error}") from error
-    for number, label in enumerate(labels, start=1):
-        if not label or label in labels[: number - 1]:
-            raise InvalidInput(f"{path}, line {number}: {label!r} is empty or repeated; write one class name a line")
-    return labels
 
 
 def class_names(num_classes: int, *, known: tuple[str, ...] = (), file: Path | None = None) -> tuple[str, ...]:
@@ -38,14 +17,14 @@ def class_names(num_classes: int, *, known: tuple[str, ...] = (), file: Path | N
         file: names of the caller's own.
 
     Raises:
-        InvalidInput: the names are not as many as the classes.
+        InvalidInput: the file is none of labels, or the names are not as many as the classes.
     """
     if file is not None:
-        names, source = read_labels(file), str(file)
+        names, source = read_label_file(file), str(file)
     elif known:
         names, source = known, "the weights"
     elif num_classes == _KINETICS_CLASSES:
-        names, source = kinetics400(), "Kinetics-400"
+        names, source = label_table("kinetics400"), "Kinetics-400"
     else:
         names, source = tuple(f"class {number}" for number in range(num_classes)), "numbers"
     if len(names) != num_classes:

@@ -2,6 +2,7 @@
 
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ from preprocess.config import FlowConfig, WorkerConfig
 from preprocess.errors import BadMedia
 from preprocess.extract import StageSeconds, extract_all
 from preprocess.flow import BACKENDS, resolve_backend
-from preprocess.plan import make_plan
+from preprocess.plan import check_earlier, make_plan, read_plan
 from preprocess.target import FolderTarget, Target
 
 
@@ -41,6 +42,8 @@ def estimate(
     *,
     config: FlowConfig,
     workers: WorkerConfig,
+    labels: Sequence[str] | None = None,
+    replan: bool = False,
     sample: int = 4,
     pairs_a_clip: int = 10,
 ) -> Estimate:
@@ -50,21 +53,24 @@ def estimate(
 
     Args:
         clips: as for `make_shards`.
-        out: where the shards would go; asked for its free space only.
+        out: where the shards would go; asked for its free space and plan only.
         config: what would be computed.
         workers: how many would compute it; they are taken to scale evenly.
+        labels: as for `make_shards`.
+        replan: likewise.
         sample: how many clips to measure on a CPU, spread evenly over the keys.
         pairs_a_clip: flow fields to compute of each there.
 
     Raises:
-        InvalidInput: no clips.
+        InvalidInput: `make_shards` would refuse these clips, labels, or what is in `out`.
         BadMedia: none of the sampled clips can be decoded.
     """
     backend = resolve_backend(config.backend)
     source = FolderSource(folder=clips) if isinstance(clips, Path) else clips
     target = FolderTarget(folder=out) if isinstance(out, Path) else out
     found = source.clips()
-    plan = make_plan(found, config=config, backend=backend)
+    plan = make_plan(found, config=config, backend=backend, labels=labels)
+    check_earlier(read_plan(target.folder), plan, place=target.name, replan=replan)
     spent = StageSeconds()
     failed: dict[str, str] = {}
     on_gpu = BACKENDS[backend].on_gpu

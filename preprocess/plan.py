@@ -144,7 +144,26 @@ def read_plan(folder: Path) -> dict[str, Any] | None:
             "shards": document["shards"],
         }
     except (ValueError, KeyError, TypeError) as error:
-        raise InvalidInput(f"{path} is damaged ({error!r}); use --replan to start over, or another folder") from error
+        raise InvalidInput(f"{path} is damaged ({error!r}); delete it, or choose another folder") from error
+
+
+def check_earlier(old: dict[str, Any] | None, plan: Plan, *, place: str, replan: bool) -> None:
+    """That what is in `place` was planned as `plan`, or may be dropped.
+
+    Args:
+        old: see `read_plan`.
+        plan: the new one.
+        place: for the message.
+        replan: it may be dropped.
+
+    Raises:
+        InvalidInput: neither.
+    """
+    if old is not None and old["fingerprint"] != plan.fingerprint and not replan:
+        raise InvalidInput(
+            f"{place} was planned with something else ({difference(old, plan)}); "
+            "choose another folder, or --replan to drop its shards and start over"
+        )
 
 
 def difference(old: dict[str, Any], plan: Plan) -> str:

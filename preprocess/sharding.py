@@ -13,19 +13,20 @@ from typing import Any, TypeVar
 
 from preprocess.clip_source import ClipSource, FolderSource
 from preprocess.config import FlowConfig, WorkerConfig
-from preprocess.errors import BadMedia, BadShard, EnvironmentProblem, InvalidInput, WorkerDied
+from preprocess.errors import BadMedia, BadShard, EnvironmentProblem, WorkerDied
 from preprocess.extract import StageSeconds, extract_all
 from preprocess.flow import FLOW_BOUND, FLOW_SCALE, FLOW_ZERO, resolve_backend
 from preprocess.made_shards import JOURNAL_NAME, FolderCheck, ShardResult, made_shards
 from preprocess.outcomes import Outcome
 from preprocess.paths import exclusive, make_folder, swept
-from preprocess.plan import PLAN_NAME, Plan, PlannedShard, difference, make_plan, read_plan
+from preprocess.plan import PLAN_NAME, Plan, PlannedShard, check_earlier, make_plan, read_plan
 from preprocess.shards.index import INDEX_NAME, Index
 from preprocess.shards.layout import EncodedClip, ShardAttributes
 from preprocess.shards.write import write_shard
 from preprocess.status.flow_status import FinishedClip, FlowStatus
 from preprocess.target import FolderTarget, Target
 from preprocess.trials import KILLED_REASON, Notes, Trials, run_shards
+from preprocess.words import size
 from preprocess.workers import Tick
 
 _RECORDS = (PLAN_NAME, JOURNAL_NAME, INDEX_NAME)
@@ -309,29 +310,31 @@ def attributes_of(plan: Plan, config: FlowConfig, backend: str) -> ShardAttribut
 def _adopt_plan(target: Target, plan: Plan, *, replan: bool) -> None:
     """Make `plan` the plan of the target, or refuse when another one's shards are there."""
     old = read_plan(target.folder)
-    if old is not None and old["fingerprint"] == plan.fingerprint:
-        return
+    check_earlier(old, plan, place=target.name, replan=replan)
     if old is not None:
-        if not replan:
-            raise InvalidInput(
-                f"{target.name} was planned with something else ({difference(old, plan)}); "
-                "choose another folder, or --replan to drop its shards and start over"
-            )
+        if old["fingerprint"] == plan.fingerprint:
+            return
+        check_space(target, plan.shards, instead_of=old["shards"])
         # the index first: no reader may meet one without its shards
         for name in (INDEX_NAME, JOURNAL_NAME, *old["shards"]):
             target.remove(name)
     plan.write(target.folder)
 
 
-def check_space(target: Target, todo: Sequence[PlannedShard]) -> None:
+def check_space(target: Target, todo: Sequence[PlannedShard], *, instead_of: Sequence[str] = ()) -> None:
     """That the shards to make will fit on the disk, as far as that can be known.
+
+    Args:
+        target: where they go.
+        todo: what to make.
+        instead_of: names of files that are going to be deleted first.
 
     Raises:
         EnvironmentProblem: they will not.
     """
-    needed, free = sum(shard.planned_bytes for shard in todo), target.free_bytes()
+    needed, free = sum(shard.planned_bytes for shard in todo), target.free_bytes(without=instead_of)
     if free is not None and needed > free:
         raise EnvironmentProblem(
-            f"{target.name} has {free / 1e9:.1f} GB free; the {len(todo)} shards to make are planned at "
-            f"{needed / 1e9:.1f} GB; free space, lower the JPEG quality, or choose another folder"
+            f"{target.name} has {size(free)} free; the {len(todo)} shards to make are planned at "
+            f"{size(needed)}; free space, lower the JPEG quality, or choose another folder"
         )

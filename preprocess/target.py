@@ -64,8 +64,8 @@ class Target(Protocol):
     def remove(self, name: str) -> None:
         """Delete a file, if it is there."""
 
-    def free_bytes(self) -> int | None:
-        """Room for further files; None where nobody knows."""
+    def free_bytes(self, *, without: Sequence[str] = ()) -> int | None:
+        """Room for further files, once those of `without` are deleted; None where nobody knows."""
 
     def records(self, names: Sequence[str]) -> AbstractContextManager[Records]:
         """Keep the driver's files `names` with the others: restored when the block begins, up to date at its end."""
@@ -131,10 +131,11 @@ class FolderTarget:
         """See `Target`."""
         inside(self.folder, name).unlink(missing_ok=True)
 
-    def free_bytes(self) -> int | None:
+    def free_bytes(self, *, without: Sequence[str] = ()) -> int | None:
         """See `Target`."""
         existing = next(path for path in (self.folder, *self.folder.absolute().parents) if path.exists())
-        return shutil.disk_usage(existing).free
+        deleted = (inside(self.folder, name) for name in without)
+        return shutil.disk_usage(existing).free + sum(path.stat().st_size for path in deleted if path.is_file())
 
     def records(self, names: Sequence[str]) -> AbstractContextManager[Records]:
         """See `Target`; they are where they belong."""
@@ -190,8 +191,9 @@ class ObjectTarget:
         self.store.remove(name)
         inside(self.folder, name).unlink(missing_ok=True)
 
-    def free_bytes(self) -> int | None:
+    def free_bytes(self, *, without: Sequence[str] = ()) -> int | None:
         """See `Target`."""
+        del without
         return None
 
     def records(self, names: Sequence[str]) -> AbstractContextManager[Records]:

@@ -9,7 +9,7 @@ import av.filter
 from av.container import OutputContainer
 from av.video.stream import VideoStream
 
-from preprocess.errors import BadMedia, InvalidInput
+from preprocess.errors import BadMedia, Cause, InvalidInput
 from preprocess.media import Video, open_video, orientation
 
 TIME_BASE = Fraction(1, 90_000)
@@ -64,7 +64,10 @@ def trim(source: Path, target: Path, *, start_s: float, end_s: float, absolute: 
         if shown is not None and (goes_on or shown[0] + video.seconds(shown[1]) > start_s):
             writer.write(Fraction(), shown[1])
         if writer.count == 0:
-            raise BadMedia(f"{source.name}: nothing is shown between seconds {start_s} and {end_s}")
+            raise BadMedia(
+                f"{source.name}: nothing is shown between seconds {start_s} and {end_s}",
+                cause=Cause.TOO_SHORT if shown is not None else Cause.DAMAGED,
+            )
         writer.close(Fraction(end_s) - Fraction(start_s), goes_on=goes_on)
 
 

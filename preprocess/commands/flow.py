@@ -111,8 +111,10 @@ def flow(
         backend=resolve_backend(backend, on_gpu=gpus is not None, here=dry_run or workers.computes_here),
     )
     source, target = source_of(clips), target_of(out, staging=staging)
+    labels = _read_labels(labels_name) if labels_name else None
     if dry_run:
-        _print_estimate(estimate(source, target, config=config, workers=workers), workers)
+        expected = estimate(source, target, config=config, workers=workers, labels=labels, replan=replan)
+        _print_estimate(expected, workers)
         return
     metrics = exported(target.folder, file=metrics_file, port=metrics_port)
     with stoppable(), metrics, ShowProgress("clips").shown() as progress:
@@ -121,7 +123,7 @@ def flow(
             target,
             config=config,
             workers=workers,
-            labels=_read_labels(labels_name) if labels_name else None,
+            labels=labels,
             replan=replan,
             retry_failed=retry_failed,
             on_progress=progress.step,
@@ -144,20 +146,13 @@ def _fraction(text: str) -> Any:
 
 def _read_labels(name: str) -> tuple[str, ...]:
     from preprocess.errors import InvalidInput
-    from preprocess.labels import label_table
+    from preprocess.labels import label_table, read_label_file
 
     if name in DATASETS:
         return label_table(name)
-    try:
-        text = Path(name).read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise InvalidInput(f"label file {name} does not exist; give a file or one of {', '.join(DATASETS)}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"label file {name} cannot be read: {error}") from error
-    labels = tuple(line.strip() for line in text.splitlines() if line.strip())
-    if len(set(labels)) != len(labels) or not labels:
-        raise InvalidInput(f"label file {name} must hold one label a line, each once; it has {len(labels)} lines")
-    return labels
+    if not Path(name).exists():
+        raise InvalidInput(f"label file {name} does not exist; give a file or one of {', '.join(DATASETS)}")
+    return read_label_file(Path(name))
 
 
 def _print_flow(report: "FlowReport", target: "Target") -> None:
@@ -175,13 +170,14 @@ def _print_flow(report: "FlowReport", target: "Target") -> None:
 
 
 def _print_estimate(estimate: "Estimate", workers: "WorkerConfig") -> None:
+    from preprocess.words import size, span
+
     rate = f"{estimate.pairs_per_s:.2f} pairs/s a worker, decoding and encoding included"
     click.echo(f"measured: {estimate.measured_pairs} pairs, {rate}")
     click.echo(f"expected: {estimate.clips} clips, {estimate.pairs} pairs, {estimate.shards} shards")
-    click.echo(
-        f"          {estimate.bytes / 1e9:.2f} GB, {estimate.hours:.2f} hours with {max(workers.workers, 1)} workers"
-    )
+    took = span(3600 * estimate.hours)
+    click.echo(f"          {size(estimate.bytes)}, {took} with {max(workers.workers, 1)} workers")
     if estimate.free_bytes is not None:
-        click.echo(f"free:     {estimate.free_bytes / 1e9:.1f} GB")
+        click.echo(f"free:     {size(estimate.free_bytes)}")
     for key, reason in estimate.failed.items():
         click.echo(printable(f"failed:   {key}: {reason}"))

@@ -18,6 +18,7 @@ import re
 from collections.abc import Iterable, Sequence
 from functools import cache, lru_cache
 from importlib.resources import files
+from pathlib import Path
 
 from preprocess.errors import InvalidInput
 
@@ -39,6 +40,28 @@ def label_table(dataset: str) -> tuple[str, ...]:
     if dataset not in DATASETS:
         raise InvalidInput(f"data set {dataset!r} has no label table; use one of {', '.join(DATASETS)}")
     return tuple(files(__name__).joinpath(f"{dataset}.txt").read_text(encoding="utf-8").splitlines())
+
+
+def read_label_file(path: Path) -> tuple[str, ...]:
+    """Label names of a file in their order, one a line.
+
+    Raises:
+        InvalidInput: no such file, not UTF-8 text, no label, one twice, or an empty line before the last label.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"label file {path} cannot be read: {error}") from error
+    lines = text.rstrip().splitlines() or [""]
+    labels: dict[str, None] = {}
+    for number, line in enumerate(lines, start=1):
+        label = line.strip()
+        if not label or label in labels:
+            raise InvalidInput(
+                f"label file {path}, line {number}: {label!r} is empty or repeated; write one label a line, each once"
+            )
+        labels[label] = None
+    return tuple(labels)
 
 
 def canonical(label: str, table: Sequence[str]) -> str | None:

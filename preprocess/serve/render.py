@@ -7,7 +7,7 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from preprocess.serve import words
+from preprocess import words
 from preprocess.serve.assets import address
 from preprocess.serve.security import csrf_of
 

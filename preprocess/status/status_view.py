@@ -13,6 +13,7 @@ from preprocess.console import printable
 from preprocess.excerpt import one_line
 from preprocess.status.run_view import RunView
 from preprocess.status.work import Work
+from preprocess.words import rate, span
 
 LOOK_EVERY_S = 1.0
 LINE_EVERY_S = 30.0
@@ -32,7 +33,7 @@ def summary(view: RunView) -> str:
     status = view.status
     if status is None:
         return _safe(f"{view.state}: {_counts(view.outcomes)}")
-    left = [f"{_span(view.left_s)} left"] if view.left_s is not None else []
+    left = [f"{span(view.left_s)} left"] if view.left_s is not None else []
     parts = [f"{status.finished:,} of {status.total:,} clips", *_rate(view), *left]
     return _safe(f"{_clock(view.now)} {view.state}: {', '.join(parts)}; {_counts(status.outcomes)}")
 
@@ -89,8 +90,8 @@ def _run(view: RunView) -> Iterator[str]:
     if status is None:
         return
     end = view.now if view.goes_on and view.is_alive else status.updated
-    left = f", {_span(view.left_s)} left" if view.left_s is not None and view.goes_on else ""
-    yield f"time      {_span(end - status.started)} since {_clock(status.started)}{left}"
+    left = f", {span(view.left_s)} left" if view.left_s is not None and view.goes_on else ""
+    yield f"time      {span(end - status.started)} since {_clock(status.started)}{left}"
     share = f" ({100 * status.finished / status.total:.1f} %)" if status.total else ""
     waiting = f", {status.waiting:,} waiting for another try" if status.waiting else ""
     yield f"progress  {status.finished:,} of {status.total:,} clips{share}{waiting}"
@@ -111,7 +112,7 @@ def _work(work: Work, *, elapsed_s: float) -> Iterator[str]:
     pairs = f", {work.flow_pairs:,} flow pairs" if work.flow_pairs else ""
     rate = f" ({work.flow_pairs / elapsed_s:.1f}/s)" if pairs and elapsed_s > 0 else ""
     yield f"work      {work.frames:,} frames{pairs}{rate}, {work.bytes / 1e6:,.1f} MB published"
-    stages = ", ".join(f"{stage} {_span(seconds)}" for stage, seconds in _longest_first(work.seconds))
+    stages = ", ".join(f"{stage} {span(seconds)}" for stage, seconds in _longest_first(work.seconds))
     yield f"          {stages or 'no stage timed'}, all workers added up"
 
 
@@ -124,9 +125,9 @@ def _rate(view: RunView) -> Iterator[str]:
     if status is None:
         return
     if view.is_alive is not False and status.rate_per_s is not None:
-        yield f"{_per_s(status.rate_per_s)} in the last 5 minutes of work"
+        yield f"{rate(status.rate_per_s)} in the last 5 minutes of work"
     if status.rate_overall_per_s is not None:
-        yield f"{_per_s(status.rate_overall_per_s)} over all"
+        yield f"{rate(status.rate_overall_per_s)} over all"
 
 
 def _pauses(view: RunView) -> Iterator[str]:
@@ -134,7 +135,7 @@ def _pauses(view: RunView) -> Iterator[str]:
         return
     pauses = sorted(view.status.pauses, key=lambda pause: pause.until)
     for pause in pauses[:_PAUSES]:
-        left = f"in {_span(pause.until - view.now)}" if pause.until > view.now else "over"
+        left = f"in {span(pause.until - view.now)}" if pause.until > view.now else "over"
         yield f"pause     {one_line(pause.identity, length=30)} until {_clock(pause.until, near=view.now)} ({left})"
         yield f"          {one_line(pause.reason)}"
     if len(pauses) > _PAUSES:
@@ -160,21 +161,6 @@ def _manifest(view: RunView) -> Iterator[str]:
 def _counts(outcomes: Mapping[str, int]) -> str:
     whole = sum(outcomes.values())
     return ", ".join(f"{n:,} {outcome} ({100 * n / whole:.1f} %)" for outcome, n in outcomes.items() if n) or "none yet"
-
-
-def _per_s(rate: float) -> str:
-    return f"{rate:.2f} clips/s" if rate >= 1 or not rate else f"{3600 * rate:,.0f} clips/h"
-
-
-def _span(seconds: float) -> str:
-    """Two units, such as `2 h 05 min`."""
-    whole = max(0, round(seconds))
-    days, hours, minutes = whole // 86_400, whole // 3600 % 24, whole // 60 % 60
-    if days:
-        return f"{days:,} d {hours} h"
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {whole % 60:02d} s" if minutes else f"{whole} s"
 
 
 def _clock(at: float, *, near: float | None = None) -> str:

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from i3d_train import checkpoint, weights
-from i3d_train.labels import kinetics400
 from i3d_train.models import build
 from i3d_train.predict import PredictConfig, clip_input, predict
 from i3d_train.trainer import Trainer
 from preprocess.errors import InvalidInput
+from preprocess.labels import label_table
 from tests.i3d_train.small_videos import write_video
 from tests.i3d_train.small_weights import small_network, write_small
 
@@ -159,4 +159,6 @@ def test_preview_of_the_published_clip_gives_the_published_order(shared_data, re
         best = network(x_CTHW[None])[0].topk(5).indices.tolist()
     # after a heading, lines of probability, logit and class
     published = (shared_data / "i3d" / "deepmind_tfv1_no_imagenet_rgb.txt").read_text().split("probabilities\n")[1]
-    assert [kinetics400()[k] for k in best] == [line.split(maxsplit=2)[2] for line in published.splitlines()[:5]]
+    assert [label_table("kinetics400")[k] for k in best] == [
+        line.split(maxsplit=2)[2] for line in published.splitlines()[:5]
+    ]

@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 import time
@@ -90,8 +91,15 @@ def test_flow_dry_run_measures_and_writes_nothing(clips, tmp_path):
     assert result.exit_code == 0
     assert "measured: 30 pairs" in result.output
     assert "expected: 3 clips, 147 pairs" in result.output
-    assert "hours with 2 workers" in result.output
+    assert re.search(r"iB, [0-9]+ s with 2 workers\n", result.output)
     assert not (tmp_path / "shards").exists()
+
+
+def test_flow_dry_run_refuses_what_the_run_would(clips, tmp_path):
+    (tmp_path / "labels.txt").write_text("juggling\n")
+    result = run("flow", clips, "--out", tmp_path / "shards", "--labels", tmp_path / "labels.txt", "--dry-run")
+    assert result.exit_code == 2
+    assert "labels of the clips are not in the given list" in result.output
 
 
 def test_flow_with_a_broken_clip_exits_1_and_names_it(tmp_path):

@@ -77,7 +77,7 @@ def test_something_missing_exits_1_and_names_it(folder, splits):
         ),
         (("flow", "DIR", "--out", "o", "--labels", "DIR"), "label file DIR cannot be read"),
         (("flow", "DIR", "--out", "o", "--labels", "BINARY"), "label file BINARY cannot be read"),
-        (("flow", "DIR", "--out", "o", "--labels", "TWICE"), "must hold one label a line, each once"),
+        (("flow", "DIR", "--out", "o", "--labels", "TWICE"), "label file TWICE, line 2: 'yoga' is empty or repeated"),
     ],
 )
 def test_wrong_usage(folder, splits, tmp_path, monkeypatch, arguments, message):

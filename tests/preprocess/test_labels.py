@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from preprocess.errors import InvalidInput
-from preprocess.labels import DATASETS, KINETICS, canonical, dataset_of, label_table, nearest
+from preprocess.labels import DATASETS, KINETICS, canonical, dataset_of, label_table, nearest, read_label_file
 
 COUNTS = {"kinetics400": 400, "kinetics600": 600, "kinetics700": 700, "ucf101": 101, "hmdb51": 51}
 PUBLISHED = {
@@ -130,3 +130,22 @@ def test_needs_the_standard_library_only():
 
 def test_tables_are_installed():
     assert "\npreprocess.labels = *.txt\n" in (Path(__file__).parents[2] / "setup.cfg").read_text()
+
+
+def test_label_file_is_read_in_its_order(tmp_path):
+    (tmp_path / "labels.txt").write_bytes("\ufeffwalk \r\nrun\r\n\n\n".encode())
+    assert read_label_file(tmp_path / "labels.txt") == ("walk", "run")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("a\n\nb\n", "line 2: '' is"), ("a\nb\na\n", "line 3: 'a' is"), ("\n", "line 1: '' is")]
+)
+def test_label_file_with_an_empty_or_repeated_name_fails(tmp_path, text, message):
+    (tmp_path / "labels.txt").write_text(text)
+    with pytest.raises(InvalidInput, match=rf"labels\.txt, {message} empty or repeated"):
+        read_label_file(tmp_path / "labels.txt")
+
+
+def test_label_file_that_is_not_there_fails(tmp_path):
+    with pytest.raises(InvalidInput, match=r"nothing\.txt cannot be read"):
+        read_label_file(tmp_path / "nothing.txt")

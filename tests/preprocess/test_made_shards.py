@@ -124,7 +124,7 @@ def test_status_tells_what_was_there_from_what_was_made(clips, shards):
 
 def test_room_is_needed_for_what_is_missing_alone(clips, shards, monkeypatch):
     spoil(shards / NAMES[1])
-    monkeypatch.setattr("preprocess.target.FolderTarget.free_bytes", lambda target: 1000)
+    monkeypatch.setattr("preprocess.target.FolderTarget.free_bytes", lambda target, without: 1000)
     assert run(clips, shards).made == 1
     (shards / NAMES[2]).unlink()
     with pytest.raises(EnvironmentProblem, match="the 1 shards to make are planned at"):

@@ -20,6 +20,7 @@ from preprocess.shards import EncodedClip, Shard, ShardSet
 from preprocess.shards.write import write_shard
 from preprocess.status.run_status import RunState, ShardCount, Status
 from preprocess.status.work import STAGES
+from preprocess.target import FolderTarget
 from tests.preprocess.conftest import textured_frames, write_video
 
 CONFIG = FlowConfig(short_side=48, clips_per_shard=2)
@@ -222,6 +223,27 @@ def test_replan_drops_the_old_shards(clips, shards):
     assert len(ShardSet(shards, "train")) == 3
 
 
+def test_replan_without_room_drops_nothing(clips, shards, monkeypatch):
+    before, freed = contents(shards), []
+
+    def little(target, without):
+        freed.extend(without)
+        return 1000
+
+    monkeypatch.setattr("preprocess.target.FolderTarget.free_bytes", little)
+    with pytest.raises(EnvironmentProblem, match="1000 bytes free; the 2 shards to make are planned at"):
+        run(clips, shards, config=FlowConfig(short_side=48), replan=True)
+    assert contents(shards) == before
+    assert sorted(freed) == sorted(name for name in before if name.endswith(".h5"))
+
+
+def test_room_counts_what_is_deleted_first(shards):
+    target, names = FolderTarget(folder=shards), [path.name for path in shards.glob("*.h5")]
+    sizes = sum(path.stat().st_size for path in shards.glob("*.h5"))
+    gained = target.free_bytes(without=[*names, "none.h5"]) - target.free_bytes()
+    assert gained == pytest.approx(sizes, abs=10_000_000)  # others write on this disk too
+
+
 def test_clip_that_is_gone_ends_the_run_and_is_had_again(clips, shards, tmp_path, monkeypatch):
     planned = find_clips(clips)
     monkeypatch.setattr("preprocess.clip_source.find_clips", lambda folder: planned)
@@ -267,8 +289,10 @@ def test_failures_stay_with_the_shard(shards):
 
 
 def test_full_disk_is_seen_before_the_start(clips, tmp_path, monkeypatch):
-    monkeypatch.setattr("preprocess.target.FolderTarget.free_bytes", lambda target: 1000)
-    with pytest.raises(EnvironmentProblem, match=r"0\.0 GB free; the 3 shards to make are planned at"):
+    monkeypatch.setattr("preprocess.target.FolderTarget.free_bytes", lambda target, without: 1000)
+    with pytest.raises(
+        EnvironmentProblem, match=r"has 1000 bytes free; the 3 shards to make are planned at [0-9.]+ KiB; free space"
+    ):
         run(clips, tmp_path / "shards")
 
 
@@ -287,6 +311,16 @@ def test_estimate_counts_and_measures_and_writes_nothing(clips, tmp_path):
     assert found.hours == pytest.approx(found.pairs / found.pairs_per_s / 2 / 3600)
     assert list(found.failed) == ["broken"]
     assert not (tmp_path / "shards").exists()
+
+
+def test_estimate_refuses_what_the_run_would(clips, shards):
+    workers = WorkerConfig(workers=0)
+    with pytest.raises(InvalidInput, match=r"labels of the clips are not in the given list, such as 'surfing'"):
+        estimate(clips, shards, config=CONFIG, workers=workers, labels=["yoga"])
+    other = FlowConfig(short_side=64, clips_per_shard=2)
+    with pytest.raises(InvalidInput, match=r"short_side was 48, is 64\).*--replan"):
+        estimate(clips, shards, config=other, workers=workers)
+    assert estimate(clips, shards, config=other, workers=workers, replan=True).clips == 6
 
 
 def test_estimate_of_broken_clips_fails(tmp_path):

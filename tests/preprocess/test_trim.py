@@ -4,7 +4,7 @@ import av
 import numpy as np
 import pytest
 
-from preprocess.errors import BadMedia, InvalidInput
+from preprocess.errors import BadMedia, Cause, InvalidInput
 from preprocess.media import inspect, read_clip
 from preprocess.trim import trim
 from tests.preprocess.conftest import frame_numbers, numbered_frames, textured_frames, write_video
@@ -116,8 +116,9 @@ def test_same_input_same_bytes(tmp_path, target):
 
 
 def test_nothing_there_fails(tmp_path, target):
-    with pytest.raises(BadMedia, match="nothing is shown between seconds 5 and 6"):
+    with pytest.raises(BadMedia, match="nothing is shown between seconds 5 and 6") as caught:
         trim(write_video(tmp_path / "a.mp4", numbered_frames(50)), target, start_s=5, end_s=6)
+    assert caught.value.cause is Cause.TOO_SHORT
 
 
 def test_reversed_times_fail(tmp_path, target):

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from preprocess.serve.words import field_name, field_value
+from preprocess.words import field_name, field_value
 
 
 @pytest.mark.parametrize(
