@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from preprocess.annotations import ListSource
 from preprocess.typed_json import read_document
 
 CARD_NAME = "card.json"
@@ -32,16 +33,6 @@ class Identity:
     """Lines `key split label`, with tabs between, of every usable clip."""
     files: str | None
     """Lines `key sha256`, with a blank between, of every usable clip; None where a clip's file was never hashed."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CardList:
-    """An annotation list that the clips were chosen from."""
-
-    name: str
-    sha256: str
-    rows: int
-    """Clips and refused rows together."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +154,7 @@ class Card:
     """Such as `kinetics400`; None for a list of one's own."""
     from_list: bool
     """False where the folder has no `list.json`: what is wanted is then what the manifest names."""
-    lists: tuple[CardList, ...]
+    lists: tuple[ListSource, ...]
     identity: Identity
     rows: Rows
     splits: dict[str, SplitCount]

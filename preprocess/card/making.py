@@ -17,7 +17,6 @@ from preprocess.card.content import (
     CARD_NAME,
     CARD_PAGE_NAME,
     Card,
-    CardList,
     ClassCount,
     ClassSplit,
     Content,
@@ -81,7 +80,7 @@ def make_card(folder: Path) -> MadeCard:
     card = Card(
         dataset=wanted.dataset if wanted else None,
         from_list=wanted is not None,
-        lists=tuple(CardList(name=s.name, sha256=s.sha256, rows=s.rows) for s in wanted.sources) if wanted else (),
+        lists=wanted.sources if wanted else (),
         identity=_identity(clips, usable),
         rows=_rows(folder, wanted, len(asked)),
         splits=_count_splits(asked.values(), clips),
