@@ -52,7 +52,7 @@ def append_line(path: Path, fields: Mapping[str, Any], *, durable: bool = True) 
 
 def line_of(fields: Mapping[str, Any]) -> bytes:
     """A line as `read_lines` takes it: the fields, at least one, and the checksum of their text."""
-    text = json.dumps(fields, ensure_ascii=False)[:-1].encode()
+    text = json.dumps(fields, ensure_ascii=False)[:-1].encode(errors="backslashreplace")  # as JSON escapes surrogates
     return text + _SUM_FIELD + f"{zlib.crc32(text):08x}".encode() + _SUM_END
 
 
@@ -97,9 +97,9 @@ def parse_line(line: bytes) -> dict[str, Any]:
 
 
 def _without_sum(fields: dict[str, Any], line: bytes) -> dict[str, Any]:
-    """The fields without the checksum; ValueError if it is not that of the line. An older line may have none."""
+    """The fields without the checksum; ValueError if it is not that of the line, or there is none."""
     if line[-1] != _LINE_END:
         line += b"\n"  # all but that was written before a kill
-    if line[_SUM_AT:_SUM_TO] == _SUM_FIELD and fields.pop(_SUM_NAME) != f"{zlib.crc32(line[:_SUM_AT]):08x}":
+    if line[_SUM_AT:_SUM_TO] != _SUM_FIELD or fields.pop(_SUM_NAME) != f"{zlib.crc32(line[:_SUM_AT]):08x}":
         raise ValueError(f"checksum of {line[:80]!r}")
     return fields

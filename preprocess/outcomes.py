@@ -4,7 +4,7 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from functools import partial
 from itertools import chain, islice
@@ -136,12 +136,13 @@ class ManifestEntry:
         Raises:
             ValueError, TypeError, KeyError: it is none.
         """
-        complete = {**_complete(values), "outcome": _OUTCOMES[values["outcome"]]}
+        _check_fields(values)
+        values["outcome"] = _OUTCOMES[values["outcome"]]
         for name in _REPEATED:
-            complete[name] = _shared.setdefault(complete[name], complete[name])
+            values[name] = _shared.setdefault(values[name], values[name])
         entry = object.__new__(cls)
         for name, set_field in _SETTERS.items():
-            set_field(entry, complete[name])
+            set_field(entry, values[name])
         return entry
 
     @property
@@ -153,7 +154,6 @@ class ManifestEntry:
 # Kinetics-700 has 650,000 entries. The __init__ of a frozen dataclass takes twice the time of its slots, and a label's
 # text would be there a thousand times.
 _SETTERS = {field.name: ManifestEntry.__dict__[field.name].__set__ for field in fields(ManifestEntry)}
-_DEFAULTS = {field.name: field.default for field in fields(ManifestEntry) if field.default is not MISSING}
 _REPEATED = ("split", "label", "cause", "source", "fps")
 _OUTCOMES = {outcome.value: outcome for outcome in Outcome}
 _NAMES = tuple(_SETTERS)
@@ -161,14 +161,9 @@ _standing_fields = itemgetter(*Standing._fields)
 _shared: dict[Any, Any] = {}
 
 
-def _complete(values: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a line, those that an earlier version did not write with their defaults."""
-    if tuple(values) == _NAMES:
-        return values
-    complete = {**_DEFAULTS, **values}
-    if complete.keys() != _SETTERS.keys():
-        raise TypeError(f"fields {sorted(complete.keys() ^ _SETTERS.keys())} are unknown or missing")
-    return complete
+def _check_fields(values: dict[str, Any]) -> None:
+    if tuple(values) != _NAMES:
+        raise TypeError(f"fields {sorted(values.keys() ^ _SETTERS.keys())} are unknown or missing")
 
 
 @collector_paused()
@@ -191,7 +186,7 @@ def read_standings(
 
 
 def _standing(values: dict[str, Any], *, is_there: Callable[[str, int], bool]) -> tuple[str, Standing]:
-    values = _complete(values)
+    _check_fields(values)
     values["outcome"] = _OUTCOMES[values["outcome"]]
     values["source"] = _shared.setdefault(values["source"], values["source"])
     if values["outcome"] is Outcome.DONE and not is_there(values["path"], values["bytes"]):

@@ -4,6 +4,7 @@ import csv
 import json
 import logging
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from preprocess.config import FlowConfig, WorkerConfig
 from preprocess.console import printable, show_log
 from preprocess.errors import InvalidInput
 from preprocess.jsonl import append_line
-from preprocess.outcomes import MANIFEST_NAME
+from preprocess.outcomes import MANIFEST_NAME, ManifestEntry, Outcome
 from preprocess.paths import inside, label_folder
 from preprocess.progress import ShowProgress
 from preprocess.sharding import make_shards
@@ -160,8 +161,8 @@ PATHS = ("../secret.mp4", "/etc/passwd", "train/../../secret.mp4", "..", "a\0b",
 
 def entry(**changes):
     values = {"key": "k", "youtube_id": "abcdefghijk", "time_start": 0, "time_end": 1, "split": "train"}
-    values |= {"label": "yoga", "outcome": "done", "path": "train/yoga/k.mp4", "sha256": "0", "duration_s": 1.0}
-    return {**values, "height": 48, "width": 64, **changes}
+    values |= {"label": "yoga", "outcome": Outcome.DONE, "path": "train/yoga/k.mp4", "sha256": "0", "duration_s": 1.0}
+    return {**asdict(ManifestEntry(**values, height=48, width=64)), **changes}
 
 
 @pytest.mark.parametrize("path", PATHS)

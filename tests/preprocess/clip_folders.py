@@ -1,12 +1,12 @@
 """Folders as a run leaves them, without a run: a list, a manifest, no videos."""
 
 import hashlib
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from preprocess.annotations import Clip, ListSource, RefusedRow
+from preprocess.jsonl import line_of
 from preprocess.outcomes import MANIFEST_NAME, ManifestEntry, Outcome
 from preprocess.wanted import Wanted
 
@@ -39,8 +39,7 @@ def failed(of: Clip, outcome: Outcome, cause: str, reason: str = "gone") -> Mani
 def write_manifest(folder: Path, entries: Iterable[ManifestEntry]) -> Path:
     """The folder with a manifest of these lines."""
     folder.mkdir(parents=True, exist_ok=True)
-    lines = [json.dumps(asdict(entry), ensure_ascii=False) + "\n" for entry in entries]
-    (folder / MANIFEST_NAME).write_text("".join(lines), encoding="utf-8")
+    (folder / MANIFEST_NAME).write_bytes(b"".join(line_of(asdict(entry)) for entry in entries))
     return folder
 
 

@@ -1,5 +1,4 @@
 import csv
-import json
 import tracemalloc
 from dataclasses import asdict
 
@@ -7,6 +6,7 @@ import pytest
 
 from preprocess.annotations import Clip, RefusedRow
 from preprocess.errors import BadMedia, TemporarilyUnavailable, Unavailable, WorkerDied
+from preprocess.jsonl import line_of
 from preprocess.outcomes import (
     MANIFEST_NAME,
     ManifestEntry,
@@ -51,17 +51,17 @@ def test_torn_last_line_is_left_out_and_not_glued_to_the_next(tmp_path, caplog):
 
 def test_standings_are_those_of_the_whole_entries(tmp_path, caplog):
     lines = [asdict(entry(letter * 11, Outcome.UNAVAILABLE, "Private video", "private")) for letter in "abcdef"]
-    del lines[1]["frozen_s"]  # of an earlier version: has its default
+    del lines[1]["frozen_s"]
     lines[2]["mood"] = "glad"
     del lines[3]["split"]
     lines[4] |= {"outcome": "lost"}
     lines.append({**lines[0], "outcome": "done", "source": "url", "sha256": "0" * 64})
-    (tmp_path / MANIFEST_NAME).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (tmp_path / MANIFEST_NAME).write_bytes(b"".join(map(line_of, lines)))
     standings = read_standings(tmp_path)
-    assert [key[0] for key in standings] == ["a", "b", "f"]
-    assert caplog.text.count("torn or malformed") == 3
+    assert [key[0] for key in standings] == ["a", "f"]
+    assert caplog.text.count("torn or malformed") == 4
     assert standings == {key: found.standing for key, found in read_manifest(tmp_path).items()}
-    first, second, _ = standings.values()
+    first, second = standings.values()
     assert first == (Outcome.DONE, "private", "Private video", "url", "0" * 64)
     assert second == (Outcome.UNAVAILABLE, "private", "Private video", "", "")
 
@@ -69,7 +69,7 @@ def test_standings_are_those_of_the_whole_entries(tmp_path, caplog):
 def test_standings_take_little_memory(tmp_path):
     one = asdict(entry("a" * 11, Outcome.DONE))
     lines = ({**one, "key": f"{i:025d}", "sha256": f"{i:064d}", "source": "youtube"} for i in range(5000))
-    (tmp_path / MANIFEST_NAME).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (tmp_path / MANIFEST_NAME).write_bytes(b"".join(map(line_of, lines)))
     tracemalloc.start()
     try:
         standings = read_standings(tmp_path)

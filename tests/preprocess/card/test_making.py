@@ -1,5 +1,4 @@
 import hashlib
-import json
 import random
 import re
 
@@ -11,7 +10,7 @@ from preprocess.card.clips import CARD_CLIPS_NAME, read_clips
 from preprocess.card.content import CARD_NAME, CARD_PAGE_NAME, Card, ordered_splits
 from preprocess.card.making import make_card
 from preprocess.errors import InvalidInput
-from preprocess.outcomes import MANIFEST_NAME, Outcome
+from preprocess.outcomes import Outcome
 from preprocess.wanted import wanted_of
 from tests.preprocess.clip_folders import clip, done, failed, write_folder, write_manifest
 
@@ -195,11 +194,7 @@ HOSTILE = (
 def test_page_shows_hostile_texts_as_text(tmp_path):
     one = clip(0, label="<b>|`bold`")
     entries = [done(clip(1, label=one.label)), failed(one, Outcome.UNAVAILABLE, "removed", HOSTILE)]
-    folder = tmp_path
-    write_manifest(folder, [entries[0]])
-    line = json.dumps({**{k: getattr(entries[1], k) for k in entries[1].__slots__}})
-    with (folder / MANIFEST_NAME).open("a") as file:
-        file.write(line + "\n")
+    folder = write_manifest(tmp_path, entries)
     make_card(folder).write(folder)
     page = (folder / CARD_PAGE_NAME).read_text()
     html = MarkdownIt("commonmark").enable("table").render(page)

@@ -1,7 +1,10 @@
 """The JSON API."""
 
+import math
+
 import pytest
 
+from preprocess.jsonl import line_of
 from preprocess.serve.app import create_app
 from preprocess.serve.config import ServeConfig
 from tests.preprocess.serve.small_root import EVIL, FRAMES, KEYS, append, client_of, make_root, run_of
@@ -116,7 +119,8 @@ def test_empty_filters_ask_for_nothing(client):
 
 def test_a_line_may_hold_what_json_cannot(tmp_path):
     root = make_root(tmp_path)
-    append(root, [b'{"key": "k", "label": null, "split": "x", "outcome": "done", "fps": NaN, "source": "\\ud800"}\n'])
+    entry = {"key": "k", "label": None, "split": "x", "outcome": "done", "fps": math.nan, "source": "\ud800"}
+    append(root, [line_of(entry)])
     answer = client_of(root).get(f"{API}/clip", params={"key": "k"})
     fields = answer.json()["runs"][0]["lines"][0]["fields"]
     assert (fields["fps"], fields["source"]) == ("nan", "\\ud800")
