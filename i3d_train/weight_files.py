@@ -70,12 +70,13 @@ def open_tensors(path: Path) -> TensorFile:
             end = file.read()
     except OSError as error:
         raise InvalidInput(f"weights {path} cannot be read: {error.strerror}") from error
+    # first: its length may begin as the others do, while read as a length and a brace none of theirs is possible
+    if start[8:] == b"{" and int.from_bytes(start[:8], "little") <= _LONGEST_HEADER:
+        return _open_safetensors(path)
     if start.startswith(b"PK"):
         return _open_npz(path) if _is_npz(path) else _open_torch(path)
     if start.startswith(b"\x80"):
         return _open_torch(path)
-    if start.endswith(b"{") and int.from_bytes(start[:8], "little") <= _LONGEST_HEADER:
-        return _open_safetensors(path)
     if end == _TABLE_END:
         return _open_tensorflow(path)
     raise InvalidInput(
