@@ -14,6 +14,7 @@ from i3d_train.labels import class_names
 from i3d_train.models.network import Network
 from i3d_train.weight_info import WeightsInfo, header_of
 from i3d_train.weight_names import HEAD, deepmind
+from preprocess.address import shown
 from preprocess.errors import InvalidInput
 from preprocess.paths import publish
 
@@ -87,7 +88,7 @@ def write_safetensors(model: Network, info: WeightsInfo, *, source: Mapping[str,
 
 
 def _safetensors(model: Network, info: WeightsInfo, digest: str) -> tuple[bytes, tuple[str, ...]]:
-    return write_safetensors(model, info, source={"name": info.path.name, "sha256": digest}), ()
+    return write_safetensors(model, info, source={"name": shown(info.path.name), "sha256": digest}), ()
 
 
 def _npz(model: Network, info: WeightsInfo, _: str) -> tuple[memoryview, tuple[str, ...]]:

@@ -24,7 +24,7 @@ from i3d_train.results import Results, Trial
 from i3d_train.scoring import answers
 from i3d_train.weight_info import WeightsInfo
 from pipelines import Loader, open_loader
-from preprocess.address import folder_name
+from preprocess.address import folder_name, shown
 from preprocess.errors import InvalidInput
 from preprocess.labels import dataset_of
 from preprocess.paths import make_folder, publish
@@ -143,7 +143,7 @@ def evaluate(config: EvaluateConfig, *, observe: Observer = ignore) -> Results:
         model=info.model,
         stream=info.stream,
         weights=(info.name,),
-        dataset=config.dataset or dataset_of(loader.labels) or folder_name(config.shards),
+        dataset=shown(config.dataset or dataset_of(loader.labels) or folder_name(config.shards)),
         split=config.split,
         folds=_folds(config),
         frames=frames,

@@ -211,16 +211,17 @@ def _of_shards(loader: Loader, stream: str) -> Iterator[_Clip]:
 
 def _of_videos(config: FeaturesConfig, model: Network, *, crop: int, failed: dict[str, str]) -> Iterator[_Clip]:
     for path in config.videos:
+        key = shown(path)
         try:
             # one more than allowed: whether a video is longer is known without decoding all of it
             streams = clip_input(path, stream=model.stream, frames=config.longest + 1, crop=crop)
         except (BadMedia, UnreadableFile) as error:
-            _fail(failed, str(path), str(error))
+            _fail(failed, key, str(error))
             continue
-        clip = _Clip(key=str(path), label=UNLABELLED, streams=streams)
+        clip = _Clip(key=key, label=UNLABELLED, streams=streams)
         if clip.frames > config.longest:
             reason = f"longer than {config.longest} frames at {FPS} a second; cut it, or allow more (--longest)"
-            _fail(failed, clip.key, reason)
+            _fail(failed, key, reason)
         else:
             yield clip
 

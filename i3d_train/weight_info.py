@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from i3d_train.models import MODELS
+from preprocess.address import shown
 from preprocess.errors import InvalidInput
 
 HEADER = "kineflow"
@@ -30,7 +31,7 @@ class WeightsInfo:
     @property
     def name(self) -> str:
         """The file and its folder, since each run has a `best.pt`."""
-        return "/".join(self.path.absolute().parts[-2:])
+        return shown("/".join(self.path.absolute().parts[-2:]))
 
 
 def header_of(info: WeightsInfo, *, source: Mapping[str, str]) -> dict[str, str]:

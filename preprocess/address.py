@@ -1,5 +1,6 @@
 """Where something is: a local folder, or an address such as `s3://bucket/shards`."""
 
+import os
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -16,10 +17,13 @@ def without_secrets(address: str) -> str:
 
 
 def shown(place: Path | str) -> str:
-    """A place for messages and files that others may read."""
-    return without_secrets(str(place)) if is_address(place) else str(place)
+    r"""A place, or the name of a file, as text for messages and files that others may read.
+
+    A byte of a local name that is no UTF-8, which no file of text could hold, becomes `\xff`.
+    """
+    return without_secrets(str(place)) if is_address(place) else os.fsencode(place).decode(errors="backslashreplace")
 
 
 def folder_name(place: Path | str) -> str:
     """The last part of a place, by which people call a data set."""
-    return shown(place).rstrip("/").rpartition("/")[2] if is_address(place) else Path(place).resolve().name
+    return shown(place).rstrip("/").rpartition("/")[2] if is_address(place) else shown(Path(place).resolve().name)

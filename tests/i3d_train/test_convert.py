@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 
 import numpy as np
 import pytest
@@ -81,6 +82,12 @@ def test_metadata_tell_the_source(released, tmp_path):
         record = json.loads(file.metadata()[HEADER])
     assert record["source"] == {"name": "flow.npz", "sha256": digest}
     assert done.source_sha256 == digest
+
+
+def test_source_whose_name_is_no_utf8_is_told(released, tmp_path):
+    convert(released.rename(tmp_path / os.fsdecode(b"caf\xe9.npz")), tmp_path / "w.safetensors")
+    with safe_open(tmp_path / "w.safetensors", framework="pt") as file:
+        assert json.loads(file.metadata()[HEADER])["source"]["name"] == "caf\\xe9.npz"
 
 
 def test_same_weights_give_the_same_bytes(released, tmp_path):

@@ -1,6 +1,8 @@
 """Tests of i3d_train.evaluate."""
 
 import json
+import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import torch
 
 from i3d_train import checkpoint, weights
 from i3d_train.clip_logits import ClipLogits
+from i3d_train.convert import convert
 from i3d_train.evaluate import EvaluateConfig, evaluate
 from i3d_train.events import Scored
 from i3d_train.results import Trial, read_results
@@ -89,6 +92,17 @@ def test_results_say_what_was_tested(evaluation, shards, trained):
         frames=9,
         crop=32,
     )
+
+
+def test_names_that_are_no_utf8_are_written_all_the_same(evaluation, shards, tmp_path):
+    write_small(tmp_path / "w.safetensors", small_network("i3d", stream="rgb"), model="i3d")
+    weights, data = tmp_path / os.fsdecode(b"w\xff.npz"), tmp_path / os.fsdecode(b"set\xff")
+    convert(tmp_path / "w.safetensors", weights)
+    (tmp_path / "labels.txt").write_text("dark\nlight\n")
+    shutil.copytree(shards, data)
+    evaluate(replace(evaluation, weights=weights, labels=tmp_path / "labels.txt", shards=data, out=tmp_path / "out"))
+    (found,) = read_results(tmp_path / "out")
+    assert (found.tested.weights, found.tested.dataset) == ((f"{tmp_path.name}/w\\xff.npz",), "set\\xff")
 
 
 def test_answer_for_several_views_is_the_mean_of_their_probabilities(evaluation, shards, trained, tmp_path):

@@ -1,6 +1,7 @@
 """Tests of i3d_train.features."""
 
 import json
+import os
 from dataclasses import replace
 
 import h5py
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from i3d_train.convert import convert
 from i3d_train.features import FeaturesConfig, extract, windows
 from i3d_train.predict import clip_input
 from pipelines import open_loader
@@ -94,6 +96,21 @@ def test_npz_holds_the_same(of_videos, tmp_path):
             assert np.array_equal(file[name][:], archive[name])
         assert [key.decode() for key in file["clip/key"]] == archive["clip/key"].tolist()
         assert file["attributes"][()].decode() == str(archive["attributes"])
+
+
+@pytest.mark.parametrize("ending", ["h5", "npz"])
+def test_names_that_are_no_utf8_are_written_all_the_same(ending, of_videos, tmp_path):
+    strange = tmp_path / os.fsdecode(b"caf\xe9")
+    strange.mkdir()
+    convert(of_videos.weights, weights := strange / "w.npz")
+    video, out = of_videos.videos[0].rename(strange / "a.mp4"), strange / f"features.{ending}"
+    extract(replace(of_videos, weights=weights, videos=(video, strange / "gone.mp4"), out=out))
+    with h5py.File(out) if ending == "h5" else np.load(out) as file:
+        attributes = json.loads(str(file["attributes"][()].decode() if ending == "h5" else file["attributes"]))
+        (key,) = file["clip/key"][:]
+    assert (key.decode() if ending == "h5" else key) == f"{tmp_path}/caf\\xe9/a.mp4"
+    assert list(attributes["failed"]) == [f"{tmp_path}/caf\\xe9/gone.mp4"]
+    assert attributes["weights"] == "caf\\xe9/w.npz"
 
 
 def test_long_clips_are_seen_in_parts(of_videos, network):
