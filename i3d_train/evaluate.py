@@ -21,7 +21,7 @@ from i3d_train.labels import class_names
 from i3d_train.models import network_class
 from i3d_train.options import Machine, Reading, check_at_least, check_choice
 from i3d_train.results import Results, Trial
-from i3d_train.scoring import answers
+from i3d_train.scoring import answers, ranked
 from i3d_train.weight_info import WeightsInfo
 from pipelines import Loader, open_loader
 from preprocess.address import folder_name, shown
@@ -213,7 +213,7 @@ def _prediction_lines(found: ClipLogits) -> list[bytes]:
     for key, label, logits in zip(found.keys, found.labels.tolist(), found.logits, strict=True):
         logits_K = torch.from_numpy(logits)
         probability_K = logits_K.softmax(0)
-        best = logits_K.topk(min(_TOP, len(names))).indices.tolist()
+        best = ranked(logits_K)[:_TOP].tolist()
         record = {
             "key": key,
             "label": None if label == UNLABELLED else names[label],

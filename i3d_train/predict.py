@@ -18,6 +18,7 @@ from i3d_train.labels import class_names
 from i3d_train.models.network import BOTH, Clips, Network
 from i3d_train.models.sampling import Sampling
 from i3d_train.options import Machine, check_at_least
+from i3d_train.scoring import ranked
 from preprocess.errors import BadMedia, InvalidInput, UnreadableFile
 from preprocess.flow import FLOW_ZERO, quantise, tvl1
 from preprocess.media import to_gray
@@ -177,7 +178,7 @@ def _predict_one(
         x = as_network_input(found, stream=model.stream, sampling=model.sampling, device=device)
         logits_K = model(x)[0].float().cpu()
     probability_K = logits_K.softmax(0)
-    best = logits_K.topk(min(config.top, len(names))).indices.tolist()
+    best = ranked(logits_K)[: config.top].tolist()
     return Prediction(
         path=path,
         frames=frames,

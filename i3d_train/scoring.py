@@ -69,7 +69,7 @@ class Scores:
         logits_BK, label_B = logits_BK[known], label_B[known]
         self.clips += len(label_B)
         self.loss_sum += float(F.cross_entropy(logits_BK, label_B, reduction="sum"))
-        best_B5 = logits_BK.topk(min(5, logits_BK.shape[1])).indices
+        best_B5 = ranked(logits_BK)[:, :5]
         for label, best in zip(label_B.tolist(), best_B5.tolist(), strict=True):
             before = self.classes.get(label, ClassScore())
             self.classes[label] = ClassScore(
@@ -77,6 +77,18 @@ class Scores:
                 top1=before.top1 + (label == best[0]),
                 top5=before.top5 + (label in best),
             )
+
+
+def ranked(logits: torch.Tensor) -> torch.Tensor:
+    """Classes from the largest logit to the smallest; of equal ones the first, as NumPy's `argmax` has it.
+
+    Args:
+        logits: float [..., K].
+
+    Returns:
+        int64 of the same shape.
+    """
+    return logits.argsort(dim=-1, descending=True, stable=True)
 
 
 @dataclass(frozen=True, kw_only=True)

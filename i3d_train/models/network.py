@@ -81,8 +81,15 @@ class Network(nn.Module, ABC):
         """What the classifier sees, averaged over positions in the frame: float [B, F, S]."""
 
     def step_logits(self, x: Clips) -> torch.Tensor:
-        """Logits of each step: float [B, K, S]."""
-        return self.classify(self.step_features(x))
+        """Logits of each step: float [B, K, S]; float32 under autocast too."""
+        features_BFS = self.step_features(x)
+        device = features_BFS.device.type
+        # which to ask of a device without it, such as meta, is an error
+        if not (torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)):
+            return self.classify(features_BFS)
+        # in bf16 the best of hundreds of logits would often be equal, and their mean over time again
+        with torch.autocast(device, enabled=False):
+            return self.classify(features_BFS.float())
 
     def classify(self, features_BFS: torch.Tensor) -> torch.Tensor:
         """Logits of features, float [B, K, S]; with dropout in training."""

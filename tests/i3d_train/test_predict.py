@@ -89,6 +89,23 @@ def test_network_sees_what_its_sampling_says(tmp_path):
     assert prediction.logits_norm == pytest.approx(float(wanted.norm()), rel=1e-4)
 
 
+def test_reduced_precision_leaves_the_logits_their_digits(tmp_path):
+    path = write_small(tmp_path / "w.safetensors", small_network("i3d", stream="rgb"), model="i3d")
+    config = PredictConfig(weights=path, device="cpu", crop=64, precision="bf16")
+    (prediction,) = predict([write_video(tmp_path / "a.mp4", frames=12)], config)
+    logits = torch.tensor([guess.logit for guess in prediction.guesses])
+    assert not torch.equal(logits, logits.bfloat16().float())
+
+
+def test_equal_logits_are_named_in_the_order_of_the_classes(tmp_path):
+    network = small_network("i3d", stream="rgb", num_classes=20)
+    network.load_state_dict({name: torch.zeros_like(tensor) for name, tensor in network.state_dict().items()})
+    path = write_small(tmp_path / "w.safetensors", network, model="i3d")
+    video = write_video(tmp_path / "a.mp4", frames=12)
+    (prediction,) = predict([video], PredictConfig(weights=path, device="cpu", crop=64))
+    assert [guess.label for guess in prediction.guesses] == [f"class {number}" for number in range(5)]
+
+
 def test_only_the_likeliest_are_named(settings, tmp_path):
     video = write_video(tmp_path / "a.mp4", frames=12)
     (prediction,) = predict([video], replace(settings, top=1))

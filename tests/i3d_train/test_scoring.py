@@ -1,11 +1,17 @@
 """Tests of i3d_train.scoring."""
 
+import numpy as np
 import pytest
 import torch
 
+from i3d_train.clip_logits import ClipLogits
+from i3d_train.confusion import Confusion
 from i3d_train.data import DataConfig, open_batches
 from i3d_train.models import build
-from i3d_train.scoring import Scores, answers, score
+from i3d_train.results import Results
+from i3d_train.scoring import Scores, answers, ranked, score
+from tests.i3d_train.small_results import TRIAL
+from tests.i3d_train.small_weights import small_network
 
 CPU = torch.device("cpu")
 
@@ -32,6 +38,20 @@ def test_loss_is_the_mean_over_clips_of_all_batches():
     assert scores.loss == pytest.approx(float(torch.nn.functional.cross_entropy(logits, labels)), rel=1e-5)
 
 
+def test_of_equal_logits_the_first_class_is_the_answer_everywhere():
+    found = ClipLogits(
+        classes=tuple(map(str, range(20))),
+        keys=("a", "b"),
+        labels=np.array([0, 5]),
+        logits=np.ones((2, 20), dtype=np.float32),
+    )
+    assert ranked(torch.from_numpy(found.logits)).tolist() == [list(range(20))] * 2
+    results = Results.of(TRIAL, found, most_wrong=5)
+    assert (results.top1, results.top5) == (0.5, 0.5)
+    assert [(clip.key, clip.answer) for clip in results.most_wrong] == [("b", "0")]
+    assert Confusion.of(found).worst_pairs(5) == [("5", "0", 1)]
+
+
 def test_classes_are_counted_apart():
     scores = Scores()
     scores.add(torch.eye(6)[[0, 1, 1]], torch.tensor([0, 0, 1]))
@@ -55,6 +75,11 @@ def test_answers_come_in_natural_order_with_a_short_last_batch(val, tiny):
     batches = list(answers(network, val, device=CPU, precision="fp32"))
     assert [answer.keys for answer in batches] == [["val0", "val1"], ["val2"]]
     assert [tuple(answer.logits.shape) for answer in batches] == [(2, 2), (1, 2)]
+
+
+def test_logits_have_more_digits_than_the_network_computes_with(val):
+    (first, _) = answers(small_network("i3d", stream="rgb"), val, device=CPU, precision="bf16")
+    assert not torch.equal(first.logits, first.logits.bfloat16().float())
 
 
 def test_scoring_leaves_the_running_averages_and_the_mode_alone(val, tiny):
