@@ -14,7 +14,7 @@ import torch.nn.functional as F  # noqa: N812  (the name that PyTorch code knows
 
 from i3d_train.archive import MALFORMED
 from i3d_train.data import UNLABELLED
-from i3d_train.scoring import Scores
+from i3d_train.scoring import NOT_FINITE_REMEDY, Scores
 from preprocess.errors import InvalidInput
 from preprocess.paths import publish
 
@@ -150,8 +150,7 @@ class ViewAverage:
         finite = torch.isfinite(logits_BK).all(dim=1).tolist()
         if not all(finite):
             raise InvalidInput(
-                f"the network's logits for clip {keys[finite.index(False)]} are not finite; use --precision fp32, "
-                f"or other weights"
+                f"the network's logits for clip {keys[finite.index(False)]} are not finite; {NOT_FINITE_REMEDY}"
             )
         for key, label, row_K in zip(keys, labels, logits_BK.float().cpu(), strict=True):
             self._seen[key] += 1

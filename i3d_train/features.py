@@ -26,6 +26,7 @@ from i3d_train.models import network_class
 from i3d_train.models.network import Network
 from i3d_train.options import Machine, Reading, check_at_least, check_choice
 from i3d_train.predict import FPS, SHORT_SIDE, as_network_input, clip_input
+from i3d_train.scoring import NOT_FINITE_REMEDY
 from i3d_train.step_times import step_frames
 from pipelines import Loader, open_loader
 from preprocess.address import shown
@@ -152,7 +153,11 @@ def extract(config: FeaturesConfig, *, observe: Observer = ignore) -> FeaturesRe
             if clip.frames < model.min_frames:
                 _fail(failed, clip.key, f"{clip.frames} frames, {info.model} needs at least {model.min_frames}")
             else:
-                file.add(_features(model, clip, name=info.model, window=frames, precision=precision))
+                found = _features(model, clip, name=info.model, window=frames, precision=precision)
+                if np.isfinite(found.steps).all() and np.isfinite(found.clip).all():
+                    file.add(found)
+                else:
+                    _fail(failed, clip.key, f"features are not finite; {NOT_FINITE_REMEDY}")
             observe(Scored(done=len(file.keys) + len(failed), total=total + missing))
         if loader is not None:
             failed |= loader.skipped.shards | loader.skipped.clips

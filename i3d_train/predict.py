@@ -18,7 +18,7 @@ from i3d_train.labels import class_names
 from i3d_train.models.network import BOTH, Clips, Network
 from i3d_train.models.sampling import Sampling
 from i3d_train.options import Machine, check_at_least
-from i3d_train.scoring import ranked
+from i3d_train.scoring import NOT_FINITE_REMEDY, ranked
 from preprocess.errors import BadMedia, InvalidInput, UnreadableFile
 from preprocess.flow import FLOW_ZERO, quantise, tvl1
 from preprocess.media import to_gray
@@ -82,7 +82,8 @@ class Prediction:
 
 
 def predict(paths: Iterable[Path], config: PredictConfig) -> Iterator[Prediction]:
-    """Predictions for videos, one by one in their order; one that cannot be read gives an `error` instead.
+    """Predictions for videos, one by one in their order; one that cannot be read, or whose logits are not
+    finite, gives an `error` instead.
 
     Args:
         paths: video files.
@@ -172,11 +173,12 @@ def _predict_one(
                 f"{model.min_frames}; use a longer video"
             )
     except (BadMedia, UnreadableFile) as error:
-        logger.info("%s", error)
-        return Prediction(path=path, error=str(error))
+        return _failed(path, str(error))
     with torch.inference_mode(), autocast(device, precision):
         x = as_network_input(found, stream=model.stream, sampling=model.sampling, device=device)
         logits_K = model(x)[0].float().cpu()
+    if not logits_K.isfinite().all():
+        return _failed(path, f"{path.name}: the network's logits are not finite; {NOT_FINITE_REMEDY}")
     probability_K = logits_K.softmax(0)
     best = ranked(logits_K)[: config.top].tolist()
     return Prediction(
@@ -187,3 +189,8 @@ def _predict_one(
         ),
         logits_norm=float(logits_K.norm()),
     )
+
+
+def _failed(path: Path, reason: str) -> Prediction:
+    logger.info("%s", reason)
+    return Prediction(path=path, error=reason)

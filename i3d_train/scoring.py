@@ -14,6 +14,9 @@ from i3d_train.device import autocast
 from i3d_train.models.network import Network
 from pipelines import Loader
 
+NOT_FINITE_REMEDY = "use --precision fp32, or other weights"
+"""What to do where a network gives no numbers for a clip."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClassScore:

@@ -6,10 +6,12 @@ import sys
 
 import click
 import pytest
+import torch
 from click.testing import CliRunner
 
 from i3d_train import checkpoint
 from i3d_train.cli import main
+from i3d_train.models import network_class
 from i3d_train.stop_signal import StopSignal
 from i3d_train.trainer import Trainer
 from tests.i3d_train.small_videos import write_video
@@ -114,6 +116,15 @@ def test_predict_json_has_a_line_a_video(own_weights, tmp_path):
     assert bad["error"].startswith("bad.mp4: ")
     assert (good["error"], good["frames"], len(good["top"])) == (None, 12, 2)
     assert "1 of 2 videos failed" in log
+
+
+def test_predict_json_stays_json_where_logits_are_not_finite_fails(own_weights, tiny, tmp_path, monkeypatch):
+    video = write_video(tmp_path / "a.mp4", frames=12)
+    monkeypatch.setattr(network_class(tiny), "clip_logits", lambda network, logits: logits.mean(2) * torch.nan)
+    status, shown, _ = invoke("predict", video, "--weights", own_weights, "--device", "cpu", "--json")
+    assert status == 1
+    assert "NaN" not in shown
+    assert json.loads(shown)["error"].startswith("a.mp4: the network's logits are not finite")
 
 
 def test_unreadable_weights_fails(tmp_path):

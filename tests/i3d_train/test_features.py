@@ -11,6 +11,7 @@ import torch
 
 from i3d_train.convert import convert
 from i3d_train.features import FeaturesConfig, extract, windows
+from i3d_train.models.inception_i3d import InceptionI3D
 from i3d_train.predict import clip_input
 from pipelines import open_loader
 from preprocess.errors import InvalidInput
@@ -152,6 +153,21 @@ def test_bad_video_costs_only_itself_fails(of_videos, tmp_path):
     assert report.clips == 2
     assert report.failed.keys() == {str(tmp_path / "bad.mp4"), str(tmp_path / "short.mp4")}
     assert report.failed[str(tmp_path / "short.mp4")] == "8 frames, i3d needs at least 9"
+
+
+def test_features_that_are_not_finite_cost_only_their_clip_fails(of_videos, monkeypatch):
+    real = InceptionI3D.step_features
+    # the second video, which has 28 frames
+    monkeypatch.setattr(
+        InceptionI3D,
+        "step_features",
+        lambda network, x: real(network, x) + (torch.inf if x.shape[2] == 28 else 0),
+    )
+    report = extract(of_videos)
+    assert report.clips == 1
+    assert report.failed == {
+        str(of_videos.videos[1]): "features are not finite; use --precision fp32, or other weights"
+    }
 
 
 def test_video_longer_than_allowed_fails(of_videos):

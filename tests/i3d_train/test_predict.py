@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from i3d_train import checkpoint, weights
-from i3d_train.models import build
+from i3d_train.models import build, network_class
 from i3d_train.predict import PredictConfig, clip_input, predict
 from i3d_train.trainer import Trainer
 from preprocess.errors import InvalidInput
@@ -127,6 +127,14 @@ def test_bad_video_costs_only_itself_fails(settings, tmp_path):
     assert gone.error.startswith(f"{tmp_path / 'gone.mp4'} is gone")
     assert bad.guesses == gone.guesses == ()
     assert good.error is None
+
+
+def test_logits_that_are_not_finite_fail_their_video(settings, tmp_path, tiny, monkeypatch):
+    video = write_video(tmp_path / "a.mp4", frames=12)
+    monkeypatch.setattr(network_class(tiny), "clip_logits", lambda network, logits: logits.mean(2) * torch.nan)
+    (prediction,) = predict([video], settings)
+    assert prediction.error == "a.mp4: the network's logits are not finite; use --precision fp32, or other weights"
+    assert (prediction.guesses, prediction.logits_norm) == ((), 0.0)
 
 
 def test_short_video_fails(settings, tmp_path):
