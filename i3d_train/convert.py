@@ -11,6 +11,8 @@ import torch
 
 from i3d_train import weights
 from i3d_train.labels import class_names
+from i3d_train.models.convolution import scaled
+from i3d_train.models.inception import STEM_CHANNELS
 from i3d_train.models.network import Network
 from i3d_train.weight_info import WeightsInfo, header_of
 from i3d_train.weight_names import HEAD, deepmind
@@ -47,7 +49,7 @@ def convert(source: Path, target: Path, *, labels: Path | None = None) -> Conver
 
     Raises:
         InvalidInput: an unknown ending, `source` is not whole or not known, the class names are not as many as the
-            classes, or DeepMind's names do not exist for the network.
+            classes, or DeepMind's names do not exist for the network or do not tell its width.
         EnvironmentProblem: the disk is full, or a TensorFlow checkpoint and no TensorFlow.
     """
     if target.suffix not in _WRITERS:
@@ -94,6 +96,12 @@ def _safetensors(model: Network, info: WeightsInfo, digest: str) -> tuple[bytes,
 def _npz(model: Network, info: WeightsInfo, _: str) -> tuple[memoryview, tuple[str, ...]]:
     if info.model != "i3d":
         raise InvalidInput(f"{info.path} holds weights of {info.model}; .npz is for i3d only, write .safetensors")
+    if scaled(STEM_CHANNELS, info.width) / STEM_CHANNELS != info.width:
+        # which is how a reader of DeepMind's names tells the width
+        raise InvalidInput(
+            f"{info.path} holds a network of width {info.width:g}; .npz is for widths of n/{STEM_CHANNELS} only, "
+            f"write .safetensors"
+        )
     names = deepmind(info.stream).names
     state = {name: tensor for name, tensor in model.state_dict().items() if not name.endswith("num_batches_tracked")}
     # the released networks have no scale, and one of ones says no more than that

@@ -134,6 +134,15 @@ def test_released_names_are_for_i3d_only_fails(tmp_path):
     assert not (tmp_path / "w.npz").exists()
 
 
+def test_width_that_released_names_do_not_tell_fails(tmp_path):
+    network = small("i3d", "rgb", width=0.05)
+    info = weights.WeightsInfo(path=tmp_path, model="i3d", stream="rgb", num_classes=5, width=network.width)
+    (tmp_path / "w.safetensors").write_bytes(write_safetensors(network, info, source={}))
+    with pytest.raises(InvalidInput, match=r"width 0\.05; \.npz is for widths of n/64 only, write \.safetensors"):
+        convert(tmp_path / "w.safetensors", tmp_path / "w.npz")
+    assert not (tmp_path / "w.npz").exists()
+
+
 def test_torn_file_of_ours_fails(released, tmp_path):
     path = tmp_path / "w.safetensors"
     convert(released, path)
