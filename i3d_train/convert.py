@@ -28,8 +28,9 @@ class Converted:
     info: WeightsInfo
     """Of the new file."""
     tensors: int
+    """In the new file."""
     numbers: int
-    """In all tensors."""
+    """In all of them."""
     source_sha256: str
     """Of the old file."""
     notes: tuple[str, ...] = ()
@@ -62,15 +63,14 @@ def convert(source: Path, target: Path, *, labels: Path | None = None) -> Conver
     model = weights.restore(source)
     with info.path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    content, notes = _WRITERS[target.suffix](model, info, digest)
-    publish(target, content)
-    state = model.state_dict().values()
+    written = _WRITERS[target.suffix](model, info, digest)
+    publish(target, written.content)
     return Converted(
         info=replace(info, path=target),
-        tensors=len(state),
-        numbers=sum(tensor.numel() for tensor in state),
+        tensors=len(written.sizes),
+        numbers=sum(written.sizes),
         source_sha256=digest,
-        notes=notes,
+        notes=written.notes,
     )
 
 
@@ -89,11 +89,20 @@ def write_safetensors(model: Network, info: WeightsInfo, *, source: Mapping[str,
     return content
 
 
-def _safetensors(model: Network, info: WeightsInfo, digest: str) -> tuple[bytes, tuple[str, ...]]:
-    return write_safetensors(model, info, source={"name": shown(info.path.name), "sha256": digest}), ()
+@dataclass(frozen=True, kw_only=True)
+class _Written:
+    content: bytes | memoryview
+    sizes: tuple[int, ...]
+    """Numbers of each tensor in it."""
+    notes: tuple[str, ...] = ()
 
 
-def _npz(model: Network, info: WeightsInfo, _: str) -> tuple[memoryview, tuple[str, ...]]:
+def _safetensors(model: Network, info: WeightsInfo, digest: str) -> _Written:
+    content = write_safetensors(model, info, source={"name": shown(info.path.name), "sha256": digest})
+    return _Written(content=content, sizes=tuple(tensor.numel() for tensor in model.state_dict().values()))
+
+
+def _npz(model: Network, info: WeightsInfo, _: str) -> _Written:
     if info.model != "i3d":
         raise InvalidInput(f"{info.path} holds weights of {info.model}; .npz is for i3d only, write .safetensors")
     if scaled(STEM_CHANNELS, info.width) / STEM_CHANNELS != info.width:
@@ -114,7 +123,8 @@ def _npz(model: Network, info: WeightsInfo, _: str) -> tuple[memoryview, tuple[s
         notes.append("BatchNorm's scale is in it as batch_norm/gamma, which DeepMind's own code does not read")
     buffer = io.BytesIO()
     np.savez(buffer, **variables)  # type: ignore[arg-type]
-    return buffer.getbuffer(), tuple(notes)
+    sizes = tuple(variable.size for variable in variables.values())
+    return _Written(content=buffer.getbuffer(), sizes=sizes, notes=tuple(notes))
 
 
 def _as_variable(name: str, tensor: torch.Tensor) -> np.ndarray:
@@ -123,7 +133,7 @@ def _as_variable(name: str, tensor: torch.Tensor) -> np.ndarray:
     return tensor.numpy() if name.endswith(f"{HEAD}.bias") else tensor.reshape(1, 1, 1, 1, -1).numpy()
 
 
-_WRITERS: dict[str, Callable[[Network, WeightsInfo, str], tuple[bytes | memoryview, tuple[str, ...]]]] = {
+_WRITERS: dict[str, Callable[[Network, WeightsInfo, str], _Written]] = {
     ".safetensors": _safetensors,
     ".npz": _npz,
 }

@@ -109,6 +109,12 @@ def test_too_few_labels_fails(released, tmp_path):
     assert not (tmp_path / "w.safetensors").exists()
 
 
+def test_tensors_and_numbers_are_those_of_the_file(released, tmp_path):
+    done = convert(released, tmp_path / "again.npz")
+    with np.load(tmp_path / "again.npz") as archive:
+        assert (done.tensors, done.numbers) == (len(archive), sum(archive[name].size for name in archive))
+
+
 def test_what_npz_does_not_hold_is_told(tmp_path):
     torch.save(small("i3d", "rgb", classes=2).state_dict(), tmp_path / "w.pt")
     (tmp_path / "labels.txt").write_text("a\nb\n")
