@@ -48,7 +48,12 @@ def fuse(rgb: Path, flow: Path, *, most_wrong: int = 20) -> tuple[list[Results],
     motion = _in_order_of(colour, ClipLogits.read(flow / LOGITS_NAME), names=(str(rgb), str(flow)))
     tested = replace(found_rgb.tested, stream="both", weights=(*found_rgb.tested.weights, *found_flow.tested.weights))
     fused = {way: replace(colour, logits=join(colour.logits, motion.logits)) for way, join in _JOIN.items()}
-    joint = [Results.of(replace(tested, fusion=way), fused[way], most_wrong=most_wrong) for way in reversed(FUSIONS)]
+    # of the same clips, so that what one of them lacks is not in the fusion either
+    missing = max(found_rgb.missing, found_flow.missing)
+    joint = [
+        Results.of(replace(tested, fusion=way), fused[way], most_wrong=most_wrong, missing=missing)
+        for way in reversed(FUSIONS)
+    ]
     return [found_rgb, found_flow, *joint], fused["sum"]
 
 

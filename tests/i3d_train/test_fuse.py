@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from i3d_train.fuse import fuse
+from i3d_train.results import read_results, write_results
 from preprocess.errors import InvalidInput
 from tests.i3d_train.small_results import CLASSES, random_answers, written
 
@@ -46,6 +47,13 @@ def test_streams_alone_are_in_the_results_too(rgb, tmp_path):
         "i3d both, sum of logits",
     ]
     assert results[-1].tested.weights == ("rgb.pt", "flow.pt")
+
+
+def test_clips_that_are_missing_are_missing_in_the_fusion_too(rgb, tmp_path):
+    flow = flow_folder(tmp_path)
+    for folder, missing in ((rgb, 3), (flow, 2)):
+        write_results(folder, [replace(one, missing=missing) for one in read_results(folder)])
+    assert [one.missing for one in fuse(rgb, flow)[0]] == [3, 2, 3, 3]
 
 
 def test_order_of_clips_and_classes_does_not_matter(rgb, tmp_path):
