@@ -148,7 +148,8 @@ def evaluate(config: EvaluateConfig, *, observe: Observer = ignore) -> Results:
         folds=_folds(config),
         frames=frames,
         crop=crop,
-        views=loader.config.views,
+        windows=config.windows,
+        crops=config.crops,
     )
     results = Results.of(
         tested, found, most_wrong=config.most_wrong, missing=len(loader.missing) + len(loader.shards) - len(found)

@@ -9,7 +9,7 @@ from i3d_train.results import Results, read_results
 from i3d_train.scoring import ClassScore
 from preprocess.errors import InvalidInput
 
-_SAME = ("frames", "crop", "views")
+_SAME = ("frames", "crop", "windows", "crops")
 """How a test was made; other values for another fold would compare unlike things."""
 
 

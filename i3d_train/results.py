@@ -52,8 +52,15 @@ class Trial:
     """Consecutive frames of a view; None is all that a clip has."""
     crop: int
     """Pixels of the square crop."""
-    views: int = 1
-    """Of each clip, whose probabilities were averaged."""
+    windows: int = 1
+    """Of each clip; the probabilities of all its views, windows times crops, were averaged."""
+    crops: int = 1
+    """Of each window."""
+
+    @property
+    def views(self) -> int:
+        """Of each clip."""
+        return self.windows * self.crops
 
     @property
     def where(self) -> str:

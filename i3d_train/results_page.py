@@ -84,7 +84,8 @@ def _numbers(results: Sequence[Results]) -> str:
         "Loss",
         "Frames",
         "Crop",
-        "Views",
+        "Windows",
+        "Crops",
         "Weights",
     ]
     rows = [
@@ -95,7 +96,8 @@ def _numbers(results: Sequence[Results]) -> str:
                 f"{one.loss:.4f}",
                 str(one.tested.frames or "all"),
                 str(one.tested.crop),
-                str(one.tested.views),
+                str(one.tested.windows),
+                str(one.tested.crops),
                 _weights(one),
             ),
         ]

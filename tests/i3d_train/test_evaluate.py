@@ -113,7 +113,7 @@ def test_answer_for_several_views_is_the_mean_of_their_probabilities(evaluation,
     with torch.inference_mode():
         wanted = [network(batch["rgb"]).softmax(1).mean(0) for batch in loader]
     logits = ClipLogits.read(tmp_path / "out" / "logits.npz").logits
-    assert (found.clips, found.tested.views) == (3, 6)
+    assert (found.clips, found.tested.windows, found.tested.crops) == (3, 2, 3)
     assert torch.allclose(torch.from_numpy(logits).softmax(1), torch.stack(wanted), atol=1e-6)
 
 

@@ -82,6 +82,6 @@ def test_mean_of_means_fails(folds, tmp_path):
 
 
 def test_folds_tested_otherwise_fails(folds, tmp_path):
-    other = written(tmp_path / "other", random_answers(0), folds=(3,), views=30)
-    with pytest.raises(InvalidInput, match=r"fold1 was tested with views 1, .*other with 30; use the same"):
+    other = written(tmp_path / "other", random_answers(0), folds=(3,), windows=10, crops=3)
+    with pytest.raises(InvalidInput, match=r"fold1 was tested with windows 1, .*other with 10; use the same"):
         mean_over_folds([*folds[:2], other])

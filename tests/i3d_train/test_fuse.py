@@ -105,7 +105,8 @@ def test_other_label_fails(rgb, tmp_path):
         ({"model": "c3d"}, r"is of model i3d, .*flow of c3d; fuse two evaluations of the same test"),
         ({"folds": (2,)}, r"is of folds \(1,\), .*flow of \(2,\)"),
         ({"split": "val"}, r"is of split test, .*flow of val"),
-        ({"views": 30}, r"is of views 1, .*flow of 30"),
+        ({"windows": 10}, r"is of windows 1, .*flow of 10"),
+        ({"crops": 3}, r"is of crops 1, .*flow of 3"),
     ],
 )
 def test_evaluation_of_something_else_fails(changes, message, rgb, tmp_path):
