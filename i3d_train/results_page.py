@@ -108,15 +108,16 @@ def _numbers(results: Sequence[Results]) -> str:
 
 def _note(results: Sequence[Results]) -> str:
     lines = ["Accuracies in percent, loss as cross-entropy in nats."]
-    if unlabelled := sum(one.unlabelled for one in results):
-        lines.append(f"{unlabelled} answers were for clips without a label, and are in no number.")
-    lines += [
-        f"{one.missing} clips were in no shard or could not be read, and are in no number of {one.tested.name}."
-        for one in results
-        if one.missing
-    ]
-    if any(one.tested.views == 1 for one in results):
+    for one in results:
+        name = printable(one.tested.name)
+        if one.unlabelled:
+            lines.append(f"{one.unlabelled} clips have no label, and are in no number of {name}.")
+        if one.missing:
+            lines.append(f"{one.missing} clips were in no shard or could not be read, and are in no number of {name}.")
+    if any(one.tested.views == 1 and one.tested.frames is not None for one in results):
         lines.append("One view: the middle of a clip, looped where it is shorter than the window, centre crop.")
+    if any(one.tested.views == 1 and one.tested.frames is None for one in results):
+        lines.append("One view of all frames: a clip from its first to its last, centre crop.")
     if any(one.tested.views > 1 for one in results):
         lines.append("Several views: the mean of their probabilities.")
     if any(one.tested.fusion for one in results):

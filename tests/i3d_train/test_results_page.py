@@ -54,6 +54,36 @@ def test_most_wrong_and_confusions_are_named():
     assert ["9.000", "k0", "archery", "biking"] in table
 
 
+MIDDLE = "One view: the middle of a clip, looped"
+ALL = "One view of all frames: a clip from its first to its last, centre crop."
+SEVERAL = "Several views: the mean of their probabilities."
+
+
+@pytest.mark.parametrize(
+    ("changes", "notes"),
+    [
+        ({}, [MIDDLE]),
+        ({"frames": None}, [ALL]),
+        ({"frames": None, "crops": 3}, [SEVERAL]),
+        ({"windows": 10, "crops": 3}, [SEVERAL]),
+    ],
+)
+def test_note_says_what_was_seen_of_a_clip(changes, notes):
+    page = results_page([result(**changes)])
+    assert [note for note in (MIDDLE, ALL, SEVERAL) if note in page] == notes
+    tested = replace(TRIAL, **changes)
+    assert [str(tested.frames or "all"), "224", str(tested.windows), str(tested.crops), "rgb.pt"] in [
+        row[-5:] for row in rows(page)
+    ]
+
+
+def test_clips_without_a_label_are_told_of_each_result():
+    found = random_answers(0)
+    page = results_page([result(found), result(found, stream="flow"), result(model="c3d")])
+    assert "1 clips have no label, and are in no number of i3d rgb. 1 clips have no label" in page
+    assert page.count("have no label") == 2
+
+
 def test_names_cannot_break_the_table():
     found = replace(random_answers(0), classes=("a|b", "c\nd", "\x1b[2J"), keys=tuple("|234567"))
     page = results_page([result(found)], confusion=Confusion.of(found))
