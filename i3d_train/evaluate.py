@@ -20,14 +20,14 @@ from i3d_train.events import Observer, Scored, ignore
 from i3d_train.labels import class_names
 from i3d_train.models import network_class
 from i3d_train.options import Machine, Reading, check_at_least, check_choice
-from i3d_train.results import Results, Trial
+from i3d_train.results import RESULTS_NAME, Results, Trial
 from i3d_train.scoring import answers, ranked
 from i3d_train.weight_info import WeightsInfo
 from pipelines import Loader, open_loader
 from preprocess.address import folder_name, shown
 from preprocess.errors import InvalidInput
 from preprocess.labels import dataset_of
-from preprocess.paths import make_folder, publish
+from preprocess.paths import check_writable, publish
 from preprocess.shards import ShardSet
 from preprocess.shards.layout import SPLITS
 
@@ -110,7 +110,8 @@ def evaluate(config: EvaluateConfig, *, observe: Observer = ignore) -> Results:
         observe: called with `Scored` after each batch.
 
     Raises:
-        InvalidInput: the weights do not fit, a class of the shards is unknown to them, or a logit is not finite.
+        InvalidInput: the weights do not fit, a class of the shards is unknown to them, a logit is not finite, or
+            `predictions` is a folder.
         BadShard: the shards break their contract.
         EnvironmentProblem: no such device, or the disk is full.
     """
@@ -129,10 +130,9 @@ def evaluate(config: EvaluateConfig, *, observe: Observer = ignore) -> Results:
     used = set(loader.shards.clips.label.tolist())
     logit_of_label = _match(loader.labels, names, used)
     model = weights.restore(config.weights).to(device)
-    # now rather than after hours of work
-    for folder in (config.out, config.predictions and config.predictions.parent):
-        if folder is not None:
-            make_folder(folder)
+    for path in (config.out and config.out / RESULTS_NAME, config.predictions):
+        if path is not None:
+            check_writable(path)
 
     average = ViewAverage(loader.config.views)
     for answer in answers(model, loader, device=device, precision=precision):

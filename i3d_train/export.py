@@ -28,7 +28,7 @@ from i3d_train.models.network import BOTH, STREAM_CHANNELS, Network
 from i3d_train.options import check_at_least
 from i3d_train.predict import FLOW_SPAN, FPS, SHORT_SIDE
 from preprocess.errors import EnvironmentProblem, InvalidInput
-from preprocess.paths import make_folder, publish
+from preprocess.paths import check_writable, publish
 from preprocess.shards import ShardAttributes
 
 FORMAT = "kineflow-export"
@@ -118,7 +118,8 @@ def export(config: ExportConfig) -> Exported:
         config: see `ExportConfig`.
 
     Raises:
-        InvalidInput: the weights or labels do not fit, or frames or crop are too small for the network.
+        InvalidInput: the weights or labels do not fit, frames or crop are too small for the network, or `out`
+            is a folder.
         EnvironmentProblem: this PyTorch's program gives other logits, or the disk is full.
     """
     info = weights.describe(config.weights)
@@ -126,7 +127,7 @@ def export(config: ExportConfig) -> Exported:
     sampling = network_class(info.model).sampling
     frames, crop = config.frames or sampling.window, config.crop or sampling.crop
     _check_size(info.model, frames=frames, crop=crop)
-    make_folder(config.out.parent)
+    check_writable(config.out)
     program = Program(weights.restore(config.weights)).eval()
     channels = {name: STREAM_CHANNELS[name] for name in STREAMS_READ[info.stream]}
     metadata = {

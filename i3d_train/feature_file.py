@@ -28,7 +28,7 @@ import h5py
 import numpy as np
 
 from preprocess.errors import EnvironmentProblem, InvalidInput
-from preprocess.paths import make_folder, publish, rename_into_place, temporary_beside
+from preprocess.paths import check_writable, publish, rename_into_place, temporary_beside
 
 FORMAT = "kineflow-features"
 VERSION = 1
@@ -191,11 +191,11 @@ def writing(path: Path, attributes: dict[str, Any]) -> Iterator[FeatureFile]:
         attributes: what the numbers mean. They may still be changed inside the block.
 
     Raises:
-        InvalidInput: an unknown ending.
+        InvalidInput: an unknown ending, or `path` is a folder.
         EnvironmentProblem: the disk is full or read-only.
     """
     check_name(path)
-    make_folder(path.parent)
+    check_writable(path)
     with _disk(path):
         file = _KINDS[path.suffix](path)
     try:

@@ -122,6 +122,24 @@ def make_folder(folder: Path) -> None:
         raise EnvironmentProblem(f"cannot make the folder {folder}: {error.strerror}; choose another one") from error
 
 
+def check_writable(path: Path) -> None:
+    """Make the folder of an output file, and see that the file can be published: before hours of work, not after.
+
+    Raises:
+        InvalidInput: `path` is a folder.
+        EnvironmentProblem: the folder cannot be made or written to.
+    """
+    if path.is_dir():
+        raise InvalidInput(f"{path} is a folder; give the name of a file")
+    make_folder(path.parent)
+    temporary = temporary_beside(path)
+    try:
+        temporary.touch(exist_ok=False)
+        temporary.unlink()
+    except OSError as error:
+        raise EnvironmentProblem(f"cannot write {path}: {error.strerror}; choose another folder") from error
+
+
 @contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
     """Hold `folder` for this process: two runs on one output would undo each other's work.

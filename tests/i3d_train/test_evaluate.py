@@ -155,6 +155,22 @@ def test_folder_that_cannot_be_made_fails_before_the_first_clip(evaluation, tmp_
     assert seen == []
 
 
+@pytest.mark.parametrize(
+    ("changes", "problem", "message"),
+    [
+        # a folder that is there and takes no files, not even root's
+        ({"out": Path("/proc/self")}, EnvironmentProblem, r"cannot write /proc/self/results\.json: "),
+        ({"predictions": Path("/proc/self/a.jsonl")}, EnvironmentProblem, r"cannot write /proc/self/a\.jsonl: "),
+        ({"predictions": Path("/tmp")}, InvalidInput, r"/tmp is a folder; give the name of a file"),
+    ],
+)
+def test_place_that_cannot_be_written_fails_before_the_first_clip(changes, problem, message, evaluation):
+    seen = []
+    with pytest.raises(problem, match=message):
+        evaluate(replace(evaluation, **changes), observe=seen.append)
+    assert seen == []
+
+
 def test_split_without_labels_fails(evaluation, tmp_path):
     folder = write_set(tmp_path / "none", {"val": noisy_clips("val", [-1, -1])})
     with pytest.raises(InvalidInput, match=r"none of the 2 clips in split 'val' has a label to score against"):

@@ -102,6 +102,17 @@ def test_what_does_not_fit_fails(changes, message, tmp_path):
         export(replace(config_for(tmp_path, "i3d", stream="rgb"), **changes))
 
 
+@pytest.mark.parametrize(
+    ("out", "problem"), [("/proc/self/a.pt2", EnvironmentProblem), ("TMP/folder.pt2", InvalidInput)]
+)
+def test_place_that_cannot_be_written_fails_before_the_work(out, problem, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.export.export", lambda *arguments, **options: pytest.fail("was exported"))
+    (tmp_path / "folder.pt2").mkdir()
+    config = config_for(tmp_path, "c3d", stream="rgb", crop=196)
+    with pytest.raises(problem, match=r"cannot write|is a folder"):
+        export(replace(config, out=Path(out.replace("TMP", str(tmp_path)))))
+
+
 def test_other_ending_fails(tmp_path):
     with pytest.raises(InvalidInput, match=r"model.onnx should end in .pt2"):
         ExportConfig(weights=tmp_path / "w.pt", out=tmp_path / "model.onnx")

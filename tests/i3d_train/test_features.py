@@ -3,6 +3,7 @@
 import json
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -14,7 +15,7 @@ from i3d_train.features import FeaturesConfig, extract, windows
 from i3d_train.models.inception_i3d import InceptionI3D
 from i3d_train.predict import clip_input
 from pipelines import open_loader
-from preprocess.errors import InvalidInput
+from preprocess.errors import EnvironmentProblem, InvalidInput
 from tests.i3d_train.small_shards import noisy_clips, write_set
 from tests.i3d_train.small_videos import write_video
 from tests.i3d_train.small_weights import small_network, write_small
@@ -181,6 +182,18 @@ def test_without_any_feature_there_is_no_file(of_videos, tmp_path):
     (tmp_path / "bad.mp4").write_bytes(b"")
     before = set(tmp_path.iterdir())
     assert extract(replace(of_videos, videos=(tmp_path / "bad.mp4",))).clips == 0
+    assert set(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("name", ["f.h5", "f.npz"])
+def test_place_that_cannot_be_written_fails_before_the_first_clip(name, of_videos, tmp_path):
+    (tmp_path / name).mkdir()
+    before, seen = set(tmp_path.iterdir()), []
+    with pytest.raises(InvalidInput, match=r"is a folder; give the name of a file"):
+        extract(replace(of_videos, out=tmp_path / name), observe=seen.append)
+    with pytest.raises(EnvironmentProblem, match=r"cannot write /proc/self/f"):
+        extract(replace(of_videos, out=Path("/proc/self") / name), observe=seen.append)
+    assert seen == []
     assert set(tmp_path.iterdir()) == before
 
 

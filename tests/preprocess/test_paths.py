@@ -6,7 +6,16 @@ from pathlib import Path
 import pytest
 
 from preprocess.errors import EnvironmentProblem, InvalidInput
-from preprocess.paths import exclusive, inside, label_folder, publish, sweep_temporaries, swept, temporary_beside
+from preprocess.paths import (
+    check_writable,
+    exclusive,
+    inside,
+    label_folder,
+    publish,
+    sweep_temporaries,
+    swept,
+    temporary_beside,
+)
 
 
 @pytest.mark.parametrize(
@@ -66,6 +75,19 @@ def test_publish_into_a_file_fails(tmp_path):
     (tmp_path / "a").write_bytes(b"")
     with pytest.raises(EnvironmentProblem, match="cannot write"):
         publish(tmp_path / "a" / "b", b"")
+
+
+def test_check_writable_makes_the_folder_and_leaves_nothing_in_it(tmp_path):
+    check_writable(tmp_path / "new" / "out.json")
+    assert list(tmp_path.rglob("*")) == [tmp_path / "new"]
+
+
+def test_check_writable_fails(tmp_path):
+    with pytest.raises(InvalidInput, match=rf"{tmp_path} is a folder; give the name of a file"):
+        check_writable(tmp_path)
+    # a folder that takes no files, not even root's
+    with pytest.raises(EnvironmentProblem, match=r"cannot write /proc/self/out\.json: .*; choose another folder"):
+        check_writable(Path("/proc/self/out.json"))
 
 
 def test_sweep_deletes_only_temporaries_of_ours(tmp_path):
