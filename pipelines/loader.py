@@ -241,8 +241,9 @@ class Loader(ABC):
                 yield self._batch_of(samples, streams)
         if mine == self._iteration:
             self._epoch, self._batch = epoch + 1, 0
-            if self.skipped.draws:
-                logger.warning("up to the end of epoch %d: %s", epoch, self.skipped)
+            skipped = self.skipped.up_to(epoch)
+            if skipped.draws:
+                logger.warning("up to the end of epoch %d: %s", epoch, skipped)
 
     def state_dict(self) -> dict[str, Any]:
         """Where the loader stands, for `load_state_dict`; in training the same on every rank.

@@ -8,8 +8,9 @@ delivered. Each is counted, and logged once.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -34,8 +35,18 @@ class Skipped:
     """Path or address of a shard to the reason; none of its clips are read."""
     clips: dict[str, str] = field(default_factory=dict)
     """Key of a clip to the reason; windows of it that can be decoded are read."""
-    draws: int = 0
-    """Windows that were planned and not delivered."""
+    draws_of: Counter[int] = field(default_factory=Counter)
+    """By epoch, windows that were planned and not delivered; DALI's loader reads ahead, into the next epoch too."""
+
+    @property
+    def draws(self) -> int:
+        """Windows of all epochs."""
+        return self.draws_of.total()
+
+    def up_to(self, epoch: int) -> "Skipped":
+        """The same, without windows of later epochs."""
+        draws_of = Counter({one: draws for one, draws in self.draws_of.items() if one <= epoch})
+        return replace(self, draws_of=draws_of)
 
     def __str__(self) -> str:
         return f"{self.draws} windows of {len(self.shards)} shards and {len(self.clips)} clips skipped"
@@ -157,7 +168,7 @@ class Reader:
             logger.warning("skipping the %d clips of shard %s: %s", info.clips, source, reason)
 
     def _count(self, epoch: int, plan: SamplePlan) -> None:
-        self.skipped.draws += 1
+        self.skipped.draws_of[epoch] += 1
         # only the epochs that a loader can still be asked for: it works ahead into the next one at most
         for old in [key for key in self._attempts if key[0] < epoch - 1]:
             del self._attempts[old]
