@@ -61,6 +61,8 @@ def open_tensors(path: Path) -> TensorFile:
     index = path.with_name(f"{path.name}.index")
     if not path.is_file() and index.is_file():
         path = index
+    if path.is_dir():
+        raise InvalidInput(f"weights {path} are a folder; give a file, such as best.pt of a run")
     if not path.is_file():
         raise InvalidInput(f"weights {path} do not exist")
     try:

@@ -88,5 +88,5 @@ def broken(shards: ShardSet, *, stream: str, clip: int, frame: int, what: str) -
     return BadShard(
         f"{shards.source(clip)}: clip {shards.key(clip)}: {stream} frame {frame} {what}, expected "
         f"{2 * height if stream == 'flow' else height}x{width}; {why}. Make its shard again with `preprocess flow`, "
-        f"or go on without the clip: on_bad_shard='skip'"
+        f"or go on without the clip (--on-bad-shard skip, in Python on_bad_shard='skip')"
     )

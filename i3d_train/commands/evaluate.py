@@ -18,13 +18,15 @@ _FREE = ("out", "per_class", "most_wrong")
 """Options that go with written results too."""
 _FUSED = ("rgb", "flow")
 """What --fuse takes, in this order."""
+_WAYS = ("fuse", "mean", "table")
+"""Options that put written results together."""
 
 
 @click.command()
 @click.argument("results", nargs=-1, type=click.Path(exists=True, path_type=Path))
-@click.option("--fuse", "way", flag_value="fuse", help="Fuse two RESULTS, of a network for rgb and of one for flow.")
-@click.option("--mean", "way", flag_value="mean", help="Average RESULTS over the folds of UCF-101 or HMDB-51.")
-@click.option("--table", "way", flag_value="table", help="Put all RESULTS on one page.")
+@click.option("--fuse", is_flag=True, help="Fuse two RESULTS, of a network for rgb and of one for flow.")
+@click.option("--mean", is_flag=True, help="Average RESULTS over the folds of UCF-101 or HMDB-51.")
+@click.option("--table", is_flag=True, help="Put all RESULTS on one page.")
 @click.option("--out", type=OUTPUT, help="Folder for results.json, results.md, logits.npz and the confusion matrix.")
 @click.option("--shards", type=SHARDS, help="Folder or address of index.json.")
 @click.option("--weights", type=FILE, help=".pt of a run, .safetensors, or .npz of a released network.")
@@ -46,7 +48,7 @@ _FUSED = ("rgb", "flow")
 @click.option("--per-class", is_flag=True, help="Also the accuracy of each class, worst first.")
 @click.option("--most-wrong", default=20, show_default=True, help="How many clips of highest loss the results name.")
 @click.pass_context
-def evaluate(context: click.Context, /, results: tuple[Path, ...], way: str | None, **options: Any) -> None:
+def evaluate(context: click.Context, /, results: tuple[Path, ...], **options: Any) -> None:
     """Print the accuracy of weights on a split of shards, or put RESULTS together that were written with --out.
 
     One window and one crop are the paper's test; --windows 10 --crops 3 --frames 64 is the one of later papers, which
@@ -61,7 +63,7 @@ def evaluate(context: click.Context, /, results: tuple[Path, ...], way: str | No
         i3d_train evaluate --mean results/fold1 results/fold2 results/fold3 --out results/mean
         i3d_train evaluate --table results/i3d results/c3d --out results/table
     """
-    per_class = options.pop("per_class")
+    per_class, way = options.pop("per_class"), _way({name: options.pop(name) for name in _WAYS})
     if way is not None:
         _check_alone(context, way, [name for name in options if name not in _FREE])
         found = _put_together(way, results, out=options["out"], most_wrong=options["most_wrong"])
@@ -76,6 +78,13 @@ def evaluate(context: click.Context, /, results: tuple[Path, ...], way: str | No
     for path in (options["predictions"], options["out"]):
         if path is not None:
             click.echo(printable(f"wrote {path}"))
+
+
+def _way(given: dict[str, bool]) -> str | None:
+    ways = [name for name, asked in given.items() if asked]
+    if len(ways) > 1:
+        raise InvalidInput(f"--{' and --'.join(ways)} put results together in different ways; give one of them")
+    return ways[0] if ways else None
 
 
 def _check_alone(context: click.Context, way: str, names: list[str]) -> None:

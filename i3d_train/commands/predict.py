@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("videos", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--weights", required=True, type=FILE, help=".npz of a released network or .pt of a run.")
+@click.option("--weights", required=True, type=FILE, help=".pt of a run, .safetensors, or .npz of a released network.")
 @click.option("--labels", type=FILE, help="Class names, one a line.  [default: the weights', or Kinetics-400's]")
 @click.option("--top", default=5, show_default=True, help="How many classes to name.")
 @click.option("--frames", default=250, show_default=True, help="How many first frames to look at, 25 a second.")

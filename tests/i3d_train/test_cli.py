@@ -40,6 +40,12 @@ def test_every_option_has_help(command):
     assert [option.name for option in options if not option.help] == []
 
 
+@pytest.mark.parametrize("command", ["run", "evaluate", "predict", "features"])
+def test_help_names_every_kind_of_weights(command):
+    (option,) = (parameter for parameter in main.commands[command].params if parameter.name == "weights")
+    assert [kind for kind in (".pt", ".safetensors", ".npz") if kind not in option.help] == []
+
+
 def test_module_is_the_command():
     command = [sys.executable, "-m", "i3d_train", "--help"]
     assert "Usage: i3d_train" in subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -75,6 +75,7 @@ def test_table_takes_a_fusion_and_what_it_was_made_of(tmp_path):
         (["--mean"], "--mean needs results; give folders that `i3d_train evaluate --out` wrote"),
         (["--fuse", "FOLD"], "--fuse takes two folders of results, rgb and flow, got 1"),
         (["--mean", "FOLD", "FOLD"], "fold 1 of i3d rgb comes twice"),
+        (["--fuse", "FOLD", "--mean", "FOLD"], "--fuse and --mean put results together in different ways; give one"),
         (["--mean", "FOLD", "--split", "val"], "--mean puts written results together; leave --split out"),
         (["--mean", "FOLD", "--out", "FOLD"], "is one of the results to read; write to another folder"),
         (["--table", "FOLD", "--out", "FOLD/results.json/.."], "is one of the results to read"),

@@ -157,11 +157,14 @@ def test_unknown_content_fails(content, tmp_path):
         open_tensors(tmp_path / "w.npz")
 
 
-@pytest.mark.parametrize("make", [lambda path: None, lambda path: path.mkdir()])
-def test_missing_file_fails(make, tmp_path):
-    make(tmp_path / "w.npz")
+def test_missing_file_fails(tmp_path):
     with pytest.raises(InvalidInput, match=r"w\.npz do not exist"):
         open_tensors(tmp_path / "w.npz")
+
+
+def test_folder_fails(tmp_path):
+    with pytest.raises(InvalidInput, match=rf"weights {tmp_path} are a folder; give a file, such as best\.pt of a run"):
+        open_tensors(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["model.ckpt.index", "model.ckpt"])

@@ -29,5 +29,6 @@ def test_other_size_than_the_table_says_fails(tmp_path):
     clip = flat_clip("tall", label=0, frames=3)
     clip.flow[1] = encode(np.full((48, 64), 128, np.uint8))
     clips = ShardSet(write_set(tmp_path, {"val": [[clip]]}), "val")
-    with pytest.raises(BadShard, match="clip tall: flow frame 1 has 48x64 pixels, expected 96x64"):
+    with pytest.raises(BadShard, match="clip tall: flow frame 1 has 48x64 pixels, expected 96x64") as caught:
         decode_flow(clips, clip=0, frame=1)
+    assert "(--on-bad-shard skip, in Python on_bad_shard='skip')" in str(caught.value)
