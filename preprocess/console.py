@@ -1,6 +1,11 @@
 """What all command lines share: errors as one paragraph and an exit status, results as lines."""
 
 import logging
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import click
@@ -28,6 +33,26 @@ def printable(text: str) -> str:
         'a\\x1b[2Jb'
     """
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
+@contextmanager
+def sigterm_interrupts() -> Iterator[None]:
+    """Take SIGTERM, which would end the process on the spot, for Ctrl-C, so that files under way are deleted.
+
+    Another one during the cleaning up cuts that short.
+    """
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, _interrupt) if in_main_thread else None
+    try:
+        yield
+    finally:
+        if in_main_thread:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    del number, frame
+    raise KeyboardInterrupt
 
 
 def show_log(verbose: bool) -> None:

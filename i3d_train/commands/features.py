@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from i3d_train.commands.options import FILE, OUTPUT, SHARDS, loader_options, machine_options
-from preprocess.console import printable
+from preprocess.console import printable, sigterm_interrupts
 from preprocess.shards.layout import SPLITS
 
 
@@ -40,7 +40,7 @@ def features(videos: tuple[Path, ...], **options: Any) -> None:
     from i3d_train.progress import ShowProgress
 
     config = FeaturesConfig(videos=videos, **options)
-    with ShowProgress(Console(stderr=True)) as observe:
+    with sigterm_interrupts(), ShowProgress(Console(stderr=True)) as observe:
         report = extract(config, observe=observe)
     for key, reason in report.failed.items():
         click.echo(printable(f"{key}: {reason}"), err=True)

@@ -1,5 +1,8 @@
 """Tests of i3d_train.commands.features and i3d_train.commands.export."""
 
+import os
+import signal
+
 import h5py
 import pytest
 from click.testing import CliRunner
@@ -33,6 +36,26 @@ def test_features_of_shards_are_written(weights, shards, tmp_path):
     result = CliRunner().invoke(features, [*map(str, arguments), "--device", "cpu", "--loader", "torch"])
     assert result.exit_code == 0
     assert result.stdout.startswith("3 clips, 3 steps, 64 numbers a feature\n")
+
+
+def test_request_to_terminate_leaves_nothing_behind(weights, tmp_path, monkeypatch):
+    video = write_video(tmp_path / "a.mp4", frames=12)
+    before = set(tmp_path.iterdir())
+
+    def terminate(*arguments, **options):
+        assert set(tmp_path.iterdir()) != before
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr("i3d_train.features._features", terminate)
+    # the one that the command replaces, and puts back
+    mine = signal.signal(signal.SIGTERM, lambda *_: pytest.fail("SIGTERM is not handled"))
+    try:
+        arguments = [video, "--weights", weights, "--out", tmp_path / "f.h5", "--crop", 64, "--device", "cpu"]
+        result = CliRunner().invoke(features, [*map(str, arguments)])
+    finally:
+        signal.signal(signal.SIGTERM, mine)
+    assert (result.exit_code, set(tmp_path.iterdir())) == (1, before)
+    assert "Aborted!" in result.stderr
 
 
 def test_program_is_written(tmp_path):

@@ -1,8 +1,10 @@
+import signal
+
 import click
 import pytest
 from click.testing import CliRunner
 
-from preprocess.console import CommandGroup, printable
+from preprocess.console import CommandGroup, printable, sigterm_interrupts
 from preprocess.errors import BadMedia, EnvironmentProblem, InvalidInput
 
 
@@ -19,6 +21,13 @@ def test_error_becomes_a_line_and_a_status(error, status):
     result = CliRunner().invoke(main, ["fail"])
     assert result.exit_code == status
     assert result.output == "Error: the value 7 is wrong\\x1b[2J; use 8\n"
+
+
+def test_sigterm_interrupts_its_block_and_is_as_before_after_it():
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), sigterm_interrupts():
+        signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_printable_leaves_text_alone():
