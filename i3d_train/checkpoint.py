@@ -4,6 +4,7 @@ Only tensors, numbers, text, lists and dicts are stored, so that `torch.load(wei
 loading never runs code from the file.
 """
 
+import errno
 import io
 import logging
 import pickle
@@ -15,7 +16,7 @@ from typing import Any
 import torch
 
 from i3d_train.archive import MALFORMED, archive_fault
-from preprocess.errors import InvalidInput
+from preprocess.errors import EnvironmentProblem, InvalidInput
 from preprocess.paths import publish
 
 logger = logging.getLogger(__name__)
@@ -35,6 +36,10 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
 }
 """Field to what it may be; a file may hold anything under its name."""
 _NAME = re.compile(r"checkpoint-(\d+)\.pt")
+_OF_THE_MACHINE = {
+    getattr(errno, name) for name in ("EACCES", "EPERM", "EIO", "ESTALE", "EMFILE", "ENFILE", "ENOMEM", "ETIMEDOUT")
+}
+"""Errors of the system that say nothing about what is in a file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +149,7 @@ def load(path: Path) -> Checkpoint:
     Raises:
         InvalidInput: no such file, damaged, holding more than plain data, or not a checkpoint.
         NewerVersion: written by a later kineflow.
+        EnvironmentProblem: it may be whole, and this disk or user cannot read it.
     """
     content = _content(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
@@ -171,6 +177,8 @@ def _content(path: Path) -> Any:
     except InvalidInput:
         raise
     except MALFORMED as error:
+        if getattr(error, "errno", None) in _OF_THE_MACHINE:
+            raise EnvironmentProblem(f"checkpoint {path} cannot be read here and now ({error}); see to that") from error
         raise InvalidInput(f"checkpoint {path} cannot be read ({error}); use an older one") from error
     except pickle.UnpicklingError as error:
         # its message recommends to load without the check, which is the one thing not to do
@@ -203,6 +211,7 @@ def newest(folder: Path) -> Checkpoint | None:
     Raises:
         InvalidInput: there are checkpoints, and all are damaged.
         NewerVersion: the newest was written by a later kineflow.
+        EnvironmentProblem: see `load`.
     """
     steps = saved_steps(folder)
     for step in reversed(steps):

@@ -116,10 +116,10 @@ class ShardCache:
 
     def touch(self, wanted: Wanted) -> bool:
         """Whether a copy is there at the moment; it counts as just used then, so that others go before it."""
-        with suppress(FileNotFoundError):
-            os.utime(self.folder / f"{wanted.sha256}{_COPY}")
-            return True
-        return False
+        path = self.folder / f"{wanted.sha256}{_COPY}"
+        with suppress(OSError):  # such as that of a copy of another user's
+            os.utime(path)
+        return path.is_file()
 
     def table(self, sha256: str) -> bytes | None:
         """A clip table that was put there, or None."""

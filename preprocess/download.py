@@ -116,7 +116,7 @@ def download(
     with exclusive(config.out), swept(config.out), config.target.records(_RECORDS) as records:
         shutil.rmtree(workspace(config.out), ignore_errors=True)
         wanted.write(config.out)
-        entries = read_standings(config.out, is_there=config.target.may_hold)
+        entries = read_standings(config.out, is_there=config.target.sized())
         if gone := sum(entry.reason == GONE for entry in entries.values()):
             logger.warning("%d clips of %s are fetched again where wanted: of each, %s", gone, config.out, GONE)
         left = [clip for clip in wanted.clips if not _is_done(entries.get(clip.key))]

@@ -93,7 +93,8 @@ class EnvironmentProblem(KineflowError, RuntimeError):
 
 
 class UnreadableFile(EnvironmentProblem):
-    """A file that this machine does not give: gone, not for this user, on a disk that fails."""
+    """A video that cannot be had here and now, whatever is in it: gone, another one, not for this user, on a disk that
+    fails, or with no memory to decode it in."""
 
     code = "unreadable_file"
 

@@ -62,7 +62,8 @@ def estimate(
         pairs_a_clip: flow fields to compute of each there.
 
     Raises:
-        InvalidInput: `make_shards` would refuse these clips, labels, or what is in `out`.
+        InvalidInput: `make_shards` would refuse these clips, labels, or what is in `out`; of an address only as far as
+            its staging folder here tells.
         BadMedia: none of the sampled clips can be decoded.
     """
     backend = resolve_backend(config.backend)

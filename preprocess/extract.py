@@ -14,12 +14,12 @@ import numpy as np
 
 from preprocess.clips import ClipFile
 from preprocess.config import FlowConfig
-from preprocess.errors import BadMedia, EnvironmentProblem
+from preprocess.errors import BadMedia, UnreadableFile
 from preprocess.flow import BACKENDS, answering, tvl1_codes
 from preprocess.media import to_gray
 from preprocess.media_process import read_clip
 from preprocess.outcomes import MANIFEST_NAME
-from preprocess.regular_file import sha256_of
+from preprocess.regular_file import regular_file, sha256_of
 from preprocess.shards.layout import EncodedClip
 from preprocess.status.work import Work
 
@@ -93,7 +93,7 @@ def extract_all(
         max_frames: take only the first frames of each clip, for a measurement.
 
     Raises:
-        EnvironmentProblem: a clip cannot be read, or is not the file that the manifest names.
+        UnreadableFile: a clip cannot be read, or is not the file that the manifest names.
         DeviceDead: the backend's GPU does not answer, and no clip was asked for yet.
         DeviceLost: it failed in the middle.
     """
@@ -155,7 +155,7 @@ class _Job:
         config, limit = self._config, round(MAX_SECONDS * self._config.fps)
         most = self._max_frames or limit + 1
         try:
-            self._check_bytes()
+            check_bytes(self.clip, self._path)
             frames_THW3 = read_clip(self._path, fps=config.fps, short_side=config.short_side, max_frames=most)
             if len(frames_THW3) > limit:
                 raise BadMedia(f"{self.clip.path}: longer than {MAX_SECONDS} s; trim it first")
@@ -163,15 +163,6 @@ class _Job:
         except BadMedia as error:
             self.result = error
         self.seconds.decode = time.perf_counter() - started
-
-    def _check_bytes(self) -> None:
-        """That the file is the one whose label and hash the manifest tells, where there is a manifest."""
-        expected = self.clip.fingerprint
-        if len(expected) == _SHA256_DIGITS and sha256_of(self._path) != expected:
-            raise EnvironmentProblem(
-                f"{self._path} is not the file that {MANIFEST_NAME} names: put that one back, or delete this one and "
-                "get the clip again"
-            )
 
     def compute_flow(self, backend: str, threads: int) -> None:
         """Frames to codes."""
@@ -202,6 +193,23 @@ class _Job:
         self.seconds.encode = time.perf_counter() - started
         self.seconds.frames, self.seconds.pairs = len(self.result.rgb), len(self.result.flow)
         self.seconds.bytes = self.result.nbytes
+
+
+def check_bytes(clip: ClipFile, path: Path) -> None:
+    """That the file of a clip can be read and, where there is a manifest, is the one whose hash and label it tells.
+
+    Raises:
+        BadMedia: no regular file, empty, or too large.
+        UnreadableFile: it cannot be read, or is another.
+    """
+    if len(clip.fingerprint) < _SHA256_DIGITS:
+        with regular_file(path):
+            return
+    if sha256_of(path) != clip.fingerprint:
+        raise UnreadableFile(
+            f"clip {clip.path} is not the file that {MANIFEST_NAME} names: put that one back, or delete this one and "
+            "get the clip again"
+        )
 
 
 def _outcome(job: _Job, encoded: "Future[None]") -> Extraction:

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from preprocess.errors import BadMedia, Cause, EnvironmentProblem, UnreadableFile
+from preprocess.errors import BadMedia, Cause, UnreadableFile
 from preprocess.media import VideoInfo
 from preprocess.media_child import MESSAGE_BYTES
 from preprocess.stillness import Stretch
@@ -54,7 +54,7 @@ def read_clip(
 
     Raises:
         BadMedia: as there; or not decoded within `deadline_s`, or its decoder died twice.
-        EnvironmentProblem: the file cannot be read, or this machine has not the memory.
+        UnreadableFile: the file cannot be read, or this machine has not the memory.
     """
     answer, descriptors = _ask(
         {"call": "read_clip", "fps": str(fps), "short_side": short_side, "max_frames": max_frames},
@@ -76,7 +76,7 @@ def probe(path: Path, *, deadline_s: float = DEADLINE_S) -> tuple[float, int, in
 
     Raises:
         BadMedia: as there; or no answer within `deadline_s`, or its decoder died twice.
-        EnvironmentProblem: the file cannot be read, or this machine has not the memory.
+        UnreadableFile: the file cannot be read, or this machine has not the memory.
     """
     answer, _ = _ask({"call": "probe"}, path, deadline_s=deadline_s)
     seconds, height, width = answer["probe"]
@@ -88,7 +88,7 @@ def inspect(path: Path, *, deadline_s: float = DEADLINE_S) -> VideoInfo:
 
     Raises:
         BadMedia: as there; or not decoded within `deadline_s`, or its decoder died twice.
-        EnvironmentProblem: the file cannot be read, or this machine has not the memory.
+        UnreadableFile: the file cannot be read, or this machine has not the memory.
     """
     answer, _ = _ask({"call": "inspect"}, path, deadline_s=deadline_s)
     fields = dict(answer["inspect"])
@@ -113,7 +113,7 @@ def _ask(request: dict[str, Any], path: Path, *, deadline_s: float) -> tuple[dic
     """The answer to a request, and the files that came with it.
 
     Raises:
-        BadMedia, EnvironmentProblem: see `read_clip`.
+        BadMedia, UnreadableFile: see `read_clip`.
     """
     message = json.dumps({**request, "path": str(path.absolute())}).encode()
     deaths: list[str] = []
@@ -131,14 +131,14 @@ def _ask(request: dict[str, Any], path: Path, *, deadline_s: float) -> tuple[dic
             if "unreadable" in answer:
                 raise UnreadableFile(str(answer["unreadable"]))
             if "environment" in answer:
-                raise EnvironmentProblem(f"{answer['environment']}; raise the limit, or leave this video out")
+                raise UnreadableFile(f"{answer['environment']}; raise the limit, or leave this video out")
             if "bad_media" in answer:
                 raise BadMedia(str(answer["bad_media"]), cause=Cause(answer["cause"]))
             return answer, descriptors
     how = f"its decoder died twice ({', then '.join(deaths)})"
     if _OUT_OF_MEMORY in deaths:
         remedy = "most likely this machine ran out of memory; run fewer workers, or leave this video out"
-        raise EnvironmentProblem(f"{path}: {how}; {remedy}")
+        raise UnreadableFile(f"{path}: {how}; {remedy}")
     raise BadMedia(f"{path.name}: {how}", cause=Cause.WORKER_DIED)
 
 

@@ -57,5 +57,7 @@ def sha256_of(path: Path) -> str:
 
 def _unreadable(path: Path, error: OSError) -> UnreadableFile:
     if error.errno == errno.ENOENT:
-        return UnreadableFile(f"{path} is gone; mount its disk or get the file again, then run the command again")
-    return UnreadableFile(f"{path} cannot be read ({error.strerror}); see to its disk, then run the command again")
+        return UnreadableFile(f"{path} is not there; mount its disk or get the file again, then run this again")
+    if error.errno in {errno.EACCES, errno.EPERM}:
+        return UnreadableFile(f"{path} may not be read by this user; change its mode, then run this again")
+    return UnreadableFile(f"{path} cannot be read ({error.strerror}); see to its disk, then run this again")

@@ -14,11 +14,12 @@ from pathlib import Path
 from preprocess.clip_source import FolderSource
 from preprocess.clips import find_clips
 from preprocess.config import FlowConfig, WorkerConfig
-from preprocess.errors import InvalidInput, WorkerDied
+from preprocess.errors import BadMedia, InvalidInput, UnreadableFile, WorkerDied
+from preprocess.extract import check_bytes
 from preprocess.flow import Tvl1Params, resolve_backend
 from preprocess.made_shards import ShardResult
 from preprocess.paths import exclusive, rename_into_place, swept, temporary_beside
-from preprocess.plan import PLAN_NAME, Plan, difference, make_plan, read_plan
+from preprocess.plan import PLAN_NAME, Plan, PlannedShard, difference, make_plan, read_plan
 from preprocess.sharding import attributes_of, check_space, compute_shards
 from preprocess.shards.index import INDEX_NAME, Index, ShardInfo
 from preprocess.shards.verify import Finding
@@ -76,14 +77,17 @@ def repair_folder(
         found = verify_folder(folder)
         for finding in found.findings:
             on_finding(finding)
-        todo = [shard for shard in plan.shards if shard.name in found.damaged]
+        damaged = [shard for shard in plan.shards if shard.name in found.damaged]
+        failed = {one.shard: one.problem for one in found.findings if one.shard == INDEX_NAME}
+        # known before: what is not to be had now would end the repair of all others
+        failed |= {shard.name: lacks for shard in damaged if (lacks := _unreadable(shard, clips_folder))}
+        todo = [shard for shard in damaged if shard.name not in failed]
         target = FolderTarget(folder=folder)
         check_space(target, todo)
         clips = sum(len(shard.clips) for shard in todo)
         # under names that are swept, whatever ends this
         final = {temporary_beside(folder / shard.name).name: shard for shard in todo}
         repaired: list[str] = []
-        failed = {one.shard: one.problem for one in found.findings if one.shard == INDEX_NAME}
         computed = compute_shards(
             [replace(shard, name=name) for name, shard in final.items()],
             source=FolderSource(folder=clips_folder),
@@ -106,6 +110,18 @@ def repair_folder(
         if not has_plan:
             plan.write(folder)
     return RepairReport(shards=len(index.shards), repaired=tuple(sorted(repaired)), failed=failed)
+
+
+def _unreadable(shard: PlannedShard, folder: Path) -> str:
+    """The first clip of a shard that is gone or another than before; empty if there is none."""
+    for clip in shard.clips:
+        try:
+            check_bytes(clip, folder / clip.path)
+        except BadMedia:
+            continue  # it has been no good before
+        except UnreadableFile as error:
+            return str(error)
+    return ""
 
 
 def config_of(index: Index) -> FlowConfig:

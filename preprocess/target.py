@@ -9,7 +9,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,11 +54,11 @@ class Target(Protocol):
     def holds(self, name: str, *, size: int, sha256: str) -> bool:
         """Whether a file is there, with this content as far as that can be told at little cost."""
 
-    def may_hold(self, name: str, size: int) -> bool:
-        """Whether a file of this size is there, as far as that can be told without a request.
+    def sized(self) -> Callable[[str, int], bool]:
+        """What to ask, many times, whether the file of a name is there and has a size; an address is listed for it.
 
         Raises:
-            EnvironmentProblem: the disk does not say.
+            EnvironmentProblem: the disk or the address does not say, also when it is asked.
         """
 
     def remove(self, name: str) -> None:
@@ -115,8 +115,11 @@ class FolderTarget:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest() == sha256
 
-    def may_hold(self, name: str, size: int) -> bool:
+    def sized(self) -> Callable[[str, int], bool]:
         """See `Target`."""
+        return self._has
+
+    def _has(self, name: str, size: int) -> bool:
         place = f"{self.folder}/{name}"  # a path object would take longer than the disk does
         try:
             return os.stat(place).st_size == size  # noqa: PTH116
@@ -181,10 +184,10 @@ class ObjectTarget:
         del sha256
         return self.store.size(name) == size
 
-    def may_hold(self, name: str, size: int) -> bool:
-        """See `Target`; nothing tells."""
-        del name, size
-        return True
+    def sized(self) -> Callable[[str, int], bool]:
+        """See `Target`."""
+        sizes = self.store.all_sizes()
+        return lambda name, size: sizes.get(name) == size
 
     def remove(self, name: str) -> None:
         """See `Target`."""

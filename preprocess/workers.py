@@ -115,21 +115,27 @@ def worker_pool(
         if found < config.gpus:
             raise EnvironmentProblem(f"{config.gpus} GPUs were asked for, the Ray cluster has {found}; ask for no more")
         if config.gpus and config.address:  # nor for more cores than a node has beside its GPUs
-            config = replace(config, helpers=min(config.helpers, _cores_beside_a_gpu(ray.nodes()) - 1))
+            config = replace(
+                config, helpers=min(config.helpers, _cores_beside_a_gpu(ray.nodes(), gpus=config.gpus) - 1)
+            )
         yield WorkerPool(config, ray=ray, wanted=wanted)
 
 
-def _cores_beside_a_gpu(nodes: Sequence[dict[str, Any]]) -> int:
-    """CPUs that every node with GPUs has for each of them.
+def _cores_beside_a_gpu(nodes: Sequence[dict[str, Any]], *, gpus: int) -> int:
+    """CPUs for each GPU, on every node that has at least one for each.
 
     Raises:
-        EnvironmentProblem: fewer than one.
+        EnvironmentProblem: such nodes have fewer than `gpus` GPUs.
     """
     resources = [node["Resources"] for node in nodes if node["Alive"] and node["Resources"].get("GPU")]
-    least = min(int(each.get("CPU", 0) // each["GPU"]) for each in resources)
-    if least < 1:
-        raise EnvironmentProblem("a node of the Ray cluster has more GPUs than CPUs; give it --num-cpus of as many")
-    return least
+    shares = [(int(each["GPU"]), int(each.get("CPU", 0) // each["GPU"])) for each in resources]
+    usable = [(count, share) for count, share in shares if share]
+    if (found := sum(count for count, _ in usable)) < gpus:
+        raise EnvironmentProblem(
+            f"{gpus} GPUs were asked for, {found} of the Ray cluster's are on nodes with a CPU for each; give nodes "
+            "--num-cpus of at least as many, or ask for no more"
+        )
+    return min(share for _, share in usable)
 
 
 class WorkerPool:

@@ -5,7 +5,7 @@ Shapes: T = frames, H, W = pixels; flow is [T-1, 2, H, W] with u (to the right) 
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -111,6 +111,7 @@ def answering(backend: str) -> Iterator[None]:
 
     Raises:
         DeviceDead: there is no answer from what the backend computes on, before the block or after an error in it.
+        OutOfDeviceMemory: it has no memory left before the block.
         DeviceLost: as raised in the block.
     """
     require_answer = BACKENDS[backend].require_answer
@@ -120,7 +121,8 @@ def answering(backend: str) -> Iterator[None]:
     except DeviceLost:
         raise
     except EnvironmentProblem:
-        require_answer()
+        with suppress(cuda_device.OutOfDeviceMemory):
+            require_answer()
         raise
 
 

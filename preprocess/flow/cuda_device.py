@@ -204,15 +204,19 @@ class Memory:
         device = cupy.cuda.Device().id
         stream = cupy.cuda.get_current_stream()
         array = self._taken(device, size, stream)
-        finished = cupy.cuda.Event(disable_timing=True)
+        given_back: list[tuple[Any, Any]] = []
         try:
             yield array
         finally:
-            finished.record(stream)
-            with self._changed:
-                self._idle[device].append((array, finished))
-                self._lent[device] -= 1
-                self._changed.notify_all()
+            try:
+                finished = cupy.cuda.Event(disable_timing=True)
+                finished.record(stream)
+                given_back.append((array, finished))
+            finally:  # also where the GPU was lost: others wait
+                with self._changed:
+                    self._idle[device] += given_back
+                    self._lent[device] -= 1
+                    self._changed.notify_all()
 
     def _taken(self, device: int, size: int, stream: Any) -> Any:
         """The smallest idle block that is large enough, or a new one in the place of the largest that is not."""
@@ -223,22 +227,23 @@ class Memory:
                 place = next((number for number, (array, _) in enumerate(idle) if array.size >= size), -1)
                 found = idle.pop(place) if idle else None
                 self._lent[device] += 1
-            if found and found[0].size >= size:
-                stream.wait_event(found[1])
-                return found[0]
-            if found:
-                found[1].synchronize()
-                found = None  # given back to the driver before the larger one is taken
             try:
+                if found and found[0].size >= size:
+                    stream.wait_event(found[1])
+                    return found[0]
+                if found:
+                    found[1].synchronize()
+                    found = None  # given back to the driver before the larger one is taken
                 return _allocate(size)
-            except OutOfDeviceMemory:
+            except BaseException as error:
                 with self._changed:
                     self._lent[device] -= 1
-                    if self._idle[device]:
+                    if isinstance(error, OutOfDeviceMemory) and self._idle[device]:
                         self._idle[device].clear()
-                    elif self._lent[device]:
+                    elif isinstance(error, OutOfDeviceMemory) and self._lent[device]:
                         self._changed.wait()
                     else:
+                        self._changed.notify_all()  # nobody may wait for what this one had
                         raise
 
     def largest(self) -> int:

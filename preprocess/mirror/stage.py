@@ -8,7 +8,7 @@ import logging
 import random
 import secrets
 import time
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -93,7 +93,7 @@ class MirrorStage:
         """
         self._pending = {clip.key for clip in pending}
         for journal in ArchiveJournal.leftovers(self._config.out):
-            yield from self._accepted(journal.entries.values())
+            yield from self._accepted(filter(self._is_still_so, journal.entries.values()))
             journal.delete()  # also the tries that led to nothing: a run that was killed says nothing about a clip
         archives = narrowed(self._archives, pending)
         if len(archives) < len(self._archives):
@@ -211,7 +211,7 @@ class MirrorStage:
         record = self._records.get(archive.address)
         return record is not None and record.outcome in _PASSING
 
-    def _accepted(self, found: Collection[ManifestEntry]) -> Iterator[ManifestEntry]:
+    def _accepted(self, found: Iterable[ManifestEntry]) -> Iterator[ManifestEntry]:
         """What is news to the driver: a journal is read again with each try at its archive."""
         for entry in found:
             known = self._entries.get(entry.key)
@@ -225,6 +225,10 @@ class MirrorStage:
             else:
                 self._refused[entry.key] = entry
             yield entry
+
+    def _is_still_so(self, entry: ManifestEntry) -> bool:
+        """Whether what an earlier run wrote down holds: a file may have been deleted since."""
+        return entry.outcome is not Outcome.DONE or self._is_in_place(entry)
 
     def _is_in_place(self, entry: ManifestEntry) -> bool:
         """Whether the file is what this entry says: of two archives with one clip, the later one has replaced it."""

@@ -1,6 +1,7 @@
 """Tests of i3d_train.checkpoint."""
 
 import copy
+import errno
 import logging
 import pickle
 import zipfile
@@ -11,7 +12,7 @@ import torch
 
 from i3d_train import checkpoint
 from i3d_train.checkpoint import Checkpoint, NewerVersion
-from preprocess.errors import InvalidInput
+from preprocess.errors import EnvironmentProblem, InvalidInput
 
 
 def example(step: int = 7) -> Checkpoint:
@@ -110,6 +111,19 @@ def test_damaged_newest_falls_back_and_says_so(tmp_path, caplog):
         assert checkpoint.newest(tmp_path).step == 5
     assert "checkpoint-10.pt cannot be read" in caplog.text
     assert "falling back to the one before" in caplog.text
+
+
+def test_checkpoint_that_the_disk_does_not_give_is_not_passed_over(tmp_path, monkeypatch):
+    # the next one saved would delete it
+    for step in (5, 10):
+        checkpoint.save(tmp_path, example(step), keep=5)
+
+    def fails(path):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(checkpoint, "archive_fault", fails)
+    with pytest.raises(EnvironmentProblem, match=r"checkpoint-10\.pt cannot be read here and now \(.*Input/output"):
+        checkpoint.newest(tmp_path)
 
 
 def test_all_damaged_fails(tmp_path):

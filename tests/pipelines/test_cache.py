@@ -297,3 +297,13 @@ def test_touched_copy_goes_later(cache):
     assert not cache.touch(wanted_of(content_of(4)))
     put(cache, content_of(4))
     assert held(cache) == [1, 3, 4]
+
+
+def test_copy_that_cannot_be_touched_is_there_all_the_same(cache, monkeypatch):
+    put(cache, content_of(1))
+
+    def refused(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "utime", refused)
+    assert cache.touch(wanted_of(content_of(1)))

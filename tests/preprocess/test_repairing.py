@@ -6,7 +6,7 @@ from click.testing import CliRunner
 
 from preprocess.cli import main
 from preprocess.config import FlowConfig, WorkerConfig
-from preprocess.errors import EnvironmentProblem, InvalidInput, WorkerDied
+from preprocess.errors import EnvironmentProblem, InvalidInput, UnreadableFile, WorkerDied
 from preprocess.paths import exclusive
 from preprocess.repairing import repair_folder
 from preprocess.sharding import make_shards
@@ -175,3 +175,18 @@ def test_command_on_other_clips(folder, shards):
     shutil.rmtree(folder / "clips" / "val")
     result = CliRunner().invoke(main, ["repair", str(shards), str(folder / "clips"), "--cpus", "0"])
     assert result.exit_code == 2
+
+
+def test_clip_that_is_gone_costs_its_shard_only(folder, shards, monkeypatch):
+    before = contents(shards)
+    for name in (FIRST, VAL):
+        spoil(shards / name)
+
+    def check_bytes(clip, path):
+        if clip.key == "clip_0":
+            raise UnreadableFile(f"clip {clip.path} is gone")
+
+    monkeypatch.setattr("preprocess.repairing.check_bytes", check_bytes)
+    report = repair(folder)
+    assert (report.repaired, report.failed) == ((VAL,), {FIRST: "clip train/yoga/clip_0.mp4 is gone"})
+    assert (shards / VAL).read_bytes() == before[VAL]

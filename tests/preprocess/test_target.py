@@ -274,3 +274,21 @@ def test_staging_folder_by_default_is_one_for_each_address(tmp_path, monkeypatch
 def test_staging_folder_for_a_folder_fails(tmp_path):
     with pytest.raises(InvalidInput, match=r"--staging .* is for addresses .*; clips is a folder"):
         target_of(Path("clips"), staging=tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut"])
+def test_clip_that_is_done_and_not_at_its_address_is_had_again(inputs, tmp_path, damage):
+    fetch(inputs, out=tmp_path / "one")
+    before = stored(ADDRESS)
+    name = next(name for name in before if name.endswith(".mp4"))
+    place = f"/{ADDRESS.removeprefix('memory://')}/{name}"
+    files = MemoryFileSystem()
+    files.rm(place)
+    if damage == "cut":
+        files.pipe_file(place, before[name][:-1])
+    with pytest.raises(
+        EnvironmentProblem, match=r"is gone; get the clip again|is not the file that manifest\.jsonl names"
+    ):
+        compute(tmp_path / "two")
+    assert fetch(inputs, out=tmp_path / "one").fetched == 1
+    assert compute(tmp_path / "two").clips == CLIPS

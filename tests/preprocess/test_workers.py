@@ -269,10 +269,14 @@ def node(*, alive=True, **resources):
 
 def test_workers_of_a_cluster_take_no_more_cores_than_a_gpu_has_beside_it():
     nodes = [node(CPU=64.0), node(CPU=8.0, GPU=1.0), node(CPU=20.0, GPU=4.0), node(alive=False, CPU=1.0, GPU=1.0)]
-    assert _cores_beside_a_gpu(nodes) == 5
-    assert _cores_beside_a_gpu(nodes[:2]) == 8
-    with pytest.raises(EnvironmentProblem, match="more GPUs than CPUs; give it --num-cpus"):
-        _cores_beside_a_gpu([*nodes, node(CPU=1.0, GPU=2.0)])
+    assert _cores_beside_a_gpu(nodes, gpus=5) == 5
+    assert _cores_beside_a_gpu(nodes[:2], gpus=1) == 8
+    head = node(CPU=0.0, GPU=1.0)  # which is to take no work
+    assert _cores_beside_a_gpu([*nodes, head], gpus=5) == 5
+    with pytest.raises(
+        EnvironmentProblem, match="6 GPUs were asked for, 5 of the Ray cluster's are on nodes with a CPU"
+    ):
+        _cores_beside_a_gpu([*nodes, head], gpus=6)
 
 
 def test_config_fails():

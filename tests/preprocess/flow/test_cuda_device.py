@@ -1,7 +1,9 @@
 """What happens where a GPU, a driver, a compiler or memory is missing; and batches over clips, kernels emulated."""
 
+import contextlib
 import logging
 import sys
+import threading
 from contextlib import contextmanager
 from types import SimpleNamespace
 
@@ -151,6 +153,48 @@ def test_gpu_that_is_lost_while_kernels_are_compiled_is_lost(monkeypatch):
     cupy.cuda.runtime.deviceSynchronize = lost
     with pytest.raises(DeviceLost, match="the GPU failed"):
         cuda_device._function.__wrapped__(0, "warp")
+
+
+@pytest.mark.parametrize("broken", ["record", "allocate"])
+def test_thread_that_waits_for_memory_learns_that_the_gpu_is_lost(monkeypatch, broken):
+    begun, lost = threading.Event(), threading.Event()
+    cupy = fake_cupy()
+
+    def record(stream):
+        if broken == "record":
+            raise FakeRuntimeError("device lost")
+
+    def allocate(size):
+        if size == 1:
+            return np.empty(size, np.uint8)
+        if lost.is_set():
+            raise FakeRuntimeError("device lost") if size == 2 else OutOfDeviceMemory("full")
+        begun.set()
+        raise OutOfDeviceMemory("full")
+
+    cupy.cuda.Event = lambda disable_timing: SimpleNamespace(record=record, synchronize=lambda: None)
+    cupy.cuda.get_current_stream = lambda: SimpleNamespace(wait_event=lambda event: None)
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    monkeypatch.setattr(cuda_device, "_allocate", allocate)
+    memory = cuda_device.Memory()
+    ended = []
+
+    def wait(size):
+        try:
+            with memory.block(size):
+                pass
+        except (FakeRuntimeError, OutOfDeviceMemory) as error:
+            ended.append(str(error))
+
+    others = [threading.Thread(target=wait, args=(size,), daemon=True) for size in (2, 3)]
+    with contextlib.suppress(FakeRuntimeError), memory.block(1):
+        for other in others:
+            other.start()
+        assert begun.wait(10)
+        lost.set()
+    for other in others:
+        other.join(10)
+    assert sorted(ended) == ["device lost", "full"]
 
 
 class EmulatedMemory:

@@ -363,6 +363,19 @@ def test_killed_run_is_resumed_by_archive(stage_of, server, out, videos):
     assert [path for path, _ in server.requests] == ["/1.tar", "/2.tar"]
 
 
+def test_clip_of_a_killed_run_whose_file_is_gone_is_read_again(stage_of, server, out, videos):
+    pack(server.folder / "1.tar", dict.fromkeys(names(A, B), videos[0]))
+    entries = {entry.key: entry for entry in take(stage_of("1.tar"))}
+    (out / "manifest.jsonl").unlink()
+    journal = ArchiveJournal.of(f"{server.url}/1.tar", folder=out)
+    for key in (A.key, B.key):
+        journal.finish(entries[key])
+    (out / entries[B.key].path).unlink()
+    take(stage_of("1.tar"))
+    assert outcomes(out) == {A.key: "done", B.key: "done"}
+    assert (out / entries[B.key].path).is_file()
+
+
 @pytest.mark.ray
 def test_workers_do_the_same(stage_of, server, out, videos):
     for i, some in enumerate(((A, B), (C, D), REST)):
