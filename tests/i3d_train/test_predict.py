@@ -124,7 +124,7 @@ def test_bad_video_costs_only_itself_fails(settings, tmp_path):
     videos = [tmp_path / "bad.mp4", tmp_path / "gone.mp4", write_video(tmp_path / "good.mp4", frames=12)]
     bad, gone, good = predict(videos, settings)
     assert bad.error.startswith("bad.mp4: ")
-    assert gone.error.startswith(f"{tmp_path / 'gone.mp4'} is gone")
+    assert gone.error.startswith(f"{tmp_path / 'gone.mp4'} is not there")
     assert bad.guesses == gone.guesses == ()
     assert good.error is None
 

@@ -249,7 +249,7 @@ def test_clip_that_is_gone_ends_the_run_and_is_had_again(clips, shards, tmp_path
     monkeypatch.setattr("preprocess.clip_source.find_clips", lambda folder: planned)
     path = clips / "train" / "yoga" / "clip_2.mp4"
     path.rename(tmp_path / "away.mp4")
-    with pytest.raises(EnvironmentProblem, match=r"yoga/clip_2\.mp4 is gone"):
+    with pytest.raises(EnvironmentProblem, match=r"yoga/clip_2\.mp4 is not there"):
         run(clips, tmp_path / "again")
     (tmp_path / "away.mp4").rename(path)
     run(clips, tmp_path / "again")
