@@ -34,7 +34,8 @@ POLICY = (
 HEADERS = {
     "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    # without any referrer browsers send `Origin: null` with forms, and no `Sec-Fetch-Site` over http from elsewhere
+    "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
@@ -158,15 +159,17 @@ def _replay(body: bytes, receive: Receive) -> Receive:
 
 
 def _check_origin(headers: Mapping[str, str], *, scheme: str) -> None:
-    origin = headers.get("origin", "null")
-    ours = f"{scheme}://{headers.get('host', '')}"
-    # `null` is what browsers send with forms of a page without referrers; what they say of the site nobody can make up
-    is_same = origin == ours if origin != "null" else headers.get("sec-fetch-site") == "same-origin"
+    host = headers.get("host", "")
+    # what browsers say of the site nobody can make up; they say it to https and to this machine only. The scheme is not
+    # looked at: a proxy that ends TLS asks by http for a page of https
+    site = headers.get("sec-fetch-site", "none")
+    is_ours = headers.get("origin", "null") in {f"http://{host}", f"https://{host}"}
+    is_same = is_ours if site == "none" else site == "same-origin"
     if not is_same:
         raise _Refusal(
             status=403,
-            message=f"what changes something must come from a page of this server, or send `Origin: {ours[:100]}`, "
-            "or the token",
+            message="what changes something must come from a page of this server, or send "
+            f"`Origin: {scheme}://{host[:100]}`, or the token",
         )
 
 

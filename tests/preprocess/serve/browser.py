@@ -15,6 +15,8 @@ from preprocess.serve.server import listen
 from tests.conftest import CHROMIUM
 
 PHONE = {"width": 360, "height": 740}
+ELSEWHERE = "kineflow.example"
+"""Name of this machine that browsers take for another one, which they trust less without TLS."""
 OpenTab = Callable[..., Page]
 
 _REFUSED = ("status of 403", "status of 422")  # what a test asks to be refused is no complaint
@@ -39,7 +41,8 @@ def serving(root: Path, **config) -> Iterator[str]:
 def browser() -> Iterator[Browser]:
     # not for the whole session: Playwright's event loop would be that of all tests
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        arguments = ["--no-sandbox", f"--host-resolver-rules=MAP {ELSEWHERE} 127.0.0.1"]
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
         yield browser
         browser.close()
 

@@ -11,7 +11,7 @@ from preprocess.flow_color import flow_to_color
 from preprocess.outcomes import Outcome
 from tests.pipelines.tiny_shards import flat_clip, textured_clip, write_set
 from tests.preprocess.clip_folders import clip, done, failed
-from tests.preprocess.serve.browser import PHONE, canvas_of, serving
+from tests.preprocess.serve.browser import ELSEWHERE, PHONE, canvas_of, serving
 from tests.preprocess.serve.small_root import KEYS, TOKEN, append, make_root
 
 pytestmark = pytest.mark.browser
@@ -163,6 +163,18 @@ def test_a_wrong_token_and_the_right_one(small, open_tab, tmp_path):
         expect(tab).to_have_url(f"{address}/login")
         tab.goto("/clips")
         expect(tab).to_have_url(f"{address}/login")
+
+
+def test_signing_in_from_another_machine(small, browser):
+    with serving(small, token=TOKEN, names=(ELSEWHERE,)) as address:
+        # not `open_tab`: there the browser complains that it ignores headers which are for TLS only
+        context = browser.new_context(base_url=address.replace("127.0.0.1", ELSEWHERE))
+        tab = context.new_page()
+        tab.goto("/login")
+        tab.get_by_label("Token").fill(TOKEN)
+        tab.get_by_role("button", name="Sign in").click()
+        expect(tab.get_by_role("heading", name="Runs")).to_be_visible()
+        context.close()
 
 
 def brightness(tab: Page) -> int:

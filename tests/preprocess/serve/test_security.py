@@ -46,7 +46,7 @@ def test_every_answer_has_the_headers(client, path):
     assert "default-src 'none'" in headers["content-security-policy"]
     assert "unsafe" not in headers["content-security-policy"]
     assert headers["x-content-type-options"] == "nosniff"
-    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["referrer-policy"] == "same-origin"
     assert headers["cross-origin-opener-policy"] == headers["cross-origin-resource-policy"] == "same-origin"
 
 
@@ -84,9 +84,26 @@ def test_names_and_numbers_of_a_public_address(guarded, host, status):
     assert guarded.get("/api/v1/runs", headers={"Host": "evil.example", **BEARER}).status_code == 421
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "null", "https://127.0.0.1:8765", "http://127.0.0.1:1", ""])
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "ftp://127.0.0.1:8765", "http://127.0.0.1:1", ""])
 def test_what_changes_something_comes_from_our_pages(client, origin):
     assert client.post("/api/v1/jobs", json={}, headers={"Origin": origin}).status_code == 403
+
+
+@pytest.mark.parametrize("origin", ["http://kineflow.example", "https://kineflow.example"])
+def test_a_page_of_ours_behind_a_proxy_that_ends_tls(served, origin):
+    client = client_of(served, token=TOKEN, names=("kineflow.example",), headers={"Host": "kineflow.example"})
+    form = {"token": TOKEN, "csrf": csrf_of(client.get("/login"))}
+    for sent, status in (
+        ({"Origin": origin}, 303),
+        ({"Origin": origin, "Sec-Fetch-Site": "same-origin"}, 303),
+        ({"Origin": origin, "Sec-Fetch-Site": "none"}, 303),
+        ({"Origin": origin, "Sec-Fetch-Site": "same-site"}, 403),
+        ({"Origin": origin, "Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Origin": f"{origin}:81"}, 403),
+        ({"Origin": "null"}, 403),
+    ):
+        assert client.post("/login", data=form, headers=sent).status_code == status
+        client.cookies.clear()
 
 
 @pytest.mark.parametrize("site", [None, "cross-site", "same-site", "none"])
