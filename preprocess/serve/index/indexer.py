@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from preprocess.console import printable
+from preprocess.errors import EnvironmentProblem
 from preprocess.serve.index.counts import outcomes_of
 from preprocess.serve.index.entries import Entries
 from preprocess.serve.index.manifests import ManifestFeed
@@ -58,6 +60,7 @@ class Indexer:
         self._opening = threading.Lock()
         self._generation = 0
         self._is_doubted = threading.Event()
+        self._is_undone = False
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -107,12 +110,22 @@ class Indexer:
         """Take all that is there now, or until this is stopped."""
         if self._is_doubted.is_set():
             self._make_anew()
+        elif self._is_undone:
+            self._remember_anew()
         folders = self._runs.folders()
         numbers = self._list_runs(folders)
         for run in folders:
-            for _ in self._steps(run, numbers[run.name]):
-                if self._stop.is_set():
-                    return
+            try:
+                for _ in self._steps(run, numbers[run.name]):
+                    if self._stop.is_set():
+                        return
+            except sqlite3.Error:
+                raise
+            except Exception as error:
+                # files of others may hold what nobody thought of: it costs their run, no other
+                logger.exception("the run %s is not in the index", run.name)
+                self._remember_anew()
+                self._note(numbers[run.name], f"it cannot be shown: {error!r:.200}")
         with transaction(self._db):
             for number in numbers.values():
                 take_sample(self._db, number, Sample(at=time.time(), outcomes=outcomes_of(self._db, number)))
@@ -123,13 +136,16 @@ class Indexer:
             began = time.monotonic()
             try:
                 self.catch_up()
-            except sqlite3.OperationalError as error:
+            except (sqlite3.OperationalError, EnvironmentProblem) as error:
                 logger.warning("cannot write the index %s: %s; tried again", self._path, error)
-                self._entries = Entries(self._db)  # what was undone must not be remembered
+                self._is_undone = True
             except sqlite3.Error as error:
                 # whatever the file has become, and whatever is in memory of it: the truth lies in the manifests
                 logger.warning("the index %s is made anew: %s", self._path, error)
                 self.distrust()
+            except Exception:
+                logger.exception("the index %s does not follow; tried again", self._path)
+                self._is_undone = True
             # a folder on a slow disk is not looked at all the time
             wait_s = max(REFRESH_S, 4 * (time.monotonic() - began))
 
@@ -139,8 +155,13 @@ class Indexer:
             remove(self._path)
             self._db = open_for_writing(self._path)
             self._generation += 1
-        self._entries = Entries(self._db)
+        self._remember_anew()
         self._is_doubted.clear()
+
+    def _remember_anew(self) -> None:
+        """What was undone must not be remembered."""
+        self._entries = Entries(self._db)
+        self._is_undone = False
 
     def _list_runs(self, folders: tuple[RunFolder, ...]) -> dict[str, int]:
         """Number of each run, by name; those whose folders are gone, or hold something else now, are taken out."""
@@ -174,4 +195,7 @@ class Indexer:
             yield from ManifestFeed(self._db, self._entries, run=number, folder=run.folder).steps()
         except OSError as error:
             note = f"its manifest cannot be read: {error.strerror}"
-        self._db.execute("UPDATE run SET note = ?1 WHERE id = ?2 AND note != ?1", (note, number))
+        self._note(number, note)
+
+    def _note(self, number: int, note: str) -> None:
+        self._db.execute("UPDATE run SET note = ?1 WHERE id = ?2 AND note != ?1", (printable(note), number))

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 from preprocess.jsonl import parse_line
 from preprocess.outcomes import MANIFEST_NAME, Outcome
 from preprocess.serve.index.entries import Entries, NewEntry
-from preprocess.serve.index.schema import transaction
+from preprocess.serve.index.schema import LARGEST, transaction
 
 LINES_AT_ONCE = 20_000
 """In one transaction: some tenths of a second, after which the server may stop or pages see more."""
@@ -80,7 +80,7 @@ class ManifestFeed:
         with transaction(self._db):
             more = self._entries.drop_run(self._run)
             if not more:
-                inode, size = (found.st_ino, found.st_size) if found else (0, 0)
+                inode, size = (found.st_ino & LARGEST, found.st_size) if found else (0, 0)
                 self._db.execute(
                     "UPDATE run SET inode=?, offset=0, head_bytes=0, head_crc32=0, bytes=?, damaged=0 WHERE id=?",
                     (inode, size, self._run),
@@ -157,7 +157,7 @@ def open_manifest(folder: Path) -> BinaryIO:
 
 def _is_same(file: BinaryIO, place: _Place, found: os.stat_result) -> bool:
     """Whether the file is the one that was read up to `place`; a copy put in its place may have its number."""
-    if found.st_ino != place.inode or found.st_size < place.offset:
+    if found.st_ino & LARGEST != place.inode or found.st_size < place.offset:
         return False
     return zlib.crc32(file.read(place.head_bytes)) == place.head_crc32
 

@@ -10,6 +10,8 @@ from preprocess.errors import EnvironmentProblem
 from preprocess.paths import make_folder
 
 VERSION = 1
+LARGEST = (1 << 63) - 1
+"""Integer that SQLite takes; times and numbers of files may have a bit more, which tells no two of them apart."""
 _APPLICATION = 0x6B666C77  # kflw
 
 _SCHEMA = """

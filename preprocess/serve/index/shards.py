@@ -10,7 +10,7 @@ from preprocess.console import printable
 from preprocess.errors import BadShard, Cause, InvalidInput
 from preprocess.outcomes import Outcome
 from preprocess.serve.index.entries import Entries, NewEntry
-from preprocess.serve.index.schema import transaction
+from preprocess.serve.index.schema import LARGEST, transaction
 from preprocess.shards.head import ShardHead, read_head
 from preprocess.shards.index import INDEX_NAME, Index, ShardInfo, is_shard_name
 from preprocess.trials import KILLED_REASON
@@ -77,7 +77,8 @@ class ShardFeed:
                 self._progress(read, whole, note)
 
     def _progress(self, read: int, whole: int, note: str) -> None:
-        self._db.execute("UPDATE run SET bytes=?, offset=?, note=? WHERE id=?", (whole, read, note, self._run))
+        values = (whole, read, printable(note), self._run)
+        self._db.execute("UPDATE run SET bytes=?, offset=?, note=? WHERE id=?", values)
 
     def _files(self) -> tuple[list[_File], str]:
         """The shards that readers would open, or all that there are while the index is not written; and what to say."""
@@ -135,7 +136,7 @@ class ShardFeed:
 
     def _insert(self, file: _File, *, clips: int, problem: str) -> int:
         statement = "INSERT INTO shard (run, name, bytes, mtime_ns, clips, problem) VALUES (?, ?, ?, ?, ?, ?)"
-        values = (self._run, file.name, *file.version, clips, problem)
+        values = (self._run, file.name, *file.version, clips, printable(problem))
         return int(self._db.execute(statement, values).lastrowid or 0)
 
     def _forget(self, shard: int) -> None:
@@ -155,6 +156,6 @@ def _look(path: Path, *, indexed: ShardInfo | None = None) -> _File:
     except OSError as error:
         problem = f"cannot be read: {error.strerror}"
     else:
-        size, mtime_ns = found.st_size, found.st_mtime_ns
+        size, mtime_ns = found.st_size, found.st_mtime_ns & LARGEST
         problem = "" if stat.S_ISREG(found.st_mode) else "is a link or no file, which this server does not follow"
     return _File(name=path.name, bytes=size, mtime_ns=mtime_ns, problem=problem, indexed=indexed)

@@ -1,3 +1,4 @@
+import os
 import shutil
 import sqlite3
 import threading
@@ -145,6 +146,55 @@ def test_readers_go_on_while_it_is_made_anew(small, path, monkeypatch):
     wait_until(lambda: not indexer.progress().is_behind)
     indexer.stop()
     assert problems == []
+
+
+def test_a_run_that_nobody_thought_of_costs_no_other(small, path, monkeypatch):
+    def files(feed):
+        raise RuntimeError("odd \udcff\x1b[2J")
+
+    monkeypatch.setattr("preprocess.serve.index.shards.ShardFeed._files", files)
+    monkeypatch.setattr(indexer_module, "REFRESH_S", 0.02)
+    indexer = Indexer(path, runs=Runs(small))
+    indexer.start()
+    wait_until(lambda: indexer.progress().whole > 0 and outcomes(indexer) == ALL)
+    with indexer.reading() as db:
+        note = {run.name: run.note for run in read_runs(db)}["shards"]
+    assert note == r"it cannot be shown: RuntimeError('odd \udcff\x1b[2J')"
+    monkeypatch.undo()
+    wait_until(lambda: outcomes(indexer, "shards") == {"done": 2})
+    indexer.stop()
+
+
+@pytest.mark.parametrize("at", ["_list_runs", "_make_anew", "_remember_anew"])
+def test_the_thread_goes_on_after_any_error(small, path, monkeypatch, at):
+    monkeypatch.setattr(indexer_module, "REFRESH_S", 0.02)
+    indexer = indexed(small, path)
+    errors = [EnvironmentProblem("no space"), sqlite3.OperationalError("locked"), OSError(5, "it fails"), KeyError(1)]
+    whole = getattr(Indexer, at)
+
+    def failing(indexer, *arguments):
+        if errors:
+            raise errors.pop()
+        return whole(indexer, *arguments)
+
+    monkeypatch.setattr(Indexer, at, failing)
+    indexer.distrust()
+    indexer.start()
+    append(small, [done(clip(6))])
+    wait_until(lambda: not errors and indexer.progress().whole > 0 and outcomes(indexer).get("done") == 4)
+    indexer.stop()
+
+
+def test_names_and_times_that_sqlite_does_not_take(small, path):
+    folder = (small / "shards").rename(small / "shards\udcff")
+    shutil.copytree(folder, small / "broken\udcff")
+    (small / "broken\udcff" / "index.json").write_text("{}")
+    for shard in folder.glob("*.h5"):
+        os.utime(shard, ns=(0, 2**63 + 1_000_000_000))
+    with indexed(small, path).reading() as db:
+        runs = {run.name: run for run in read_runs(db)}
+    assert outcomes(indexed(small, path), "shards\\udcff") == {"done": 2}
+    assert "damaged" in runs["broken\\udcff"].note
 
 
 def test_samples_show_what_changed_and_stay_few(small, path):
