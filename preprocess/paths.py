@@ -141,13 +141,17 @@ def check_writable(path: Path) -> None:
 
 
 @contextmanager
-def exclusive(folder: Path) -> Iterator[None]:
-    """Hold `folder` for this process: two runs on one output would undo each other's work.
+def exclusive(held: Path, *, lock: Path | None = None) -> Iterator[None]:
+    """Hold `held` for this process: two runs on one output would undo each other's work.
+
+    Args:
+        held: a folder, or a file in one that others may hold.
+        lock: file that says so; None is `.lock` in the folder `held`.
 
     Raises:
         EnvironmentProblem: another process holds it; names its id.
     """
-    path = folder / ".lock"
+    path = lock or held / ".lock"
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
@@ -157,7 +161,7 @@ def exclusive(folder: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             holder = file.read(100).strip() or "another process"
-            raise EnvironmentProblem(f"{folder} is in use by {holder}; wait for it or choose another folder") from error
+            raise EnvironmentProblem(f"{held} is in use by {holder}; wait for it or choose another one") from error
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()

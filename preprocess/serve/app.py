@@ -57,6 +57,7 @@ def create_app(config: ServeConfig) -> FastAPI:
     index is kept up to date from the start of the server to its end.
 
     Raises:
+        InvalidInput: the file for the index is something else.
         EnvironmentProblem: the index cannot be written.
     """
     # the documentation pages of FastAPI load scripts from elsewhere

@@ -24,14 +24,16 @@ def serve(config: ServeConfig, *, on_ready: Callable[[str], None] = lambda addre
         on_ready: called with the address of the pages, as soon as they can be asked for.
 
     Raises:
-        InvalidInput: ROOT is not there, or holds nothing of ours.
+        InvalidInput: ROOT is not there, or holds nothing of ours; the file for the index is something else.
         EnvironmentProblem: the port is taken, the index cannot be written, or another server has it.
     """
     check_root(config.root)
     listener = listen(config)
     with listener:
-        make_index_folder(config.index_path)
-        with exclusive(config.index_path.parent):
+        index = config.index_path
+        make_index_folder(index)
+        # a folder that somebody names for it may be that of a run, which holds it
+        with exclusive(index, lock=index.with_name(f"{index.name}.lock")):
             app = create_app(config)
             # no access log: addresses hold what people search for, headers hold the token
             settings = uvicorn.Config(

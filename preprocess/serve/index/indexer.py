@@ -48,6 +48,7 @@ class Indexer:
         runs: what is to be in it.
 
     Raises:
+        InvalidInput: the file is something else.
         EnvironmentProblem: it cannot be written.
     """
 

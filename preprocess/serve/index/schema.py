@@ -6,13 +6,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from preprocess.errors import EnvironmentProblem
+from preprocess.errors import EnvironmentProblem, InvalidInput
 from preprocess.paths import make_folder
+from preprocess.serve.config import STATE_FOLDER
 
 VERSION = 1
 LARGEST = (1 << 63) - 1
 """Integer that SQLite takes; times and numbers of files may have a bit more, which tells no two of them apart."""
 _APPLICATION = 0x6B666C77  # kflw
+_MAGIC = b"SQLite format 3\x00"
+_APPLICATION_AT = slice(68, 72)  # of the header, https://www.sqlite.org/fileformat.html
 
 _SCHEMA = """
 CREATE TABLE run (
@@ -109,10 +112,13 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
     """The index, empty when it was not there, was damaged, or is that of another version.
 
     Raises:
+        InvalidInput: the file is something else; names `--index`.
         EnvironmentProblem: it cannot be written; names `--index`.
     """
     make_index_folder(path)
     try:
+        if not _is_ours(path):
+            raise InvalidInput(f"{path} is no index of `preprocess serve`, so it stays; name another file with --index")
         try:
             return _open(path)
         except sqlite3.DatabaseError as error:
@@ -153,9 +159,25 @@ def remove(path: Path) -> None:
             path.with_name(name).unlink()
 
 
+def _is_ours(path: Path) -> bool:
+    """Whether the file may be written over: it is an index, also a damaged one in our own folder, or nothing."""
+    if path.absolute().parent.name == STATE_FOLDER:
+        return True
+    try:
+        with path.open("rb") as file:
+            head = file.read(_APPLICATION_AT.stop)
+    except FileNotFoundError:
+        return True
+    return not head or (head.startswith(_MAGIC) and head[_APPLICATION_AT] == _APPLICATION.to_bytes(4, "big"))
+
+
 def _open(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
+        ((tables,),) = connection.execute("SELECT count(*) FROM sqlite_schema")
+        if tables == 0:
+            # before the write-ahead log: the file must say whose it is, also when the rest is lost in a crash
+            connection.execute(f"PRAGMA application_id = {_APPLICATION}")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA cache_size = -32768")  # KiB: where clips come in no order, every page is touched
@@ -163,10 +185,8 @@ def _open(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA wal_autocheckpoint = 8192")
         ((application,),) = connection.execute("PRAGMA application_id")
         ((version,),) = connection.execute("PRAGMA user_version")
-        ((tables,),) = connection.execute("SELECT count(*) FROM sqlite_schema")
         if tables == 0:
             connection.executescript(f"BEGIN; {_SCHEMA}")
-            connection.execute(f"PRAGMA application_id = {_APPLICATION}")
             connection.execute(f"PRAGMA user_version = {VERSION}")
             connection.execute("COMMIT")
         elif (application, version) != (_APPLICATION, VERSION):

@@ -140,11 +140,24 @@ def test_bad_token_files(small, tmp_path, content, mode, message):
 
 
 def test_two_servers_of_one_index(small):
-    (small / ".kineflow-serve").mkdir()
-    with exclusive(small / ".kineflow-serve"):
+    index = small / ".kineflow-serve" / "index.sqlite"
+    index.parent.mkdir()
+    with exclusive(index, lock=index.with_name("index.sqlite.lock")):
         code, output = run(small, "--port", "0")
     assert code == 3
-    assert f"process {os.getpid()}" in output
+    assert f"index.sqlite is in use by process {os.getpid()}" in output
+
+
+def test_an_index_in_the_folder_of_a_run(small):
+    with exclusive(small / "clips"), serving(small, "--index", small / "clips" / "index.sqlite") as (_, address):
+        assert "clips" in asked(address, "api/v1/runs")
+
+
+def test_an_index_that_is_something_else(small, tmp_path):
+    file = tmp_path / "notes.txt"
+    file.write_text("mine")
+    code, output = run(small, "--port", "0", "--index", file)
+    assert (code, "--index" in output, file.read_text()) == (2, True, "mine")
 
 
 def test_an_index_that_cannot_be_written(small, tmp_path):

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from preprocess.errors import EnvironmentProblem
+from preprocess.errors import EnvironmentProblem, InvalidInput
 from preprocess.serve.index import indexer as indexer_module
 from preprocess.serve.index import schema
 from preprocess.serve.index.counts import read_runs
@@ -28,7 +28,7 @@ def small(tmp_path, monkeypatch):
 
 @pytest.fixture
 def path(tmp_path):
-    return tmp_path / "index" / "index.sqlite"
+    return tmp_path / ".kineflow-serve" / "index.sqlite"
 
 
 def content(indexer):
@@ -74,6 +74,46 @@ def test_a_damaged_or_older_file_is_made_anew(small, path, spoil):
         db.execute("PRAGMA user_version = 999")
         db.close()
     assert outcomes(indexed(small, path)) == ALL
+
+
+@pytest.mark.parametrize("spoil", ["half", "version", "new"])
+def test_an_index_elsewhere_is_made_anew_as_long_as_it_says_what_it_is(small, tmp_path, spoil):
+    path = tmp_path / "index.sqlite"
+    indexed(small, path).stop()
+    if spoil == "half":
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    elif spoil == "new":
+        path.write_bytes(b"")
+    else:
+        db = sqlite3.connect(path)
+        db.execute("PRAGMA user_version = 999")
+        db.close()
+    assert outcomes(indexed(small, path)) == ALL
+
+
+@pytest.mark.parametrize("kind", ["text", "database", "short"])
+def test_another_file_stays(small, tmp_path, kind):
+    path = tmp_path / "notes.db"
+    if kind == "database":
+        db = sqlite3.connect(path)
+        db.execute("CREATE TABLE note (text)")
+        db.close()
+    else:
+        path.write_bytes(b"SQLite format 3\x00" if kind == "short" else b"no database at all" * 100)
+    before = path.read_bytes()
+    with pytest.raises(InvalidInput, match=r"is no index of `preprocess serve`, so it stays.*--index"):
+        Indexer(path, runs=Runs(small))
+    assert path.read_bytes() == before
+
+
+def test_a_new_file_says_what_it_is_before_anything_is_in_it(small, tmp_path, monkeypatch):
+    path = tmp_path / "index.sqlite"
+    monkeypatch.setattr(schema, "_SCHEMA", "SELECT no_such_thing;")
+    with pytest.raises(EnvironmentProblem):
+        Indexer(path, runs=Runs(small))
+    monkeypatch.undo()
+    assert path.stat().st_size > 0
+    assert outcomes(indexed(make_root(tmp_path / "other"), path)) == ALL
 
 
 def test_a_file_found_damaged_later_is_made_anew(small, path):
