@@ -7,11 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from stat import S_ISREG
+from typing import BinaryIO
 
 from preprocess.errors import BadMedia, UnreadableFile
 
 MAX_BYTES = 64 << 30
 """Of a file."""
+
+# not blocking: a pipe must not be waited for
+_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 @contextmanager
@@ -23,8 +27,7 @@ def regular_file(path: Path) -> Iterator[int]:
         UnreadableFile: it is gone, or this user or this disk cannot read it.
     """
     try:
-        # not blocking: a pipe must not be waited for
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        descriptor = os.open(path, _FLAGS)
     except OSError as error:
         if error.errno in {errno.ELOOP, errno.ENXIO}:
             raise BadMedia(f"{path.name}: not a regular file") from error
@@ -40,6 +43,42 @@ def regular_file(path: Path) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """A file that is no link, pipe, device or folder, for reading.
+
+    Raises:
+        FileNotFoundError: there is none.
+        OSError: it is one of these, or cannot be read; `strerror` says so.
+    """
+    try:
+        file = os.fdopen(os.open(path, _FLAGS), "rb")
+    except OSError as error:
+        if error.errno in {errno.ELOOP, errno.ENXIO, errno.EISDIR}:
+            raise OSError(error.errno, "it is a link or no file") from error
+        raise
+    if not S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "it is a link or no file")
+    return file
+
+
+def read_regular(path: Path, *, most: int) -> bytes:
+    """All bytes of such a file.
+
+    Args:
+        path: of the file.
+        most: bytes that it may have.
+
+    Raises:
+        FileNotFoundError, OSError: see `open_regular`; or it has more bytes.
+    """
+    with open_regular(path) as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"it has more than {most} bytes")
+    return content
 
 
 def sha256_of(path: Path) -> str:

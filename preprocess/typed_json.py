@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import is_dataclass
 from enum import StrEnum
 from functools import cache
@@ -30,7 +31,16 @@ def decode(kind: type[Kind], value: object, *, where: str) -> Kind:
     return decoded
 
 
-def read_document(kind: type[Kind], path: Path, *, format_: str, version: int, name: str, remedy: str) -> Kind:
+def read_document(
+    kind: type[Kind],
+    path: Path,
+    *,
+    format_: str,
+    version: int,
+    name: str,
+    remedy: str,
+    read: Callable[[Path], bytes] = Path.read_bytes,
+) -> Kind:
     """The document in a file that says its format and version, as a `kind`.
 
     Args:
@@ -40,12 +50,13 @@ def read_document(kind: type[Kind], path: Path, *, format_: str, version: int, n
         version: what its field `version` must be.
         name: what to call it, for messages.
         remedy: what makes one, for messages.
+        read: gives the bytes of the file, or raises OSError.
 
     Raises:
         InvalidInput: no such file, something else, damaged, or of another version.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(read(path).decode())
     except OSError as error:
         raise InvalidInput(f"cannot read the {name} {path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:

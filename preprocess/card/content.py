@@ -5,7 +5,7 @@ when or where it was written, so an unchanged folder gives equal bytes.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -193,8 +193,12 @@ class Card:
         return json.dumps(document, indent=1, sort_keys=True) + "\n"
 
     @classmethod
-    def read(cls, path: Path) -> "Card":
+    def read(cls, path: Path, *, read: Callable[[Path], bytes] = Path.read_bytes) -> "Card":
         """The card in the file `path`.
+
+        Args:
+            path: of the file.
+            read: gives its bytes, or raises OSError.
 
         Raises:
             InvalidInput: no such file, no card, damaged, or of another version.
@@ -206,6 +210,7 @@ class Card:
             version=_VERSION,
             name="data set card",
             remedy=f"`preprocess card CLIPS` makes CLIPS/{CARD_NAME}",
+            read=read,
         )
 
 

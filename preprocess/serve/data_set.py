@@ -1,17 +1,25 @@
 """The data set card of a folder of clips: as it was written, or made on the spot where that takes no time."""
 
+import stat
 import threading
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from preprocess.card.content import CARD_NAME, Card
 from preprocess.card.making import make_card
 from preprocess.errors import InvalidInput
 from preprocess.outcomes import MANIFEST_NAME
+from preprocess.regular_file import read_regular
 from preprocess.serve.run_folders import RunFolder
+from preprocess.wanted import LIST_INFO_NAME, LIST_NAME
 
 MOST_MANIFEST_BYTES = 1 << 20
 """Of a larger manifest, `preprocess card` makes the card: a page must not wait for it."""
+MOST_LIST_BYTES = 64 << 20
+"""The same of a list: that of Kinetics-700 has 40 MB."""
+MOST_CARD_BYTES = 16 << 20
+"""Of a `card.json`: one of thousands of classes is smaller."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +57,7 @@ class Cards:
 
 def _read(folder: Path, *, is_old: bool) -> CardView:
     try:
-        card = Card.read(folder / CARD_NAME)
+        card = Card.read(folder / CARD_NAME, read=partial(read_regular, most=MOST_CARD_BYTES))
     except InvalidInput as error:
         return CardView(card=None, notes=(str(error),))
     old = "the manifest changed since this card was written; `preprocess card` writes it anew"
@@ -57,16 +65,32 @@ def _read(folder: Path, *, is_old: bool) -> CardView:
 
 
 def _make(folder: Path) -> CardView:
+    for name in (MANIFEST_NAME, LIST_INFO_NAME, LIST_NAME):
+        # the card's own readers follow links, as people want who link their lists
+        problem = _problem(folder / name)
+        if problem:
+            return CardView(card=None, notes=(f"{name} {problem}; `preprocess card` makes a card on a terminal",))
     try:
         return CardView(card=make_card(folder).card, notes=())
     except InvalidInput as error:
         return CardView(card=None, notes=(str(error),))
 
 
+def _problem(path: Path) -> str:
+    """Why a page does not read a file; empty where it can, or where there is none."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return ""
+    if not stat.S_ISREG(found.st_mode):
+        return "is a link or no file, which this server does not follow"
+    return "" if found.st_size <= MOST_LIST_BYTES else f"has more than {MOST_LIST_BYTES} bytes"
+
+
 def _version(path: Path) -> tuple[int, int] | None:
     """Size and time of a file; None where there is none."""
     try:
-        found = path.stat()
+        found = path.lstat()
     except OSError:
         return None
     return found.st_size, found.st_mtime_ns

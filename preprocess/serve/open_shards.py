@@ -1,5 +1,6 @@
 """Shards kept open between requests, a bounded number of them."""
 
+import stat
 import threading
 from collections import OrderedDict
 from pathlib import Path
@@ -24,7 +25,7 @@ class OpenShards:
         """The shard of a file, opened anew when the file is another one than before.
 
         Raises:
-            BadShard: it is gone, damaged, or a link.
+            BadShard: it is gone, damaged, a link, or no file.
         """
         version = _version(path)
         with self._lock:
@@ -45,6 +46,6 @@ def _version(path: Path) -> _Version:
         found = path.lstat()
     except OSError as error:
         raise BadShard(f"{path.name} cannot be read: {error.strerror}") from error
-    if path.is_symlink():
-        raise BadShard(f"{path.name} is a link, which this server does not follow")
+    if not stat.S_ISREG(found.st_mode):
+        raise BadShard(f"{path.name} is a link or no file, which this server does not follow")
     return found.st_ino, found.st_size, found.st_mtime_ns

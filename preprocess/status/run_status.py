@@ -18,6 +18,7 @@ from pathlib import Path
 
 from preprocess.errors import InvalidInput
 from preprocess.limiter import Pause
+from preprocess.regular_file import read_regular
 from preprocess.status.work import Work
 from preprocess.typed_json import decode
 
@@ -28,6 +29,7 @@ _BUCKETS = 60
 _BUCKET_S = RATE_WINDOW_S / _BUCKETS
 _FORMAT = "kineflow-status"
 _VERSION = 2
+_MOST_BYTES = 4 << 20  # a run publishes some kB
 _LAST_SECOND = 253_402_214_400.0  # of the year 9999, the last one that calendars print
 
 logger = logging.getLogger(__name__)
@@ -101,7 +103,7 @@ class Status:
         """
         path = folder / STATUS_NAME
         try:
-            document = json.loads(path.read_bytes())
+            document = json.loads(read_regular(path, most=_MOST_BYTES))
         except FileNotFoundError:
             return None
         except OSError as error:

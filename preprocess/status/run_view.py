@@ -1,7 +1,6 @@
 """A run seen from outside: what it published, whether it is still there, and what its manifest holds."""
 
 import fcntl
-import os
 import socket
 import time
 from dataclasses import asdict, dataclass
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from preprocess.errors import InvalidInput
+from preprocess.regular_file import open_regular
 from preprocess.status.manifest_tail import ManifestTail
 from preprocess.status.run_status import RunState, Status
 
@@ -169,16 +169,16 @@ def look_at_lock(folder: Path) -> Lock:
     folder is in use. So look no more once it was found free.
     """
     try:
-        descriptor = os.open(folder / ".lock", os.O_RDONLY | os.O_CLOEXEC)
+        opened = open_regular(folder / ".lock")
     except FileNotFoundError:
         return Lock(is_held=False)
     except OSError:
         return Lock(is_held=None)
-    with os.fdopen(descriptor, encoding="utf-8", errors="replace") as file:
+    with opened as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            return Lock(is_held=True, holder=file.read(100).strip())
+            return Lock(is_held=True, holder=file.read(100).decode(errors="replace").strip())
         except OSError:  # a file system without locks
             return Lock(is_held=None)
         return Lock(is_held=False)

@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 
 from preprocess.jsonl import parse_line
 from preprocess.outcomes import MANIFEST_NAME, Outcome
+from preprocess.regular_file import open_regular
 from preprocess.serve.index.entries import Entries, NewEntry
 from preprocess.serve.index.schema import LARGEST, transaction
 
@@ -152,7 +153,7 @@ def open_manifest(folder: Path) -> BinaryIO:
     Raises:
         OSError: it cannot be read.
     """
-    return os.fdopen(os.open(folder / MANIFEST_NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb")
+    return open_regular(folder / MANIFEST_NAME)
 
 
 def _is_same(file: BinaryIO, place: _Place, found: os.stat_result) -> bool:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from preprocess.console import printable
-from preprocess.errors import BadShard, Cause, InvalidInput
+from preprocess.errors import BadShard, Cause
 from preprocess.outcomes import Outcome
+from preprocess.regular_file import read_regular
 from preprocess.serve.index.entries import Entries, NewEntry
 from preprocess.serve.index.schema import LARGEST, transaction
 from preprocess.shards.head import ShardHead, read_head
@@ -17,6 +18,9 @@ from preprocess.trials import KILLED_REASON
 
 MISSING_ROW = -1
 """Row of a clip that a shard was to hold and does not."""
+
+MOST_INDEX_BYTES = 64 << 20
+"""Of an `index.json`: some hundred thousand shards."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,11 +86,14 @@ class ShardFeed:
 
     def _files(self) -> tuple[list[_File], str]:
         """The shards that readers would open, or all that there are while the index is not written; and what to say."""
+        path = self._folder / INDEX_NAME
         try:
-            index = Index.read(self._folder)
-        except InvalidInput:
+            index = Index.parse(read_regular(path, most=MOST_INDEX_BYTES), source=str(path))
+        except FileNotFoundError:
             found = sorted(path for path in self._folder.glob("*.h5") if is_shard_name(path.name))
             return [_look(path) for path in found], f"{INDEX_NAME} is not written yet: the run has not finished"
+        except OSError as error:
+            return [], f"{INDEX_NAME} cannot be read: {error.strerror}"
         except BadShard as error:
             return [], str(error)
         return [_look(self._folder / info.name, indexed=info) for info in index.shards], ""
