@@ -221,7 +221,9 @@ class DownloadConfig:
 
     def askers(self, source: str) -> "dict[str, Identity]":
         """Who asks a source, by the name that the limiter counts them under: the site, and how it is reached."""
-        site = urlsplit(self.url_template).netloc if source == "url" and self.url_template else source
+        site = source
+        if source == "url" and self.url_template:
+            site = urlsplit(self.url_template).netloc.rpartition("@")[2]  # user and password are nobody's business
         return {f"{site} {one.name}".strip(): one for one in self.identities}
 
     def narrowed(self, source: str, asker: str) -> "DownloadConfig":

@@ -68,6 +68,10 @@ def test_names_tell_identities_apart_and_keep_secrets(cookie_file):
     assert one.name == "via host:1080 with cookies.txt"
     config = DownloadConfig(out=cookie_file.parent, identities=(one, Identity()))
     assert list(config.askers("youtube")) == ["youtube via host:1080 with cookies.txt", "youtube"]
+    template = "https://user:word@site:8080/{youtube_id}"
+    config = DownloadConfig(out=cookie_file.parent, url_template=template)
+    assert list(config.askers("url")) == ["site:8080"]
+    assert config.narrowed("url", "site:8080").url_template == template
 
 
 def test_equal_identities_fail(tmp_path):
