@@ -24,6 +24,8 @@ _PATHS = {"clips", "labels", "out", "shards"}
 _PATHS_OR_ADDRESSES = {"mirror"}
 _TEXTS = {"address", "backend", "classes", "dataset", "fps", "proxy", "source", "split", "url-template"}
 _OR_AN_ADDRESS = re.compile(r", or an address such as [^\s;]+")
+_SCHEME = re.compile(r"\s*[\w+.-]+")
+_AUTHORITY_END = re.compile(r"[/?#]")
 _MOST_VALUES = 1000
 _LONGEST = 4096  # characters of a value, as of a path
 
@@ -101,7 +103,7 @@ def _values(parameter: Parameter, values: Sequence[str], *, root: Path) -> tuple
             raise InvalidInput(f"option {name} takes {_LONGEST} characters at most, got {len(value)}")
         if any(ord(c) < 32 or ord(c) == 127 or 0xD800 <= ord(c) <= 0xDFFF for c in value):
             raise InvalidInput(f"option {name} holds a character that nobody types: {_shown(value)}")
-        if "@" in value.rpartition("://")[2].partition("/")[0] and (name == "proxy" or "://" in value):
+        if "@" in _authority(value) and (name == "proxy" or "://" in value):
             raise InvalidInput(
                 f"option {name} holds an address with a user or password, which would be kept and shown with the job; "
                 "run the command on a terminal"
@@ -117,6 +119,14 @@ def _values(parameter: Parameter, values: Sequence[str], *, root: Path) -> tuple
 
         return tuple(value if is_remote(value) else _path(name, value, root=root) for value in kept)
     return tuple(kept)
+
+
+def _authority(value: str) -> str:
+    """User, password, host and port of an address, with or without its scheme."""
+    scheme, _, rest = value.partition("://")
+    # behind anything else `://` is a part of a path or query
+    address = rest if _SCHEME.fullmatch(scheme) else value
+    return _AUTHORITY_END.split(address.lstrip("/"), maxsplit=1)[0]
 
 
 def _path(name: str, value: str, *, root: Path) -> str:

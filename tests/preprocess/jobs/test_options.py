@@ -87,7 +87,11 @@ def refusal(options, root, *, command="download"):
         ({**OUT, "staging": ["x"]}, "option staging is not for jobs: it is for addresses"),
         ({**OUT, "proxy": ["http://me:word@proxy:3128"]}, "a user or password"),
         ({**OUT, "proxy": ["me:word@proxy:3128"]}, "a user or password"),
+        ({**OUT, "proxy": ["http://me:word@proxy:3128/?to=http://site"]}, "a user or password"),
+        ({**OUT, "proxy": ["me:word@proxy:3128/://"]}, "a user or password"),
         ({**OUT, "url-template": ["https://me:word@site/{youtube_id}"]}, "a user or password"),
+        ({**OUT, "url-template": ["https://me:word@site/{youtube_id}?to=https://site"]}, "a user or password"),
+        ({**OUT, "url-template": ["https://me@site?to={youtube_id}://"]}, "a user or password"),
         (
             {**OUT, "out": ["s3://bucket/clips"]},
             "no address such as 's3://bucket/clips'; run the command on a terminal",
@@ -102,6 +106,13 @@ def refusal(options, root, *, command="download"):
 def test_refused(options, message, tmp_path):
     (tmp_path / "list.csv").write_text("")
     assert message in refusal(options, tmp_path)
+
+
+def test_an_at_sign_behind_the_host_is_no_password(tmp_path):
+    (tmp_path / "list.csv").write_text("")
+    template = "https://site/@videos/{youtube_id}?by=me@site"
+    made = order("download", {**OUT, "url-template": [template]}, root=tmp_path)
+    assert made.options["url-template"] == (template,)
 
 
 def test_unknown_command(tmp_path):
