@@ -17,17 +17,18 @@ from preprocess.jobs.process import Process
 from preprocess.jobs.record import LOG_NAME, Asked, Ended, Started
 
 GO = b"go"
+HEARD = {signal.SIGTERM, signal.SIGCHLD}
+"""Signals of a supervisor, which it waits for and who starts it blocks."""
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
-_HEARD = {signal.SIGTERM, signal.SIGCHLD}
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def main(folder: Path) -> None:
     """Run the job of a folder to its end."""
-    # blocked signals wait until they are asked for, so none is lost, not even one that comes at once
-    signal.pthread_sigmask(signal.SIG_BLOCK, _HEARD)
+    # blocked signals wait until they are asked for, so none is lost; the first moments are the starter's to block
+    signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
     if sys.stdin.buffer.read() != GO:
         return
     asked = Asked.read(folder)
@@ -63,11 +64,11 @@ def _wait(pid: int, *, grace_s: float) -> bool:
     kill_at: float | None = None
     while os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
         if kill_at is None:
-            if signal.sigwait(_HEARD) == signal.SIGTERM:
+            if signal.sigwait(HEARD) == signal.SIGTERM:
                 os.kill(pid, signal.SIGTERM)
                 kill_at = time.monotonic() + grace_s
         elif (left_s := kill_at - time.monotonic()) > 0:
-            signal.sigtimedwait(_HEARD, left_s)
+            signal.sigtimedwait(HEARD, left_s)
         else:
             os.killpg(pid, signal.SIGKILL)
             signal.sigwait({signal.SIGCHLD})
@@ -77,7 +78,7 @@ def _wait(pid: int, *, grace_s: float) -> bool:
 def _tie_to_supervisor() -> None:
     """Let the command be told to stop, too, when its supervisor is killed: nobody would know how it ended."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _HEARD)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, HEARD)
 
 
 if __name__ == "__main__":

@@ -77,6 +77,14 @@ def test_cancel_drops_what_is_under_way_and_resume_goes_on(jobs, root, pause_at,
     assert f"{CLIPS} done ({CLIPS - 2} clips done by this run)" in jobs.log(resumed.id).text
 
 
+def test_cancel_at_once(jobs, root):
+    job = jobs.start("download", DOWNLOAD)
+    # before Python is up in the supervisor
+    jobs.cancel(job.id)
+    assert ended(jobs, job).state == "cancelled"
+    assert_nothing_runs(root)
+
+
 def test_cancel_in_mid_flow_leaves_no_process(jobs, root, pause_at):
     ended(jobs, jobs.start("download", DOWNLOAD))
     wait_for_pause = pause_at(FIRST_FLOW)
