@@ -7,7 +7,7 @@ from fastapi.responses import RedirectResponse, Response
 
 from preprocess.serve.render import page
 from preprocess.serve.security import LOGIN
-from preprocess.serve.session import COOKIE, SESSION_S, Keys
+from preprocess.serve.session import SESSION_S, Keys
 
 router = APIRouter(include_in_schema=False)
 
@@ -26,7 +26,7 @@ def sign_in(request: Request, token: Annotated[str, Form(max_length=1000)] = "")
         return page(request, "login.html", status=403, is_wrong=True)
     response = RedirectResponse("/", status_code=303)
     response.set_cookie(
-        COOKIE,
+        keys.cookie,
         keys.new_session(),
         max_age=int(SESSION_S),
         httponly=True,
@@ -37,8 +37,9 @@ def sign_in(request: Request, token: Annotated[str, Form(max_length=1000)] = "")
 
 
 @router.post("/logout")
-def sign_out() -> Response:
+def sign_out(request: Request) -> Response:
     """Forget the session."""
+    keys: Keys = request.app.state.keys
     response = RedirectResponse(LOGIN, status_code=303)
-    response.delete_cookie(COOKIE, httponly=True, samesite="strict")
+    response.delete_cookie(keys.cookie, httponly=True, samesite="strict")
     return response

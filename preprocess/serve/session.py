@@ -4,9 +4,9 @@ import hashlib
 import hmac
 import secrets
 import time
-from http.cookies import CookieError, SimpleCookie
 
-COOKIE = "kineflow_session"
+from starlette.requests import cookie_parser
+
 SESSION_S = 7 * 86_400.0
 """Seconds until a visitor is asked for the token again."""
 
@@ -23,6 +23,8 @@ class Keys:
         # by the token, so that visitors stay signed in when the server restarts; a new token signs all out
         secret = secrets.token_bytes(32) if token is None else token.encode()
         self._session_key = hmac.digest(secret, b"kineflow session", "sha256")
+        # browsers keep the cookies of all ports of a host together: two servers must not overwrite each other's
+        self.cookie = f"kineflow_session_{_sign(self._session_key, 'cookie')[:8]}"
         self._csrf_key = hmac.digest(secret, b"kineflow form", "sha256")
 
     @property
@@ -46,11 +48,8 @@ class Keys:
 
     def session_of(self, cookies: str) -> str:
         """The session in the header `Cookie`; empty where there is none, it ended, or somebody made it up."""
-        try:
-            morsel = SimpleCookie(cookies).get(COOKIE)
-        except CookieError:
-            return ""
-        session = morsel.value if morsel else ""
+        # the cookies of all servers of a host come together; not `SimpleCookie`, which drops all for an odd one
+        session = cookie_parser(cookies).get(self.cookie, "")
         content, _, signature = session.rpartition(".")
         if not hmac.compare_digest(signature.encode(), _sign(self._session_key, content).encode()):
             return ""

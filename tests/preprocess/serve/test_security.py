@@ -229,7 +229,8 @@ def test_a_form_of_another_session_is_refused(served):
 def test_sessions_cannot_be_made_up(monkeypatch):
     keys = Keys(TOKEN)
     made = keys.new_session()
-    assert keys.session_of(f"a=b; kineflow_session={made}") == made
+    for others in ("a=b", "odd", 'theme="', "a[b]=(c)", "x y=z", "=", "\xe4=\xff", "k=a\u20acb"):
+        assert keys.session_of(f"{others}; {keys.cookie}={made}; {others}") == made
     identity, until, signature = made.split(".")
     for wrong in (
         f"{identity}.{int(until) + 1}.{signature}",
@@ -240,10 +241,17 @@ def test_sessions_cannot_be_made_up(monkeypatch):
         "..",
         "",
     ):
-        assert keys.session_of(f"kineflow_session={wrong}") == ""
-    assert Keys(TOKEN).session_of(f"kineflow_session={made}") == made, "a restart signs nobody out"
+        assert keys.session_of(f"{keys.cookie}={wrong}") == ""
+    assert Keys(TOKEN).session_of(f"{keys.cookie}={made}") == made, "a restart signs nobody out"
     monkeypatch.setattr(session.time, "time", lambda: float(until) + 1)
-    assert keys.session_of(f"kineflow_session={made}") == ""
+    assert keys.session_of(f"{keys.cookie}={made}") == ""
+
+
+def test_two_servers_of_one_host_have_a_cookie_each():
+    one, other = Keys(TOKEN), Keys(TOKEN + "x")
+    made, others = one.new_session(), other.new_session()
+    both = f"{one.cookie}={made}; {other.cookie}={others}"
+    assert (one.session_of(both), other.session_of(both)) == (made, others)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.5", "example.org", "128.0.0.1"])
