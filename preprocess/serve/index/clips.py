@@ -202,7 +202,11 @@ def _search(
         numbers = [number for number, _ in fitting]
         sources += _sources(db, kinds, numbers, after=query.after, prefix="", most=query.most)
     if len(query.text) >= SHORTEST_PART:
-        hits = db.execute("SELECT rowid FROM name WHERE name MATCH ? LIMIT ?", (_phrase(query.text), MOST_HITS + 1))
+        hits = db.execute(
+            # names of clips that were taken out stay in `name`, and must not use up the limit
+            "SELECT name.rowid FROM name CROSS JOIN entry ON entry.id = name.rowid WHERE name MATCH ? LIMIT ?",
+            (_phrase(query.text), MOST_HITS + 1),
+        )
         numbers = [number for (number,) in hits]
         if len(numbers) > MOST_HITS:
             notes.append(f"more than {MOST_HITS:,} ids contain {query.text!r}: shown are those that begin with it")

@@ -113,6 +113,18 @@ def test_a_replaced_manifest_is_read_anew(small):
     assert outcomes(indexer) == {"done": 1}
 
 
+def test_clips_that_were_taken_out_hide_no_others(small, monkeypatch):
+    monkeypatch.setattr("preprocess.serve.index.clips.MOST_HITS", 5)
+    indexer = indexed(small)
+    for _ in range(3):
+        (small / "clips" / MANIFEST_NAME).unlink()
+        append(small, [done(one) for one in CLIPS])
+        indexer.catch_up()
+    with indexer.reading() as db:
+        page = find_clips(db, ClipQuery(text=KEYS[2][3:11]))
+    assert (page.notes, KEYS[2] in [one.key for one in page.clips]) == ((), True)
+
+
 def test_a_manifest_rewritten_in_place_is_read_anew(small):
     indexer = indexed(small)
     path = small / "clips" / MANIFEST_NAME
