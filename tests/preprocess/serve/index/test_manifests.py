@@ -114,14 +114,15 @@ def test_a_replaced_manifest_is_read_anew(small):
 
 
 def test_clips_that_were_taken_out_hide_no_others(small, monkeypatch):
-    monkeypatch.setattr("preprocess.serve.index.clips.MOST_HITS", 5)
+    monkeypatch.setattr("preprocess.serve.index.clips.MOST_HITS", 10)
     indexer = indexed(small)
     for _ in range(3):
         (small / "clips" / MANIFEST_NAME).unlink()
+        indexer.catch_up()
         append(small, [done(one) for one in CLIPS])
         indexer.catch_up()
     with indexer.reading() as db:
-        page = find_clips(db, ClipQuery(text=KEYS[2][3:11]))
+        page = find_clips(db, ClipQuery(text=KEYS[2][1:6]))
     assert (page.notes, KEYS[2] in [one.key for one in page.clips]) == ((), True)
 
 
