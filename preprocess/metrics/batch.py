@@ -4,6 +4,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, generate_latest, start_http_server
@@ -27,7 +28,8 @@ def exported(folder: Path, *, file: Path | None, port: int | None) -> Iterator[N
 
     Args:
         folder: of its clips or shards.
-        file: written at the beginning, every five seconds, and at the end; there after it.
+        file: written at the beginning, every five seconds, and at the end; there after it, without what is true of a
+            moment only: disk and GPUs.
         port: to answer on, at 127.0.0.1 alone.
 
     Raises:
@@ -38,11 +40,13 @@ def exported(folder: Path, *, file: Path | None, port: int | None) -> Iterator[N
     own = OwnRun(folder, run=str(folder.resolve()))
     registry.register(RunCollector(lambda: [own.sample()]))
     registry.register(GpuCollector())
+    last = CollectorRegistry()
+    last.register(RunCollector(lambda: [replace(own.sample(), free_bytes=None)]))
     with ExitStack() as stack:
         if port is not None:
             stack.enter_context(_answering(port, registry))
         if file is not None:
-            stack.enter_context(_kept(file, registry))
+            stack.enter_context(_kept(file, registry, last=last))
         yield
 
 
@@ -63,7 +67,7 @@ def _answering(port: int, registry: CollectorRegistry) -> Iterator[None]:
 
 
 @contextmanager
-def _kept(file: Path, registry: CollectorRegistry) -> Iterator[None]:
+def _kept(file: Path, registry: CollectorRegistry, *, last: CollectorRegistry) -> Iterator[None]:
     if file.suffix != SUFFIX:
         raise InvalidInput(f"metrics file {file} must end in {SUFFIX}: node exporter reads no other")
     try:
@@ -73,7 +77,7 @@ def _kept(file: Path, registry: CollectorRegistry) -> Iterator[None]:
             f"cannot write the metrics file {file}: {error.strerror}; make its folder, or choose another one"
         ) from error
     over = threading.Event()
-    thread = threading.Thread(target=_keep, args=(file, registry, over.wait), daemon=True, name="metrics file")
+    thread = threading.Thread(target=_keep, args=(file, registry, last, over.wait), daemon=True, name="metrics file")
     thread.start()
     try:
         yield
@@ -82,13 +86,13 @@ def _kept(file: Path, registry: CollectorRegistry) -> Iterator[None]:
         thread.join()
 
 
-def _keep(file: Path, registry: CollectorRegistry, wait: Callable[[float], bool]) -> None:
-    """Write until `wait` says that it is over, and once more then; a disk that refuses it costs the run nothing."""
+def _keep(file: Path, registry: CollectorRegistry, last: CollectorRegistry, wait: Callable[[float], bool]) -> None:
+    """Write until `wait` says that it is over, and `last` then; a disk that refuses it costs the run nothing."""
     is_over = is_failing = False
     while not is_over:
         is_over = wait(WRITE_EVERY_S)
         try:
-            _write(file, registry)
+            _write(file, last if is_over else registry)
             is_failing = False
         except OSError as error:
             if not is_failing:

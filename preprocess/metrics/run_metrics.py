@@ -88,7 +88,8 @@ def _while_going(values: Callable[[Status], Values]) -> Callable[[RunSample], Va
 RUN_METRICS = (
     RunMetric(
         name="kineflow_run_state",
-        help="1 for the state that the latest run is in, 0 for the others; a run that was killed is stopped.",
+        help="1 for the state that the latest run is in, 0 for the others. A run that was killed is stopped; only a "
+        "file that it wrote itself stays as it was, and kineflow_run_update_timestamp_seconds tells.",
         label="state",
         values=lambda sample: {state: float(state == sample.state) for state in _STATES},
     ),

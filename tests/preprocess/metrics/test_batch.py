@@ -111,6 +111,9 @@ def test_download_keeps_a_file_while_it_runs_and_after(videos, tmp_path, at_once
     assert values["kineflow_written_bytes_total",] == sum(line["bytes"] for line in lines)
     assert values["kineflow_frames_total",] == sum(line["frame_count"] for line in lines) > 0
     assert values["kineflow_stage_seconds_total", "trim"] > 0
+    # a file that nobody writes any more must not say how full the disk is
+    assert any(("kineflow_disk_free_bytes",) in one for one in seen)
+    assert ("kineflow_disk_free_bytes",) not in values
     assert [path.name for path in tmp_path.iterdir() if "prom" in path.name] == ["run.prom"]
 
 
