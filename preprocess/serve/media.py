@@ -80,5 +80,6 @@ def _not_modified(tag: str) -> Response:
 
 
 def _kept(content: bytes, kind: str, tag: str) -> Response:
-    headers = {"ETag": tag, "Cache-Control": "private, max-age=3600"}
+    # kept, and asked for again by its tag: the address names a clip, and what the clip holds may change
+    headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
     return Response(content, media_type=kind, headers=headers)

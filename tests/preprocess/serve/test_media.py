@@ -48,7 +48,7 @@ def test_thumbnail_is_small_and_kept(client):
     answer = client.get("/media/thumbnail", params=asked)
     assert answer.headers["content-type"] == "image/jpeg"
     assert cv2.imdecode(np.frombuffer(answer.content, np.uint8), cv2.IMREAD_COLOR).shape == (*SIZE, 3)
-    assert "private" in answer.headers["cache-control"]
+    assert answer.headers["cache-control"] == "private, no-cache"
     again = client.get("/media/thumbnail", params=asked, headers={"If-None-Match": answer.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
 
