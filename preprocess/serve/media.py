@@ -57,18 +57,20 @@ def frames(request: Request, stream: str, asked: Asked) -> Response:
 
 
 @router.get("/colors/{magnitude}.png")
-def colors(magnitude: int) -> Response:
+def colors(request: Request, magnitude: int) -> Response:
     """The colour of every pair of flow codes."""
     if magnitude not in pictures.MAGNITUDES:
         known = ", ".join(map(str, pictures.MAGNITUDES))
         raise HTTPException(404, f"there are colours for {known} px, not for {magnitude}")
-    return _kept(pictures.code_colors(magnitude), "image/png", f'"c{magnitude}"')
+    tag = f'"c{magnitude}"'
+    return _not_modified(tag) if _is_known(request, tag) else _kept(pictures.code_colors(magnitude), "image/png", tag)
 
 
 @router.get("/legend.png")
-def legend() -> Response:
+def legend(request: Request) -> Response:
     """The wheel."""
-    return _kept(pictures.legend(), "image/png", '"legend"')
+    tag = '"legend"'
+    return _not_modified(tag) if _is_known(request, tag) else _kept(pictures.legend(), "image/png", tag)
 
 
 def _is_known(request: Request, tag: str) -> bool:

@@ -53,6 +53,12 @@ def test_thumbnail_is_small_and_kept(client):
     assert (again.status_code, again.content) == (304, b"")
 
 
+@pytest.mark.parametrize("path", ["colors/5.png", "legend.png"])
+def test_colours_are_kept(client, path):
+    tag = client.get(f"/media/{path}").headers["etag"]
+    assert client.get(f"/media/{path}", headers={"If-None-Match": tag}).status_code == 304
+
+
 @pytest.mark.parametrize("px", [5, 10, 20])
 def test_colours_are_those_of_flow_to_color(client, px):
     answer = client.get(f"/media/colors/{px}.png")
