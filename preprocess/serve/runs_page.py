@@ -21,16 +21,20 @@ def runs(request: Request) -> Response:
 @router.get("/runs/{code}")
 def run(request: Request, code: str) -> Response:
     """One run."""
-    found: RunFolder | None = request.app.state.runs.folder(code)
-    if found is None:
-        raise HTTPException(404, "there is no such run (any more)")
-    return _answer(request, "runs.html", one=found)
+    return _answer(request, "runs.html", one=_found(request, code))
 
 
 @router.get("/fragments/runs")
 def runs_fragment(request: Request, run: RunOrAll = "") -> Response:
     """What renews itself: all runs, or one."""
-    return _answer(request, "runs_fragment.html", one=request.app.state.runs.folder(run))
+    return _answer(request, "runs_fragment.html", one=_found(request, run) if run else None)
+
+
+def _found(request: Request, code: str) -> RunFolder:
+    found: RunFolder | None = request.app.state.runs.folder(code)
+    if found is None:
+        raise HTTPException(404, "there is no such run (any more)")
+    return found
 
 
 def _answer(request: Request, template: str, *, one: RunFolder | None) -> Response:

@@ -25,6 +25,8 @@ from preprocess.serve.session import Keys
 LOGIN = "/login"
 MOST_BODY = 64 << 10
 """Bytes of a request: options of a job; nothing is ever uploaded."""
+MOST_FIELDS = 1000
+"""Of a form."""
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 
 POLICY = (
@@ -182,7 +184,10 @@ def _check_content(headers: Mapping[str, str], body: bytes, *, method: str, path
         return
     if kind != "application/x-www-form-urlencoded":
         raise _Refusal(status=415, message="a form is sent as application/x-www-form-urlencoded; nothing is uploaded")
-    fields = parse_qs(body.decode("latin-1"), max_num_fields=1000)
+    try:
+        fields = parse_qs(body.decode("latin-1"), max_num_fields=MOST_FIELDS)
+    except ValueError as error:
+        raise _Refusal(status=413, message=f"a form has at most {MOST_FIELDS} fields") from error
     if not hmac.compare_digest(fields.get("csrf", [""])[0].encode(), csrf.encode()):
         raise _Refusal(status=403, message="this form is older than the server or your session; load the page anew")
 

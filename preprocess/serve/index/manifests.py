@@ -99,11 +99,14 @@ class ManifestFeed:
                 file.seek(0)
                 content = file.read(min(_HEAD, offset))
                 head = len(content), zlib.crc32(content)
+            more = lines == LINES_AT_ONCE
+            # a last line without its end is not there yet, and never will be after a kill
+            whole = found.st_size if more else offset
             self._db.execute(
                 "UPDATE run SET offset=?, head_bytes=?, head_crc32=?, bytes=? WHERE id=?",
-                (offset, *head, found.st_size, self._run),
+                (offset, *head, whole, self._run),
             )
-        return lines == LINES_AT_ONCE
+        return more
 
     def _take_lines(self, file: BinaryIO, offset: int) -> tuple[int, int]:
         """How many lines were taken, and the byte after them."""

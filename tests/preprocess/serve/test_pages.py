@@ -237,11 +237,20 @@ def test_a_root_with_a_list_only(tmp_path):
     assert "No run has written" in client.get("/").text
 
 
+def test_a_run_that_is_gone_does_not_renew_itself_as_all_runs(small):
+    client = client_of(small)
+    assert client.get("/fragments/runs", params={"run": run_of(client, "clips")}).status_code == 200
+    assert client.get("/fragments/runs", params={"run": "0" * 12}).status_code == 404
+    assert client.get("/fragments/runs?run=").status_code == 200
+
+
 def test_pages_say_that_the_index_is_behind(small):
     client = client_of(small)
-    with (small / "clips" / MANIFEST_NAME).open("ab") as file:
-        file.write(b'{"key": "not finished')
+    append(small, [b'{"key": "not finished'])
     client.app.state.index.catch_up()
+    for path in ("/", "/clips", "/failures", "/dataset"):
+        assert "Index: " not in client.get(path).text, "nothing more shows up of a line that a kill tore"
+    client.app.state.index._db.execute("UPDATE run SET bytes = bytes + 1")
     for path in ("/", "/clips", "/failures", "/dataset"):
         assert "Index: " in client.get(path).text
 

@@ -7,7 +7,7 @@ import pytest
 from preprocess.errors import InvalidInput
 from preprocess.serve import session
 from preprocess.serve.config import ServeConfig
-from preprocess.serve.security import MOST_BODY
+from preprocess.serve.security import MOST_BODY, MOST_FIELDS
 from preprocess.serve.session import Keys
 from tests.preprocess.serve.small_root import FORM, TOKEN, client_of, make_root
 
@@ -160,6 +160,11 @@ def test_requests_are_small(client):
     assert client.post("/api/v1/jobs", content=big, headers=headers).status_code == 413
     pieces = (big[start : start + 1000] for start in range(0, len(big), 1000))
     assert client.post("/api/v1/jobs", content=pieces, headers=headers).status_code == 413
+
+
+def test_a_form_of_many_fields(client):
+    answer = client.post("/logout", data={f"f{number}": "" for number in range(MOST_FIELDS + 1)}, headers=FORM)
+    assert (answer.status_code, "1000 fields" in answer.text) == (413, True)
 
 
 @pytest.mark.parametrize("path", PAGES)
