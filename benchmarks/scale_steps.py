@@ -94,7 +94,7 @@ def first_download(inputs: Inputs) -> Found:
 def last_download(inputs: Inputs) -> Found:
     """A `preprocess download` that finds all but a few clips done, without the files that it looks for."""
     watch = Watch()
-    with mock.patch("preprocess.target.FolderTarget.may_hold", _yes):
+    with mock.patch("preprocess.target.FolderTarget._has", _yes):
         _download(inputs, inputs.folder, watch)
     return watch.found(inputs.folder / MANIFEST_NAME)
 
