@@ -62,6 +62,7 @@ class Indexer:
         self._generation = 0
         self._is_doubted = threading.Event()
         self._is_undone = False
+        self._told: dict[str, str] = {}
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -122,9 +123,8 @@ class Indexer:
                         return
             except sqlite3.Error:
                 raise
-            except Exception as error:
-                # files of others may hold what nobody thought of: it costs their run, no other
-                logger.exception("the run %s is not in the index", run.name)
+            except Exception as error:  # noqa: BLE001 files of others hold what nobody thought of: no other run is to pay
+                self._tell(f"the run {run.name} is not in the index", error)
                 self._remember_anew()
                 self._note(numbers[run.name], f"it cannot be shown: {error!r:.200}")
         with transaction(self._db):
@@ -144,11 +144,17 @@ class Indexer:
                 # whatever the file has become, and whatever is in memory of it: the truth lies in the manifests
                 logger.warning("the index %s is made anew: %s", self._path, error)
                 self.distrust()
-            except Exception:
-                logger.exception("the index %s does not follow; tried again", self._path)
+            except Exception as error:  # noqa: BLE001 without this thread pages would show what was, and not say so
+                self._tell(f"the index {self._path} does not follow; tried again", error)
                 self._is_undone = True
             # a folder on a slow disk is not looked at all the time
             wait_s = max(REFRESH_S, 4 * (time.monotonic() - began))
+
+    def _tell(self, what: str, error: Exception) -> None:
+        """Log an error with its traceback, once: it comes back with every look at the same files."""
+        if self._told.get(what) != repr(error):
+            self._told[what] = repr(error)
+            logger.error(what, exc_info=error)
 
     def _make_anew(self) -> None:
         self._db.close()

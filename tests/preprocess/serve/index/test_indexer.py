@@ -70,10 +70,14 @@ def test_a_damaged_or_older_file_is_made_anew(small, path, spoil):
     elif spoil == "zeros":
         path.write_bytes(file[:8192] + bytes(len(file) - 8192))
     else:
-        db = sqlite3.connect(path)
-        db.execute("PRAGMA user_version = 999")
-        db.close()
+        make_older(path)
     assert outcomes(indexed(small, path)) == ALL
+
+
+def make_older(path):
+    db = sqlite3.connect(path)
+    db.execute("PRAGMA user_version = 999")
+    db.close()
 
 
 @pytest.mark.parametrize("spoil", ["half", "version", "new"])
@@ -85,9 +89,7 @@ def test_an_index_elsewhere_is_made_anew_as_long_as_it_says_what_it_is(small, tm
     elif spoil == "new":
         path.write_bytes(b"")
     else:
-        db = sqlite3.connect(path)
-        db.execute("PRAGMA user_version = 999")
-        db.close()
+        make_older(path)
     assert outcomes(indexed(small, path)) == ALL
 
 
@@ -188,15 +190,19 @@ def test_readers_go_on_while_it_is_made_anew(small, path, monkeypatch):
     assert problems == []
 
 
-def test_a_run_that_nobody_thought_of_costs_no_other(small, path, monkeypatch):
+def test_a_run_that_nobody_thought_of_costs_no_other(small, path, monkeypatch, caplog):
+    looks = []
+
     def files(feed):
+        looks.append(feed)
         raise RuntimeError("odd \x1b[2J")
 
     monkeypatch.setattr("preprocess.serve.index.shards.ShardFeed._files", files)
     monkeypatch.setattr(indexer_module, "REFRESH_S", 0.02)
     indexer = Indexer(path, runs=Runs(small))
     indexer.start()
-    wait_until(lambda: indexer.progress().whole > 0 and outcomes(indexer) == ALL)
+    wait_until(lambda: indexer.progress().whole > 0 and outcomes(indexer) == ALL and len(looks) > 2)
+    assert [record.getMessage() for record in caplog.records] == ["the run shards is not in the index"]  # and once
     with indexer.reading() as db:
         note = {run.name: run.note for run in read_runs(db)}["shards"]
     assert note == r"it cannot be shown: RuntimeError('odd \x1b[2J')"
