@@ -14,9 +14,6 @@ from preprocess.errors import BadMedia, UnreadableFile
 MAX_BYTES = 64 << 30
 """Of a file."""
 
-# not blocking: a pipe must not be waited for
-_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-
 
 @contextmanager
 def regular_file(path: Path) -> Iterator[int]:
@@ -27,15 +24,13 @@ def regular_file(path: Path) -> Iterator[int]:
         UnreadableFile: it is gone, or this user or this disk cannot read it.
     """
     try:
-        descriptor = os.open(path, _FLAGS)
+        descriptor = _opened(path)
+    except _NotRegular as error:
+        raise BadMedia(f"{path.name}: not a regular file") from error
     except OSError as error:
-        if error.errno in {errno.ELOOP, errno.ENXIO}:
-            raise BadMedia(f"{path.name}: not a regular file") from error
         raise _unreadable(path, error) from error
     try:
         status = os.fstat(descriptor)
-        if not S_ISREG(status.st_mode):
-            raise BadMedia(f"{path.name}: not a regular file")
         if status.st_size == 0:
             raise BadMedia(f"{path.name}: empty file")
         if status.st_size > MAX_BYTES:
@@ -52,16 +47,7 @@ def open_regular(path: Path) -> BinaryIO:
         FileNotFoundError: there is none.
         OSError: it is one of these, or cannot be read; `strerror` says so.
     """
-    try:
-        file = os.fdopen(os.open(path, _FLAGS), "rb")
-    except OSError as error:
-        if error.errno in {errno.ELOOP, errno.ENXIO, errno.EISDIR}:
-            raise OSError(error.errno, "it is a link or no file") from error
-        raise
-    if not S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise OSError(errno.EINVAL, "it is a link or no file")
-    return file
+    return os.fdopen(_opened(path), "rb")
 
 
 def read_regular(path: Path, *, most: int) -> bytes:
@@ -92,6 +78,24 @@ def sha256_of(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             raise _unreadable(path, error) from error
+
+
+class _NotRegular(OSError):
+    """A link, pipe, device or folder."""
+
+
+def _opened(path: Path) -> int:
+    try:
+        # not blocking: a pipe must not be waited for
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno in {errno.ELOOP, errno.ENXIO}:
+            raise _NotRegular(error.errno, "it is a link or no file") from error
+        raise
+    if S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise _NotRegular(errno.EINVAL, "it is a link or no file")
 
 
 def _unreadable(path: Path, error: OSError) -> UnreadableFile:
