@@ -54,7 +54,7 @@ class Supply(Protocol[Taken_co]):
 
 def run_tasks(
     function: Callable[[Item, Tick], Value],
-    items: Sequence[Item] | Supply[Item],
+    items: Sequence[Item],
     *,
     config: WorkerConfig,
     on_tick: Callable[[Any], None] = lambda told: None,
@@ -78,12 +78,9 @@ def run_tasks(
         EnvironmentProblem: Ray cannot be started or reached.
         KineflowError: as raised by `function`; ends the run.
     """
-    if isinstance(items, Sequence):
-        if not items:
-            return
-        items = InOrder(items)
-    with worker_pool(config, writes=writes, reads=reads) as pool:
-        yield from pool.run(function, items, on_tick=on_tick)
+    if items:
+        with worker_pool(config, writes=writes, reads=reads) as pool:
+            yield from pool.run(function, InOrder(items), on_tick=on_tick)
 
 
 @contextmanager
