@@ -26,7 +26,6 @@ from pathlib import Path
 
 import click
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from i3d_train.config import TrainConfig
@@ -178,7 +177,6 @@ def draw(found: dict[str, Found], path: Path) -> None:
     for axes in (accuracy, loss):
         axes.grid(alpha=0.3)
     figure.legend(*accuracy.get_legend_handles_labels(), loc="outside upper center", ncols=len(found) + 1, fontsize=9)
-    FigureCanvasAgg(figure)
     figure.savefig(path)
 
 

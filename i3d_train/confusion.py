@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
@@ -118,7 +117,6 @@ class Confusion:
         if cell >= _NUMBERED:
             self._number(axes, font=font)
         buffer = io.BytesIO()
-        FigureCanvasAgg(figure)
         figure.savefig(buffer, format="png")
         publish(path, buffer.getbuffer())
 

@@ -3,7 +3,6 @@
 import io
 from pathlib import Path
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from i3d_train.metrics import MetricsFile, smooth, smoothing_window
@@ -50,7 +49,6 @@ def draw_loss(metrics: MetricsFile, folder: Path, *, title: str) -> Path:
     axes.legend(loc="upper right")
     axes.grid(alpha=0.3)
     buffer = io.BytesIO()
-    FigureCanvasAgg(figure)
     figure.savefig(buffer, format="png")
     path = folder / CURVE_NAME
     publish(path, buffer.getbuffer())

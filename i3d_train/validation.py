@@ -2,7 +2,7 @@
 
 import itertools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
@@ -24,7 +24,7 @@ from i3d_train.events import Observer, Scored, Validated
 from i3d_train.models.network import Network
 from i3d_train.process_group import ProcessGroup
 from i3d_train.scoring import ClassScore, Scores, score
-from pipelines import Batch, Loader
+from pipelines import Loader
 from preprocess.address import shown
 from preprocess.errors import InvalidInput, NoClips
 from preprocess.shards import ShardSet
@@ -106,7 +106,8 @@ class Validation:
             self._bn_start = self._bn_loader.state_dict()
         # always the same batches, so that a resumed run measures what an uninterrupted one does
         self._bn_loader.load_state_dict(self._bn_start)
-        batches = itertools.islice(_endless(self._bn_loader), self._precise_bn)
+        epochs = itertools.repeat(self._bn_loader)
+        batches = itertools.islice(itertools.chain.from_iterable(epochs), self._precise_bn)
         was_training = model.training
         model.eval()
         with autocast(self._device, self._precision):
@@ -199,8 +200,3 @@ def _nothing_to_score(data: DataConfig, *, split: str, model: str, train: ShardS
     check_scoring(clips, frames=data.frames, crop=data.crop, model=model)
     warn_of_unseen_classes(train, clips)
     return None
-
-
-def _endless(loader: Loader) -> Iterator[Batch]:
-    while True:
-        yield from loader
