@@ -87,21 +87,15 @@ def flow(
         preprocess flow s3://bucket/clips --out s3://bucket/shards --gpus 8 --address 10.0.0.1:6379
     """
     from preprocess.clip_source import source_of
-    from preprocess.config import FlowConfig, WorkerConfig
+    from preprocess.config import FlowConfig
     from preprocess.estimate import estimate
     from preprocess.flow import resolve_backend
-    from preprocess.gpus import require_gpus
     from preprocess.metrics.batch import exported
     from preprocess.progress import ShowProgress
     from preprocess.sharding import make_shards
     from preprocess.target import target_of
 
-    if gpus is not None:
-        if cpus is not None:
-            raise click.UsageError("give --gpus or --cpus, not both")
-        if address is None:
-            require_gpus(gpus)
-    workers = worker_config(cpus, address) if gpus is None else WorkerConfig.on_gpus(gpus, address=address)
+    workers = worker_config(cpus, address, gpus=gpus)
     config = FlowConfig(
         fps=_fraction(fps),
         short_side=short_side,

@@ -62,8 +62,20 @@ def metrics_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return file(port(command))
 
 
-def worker_config(count: int | None, address: str | None) -> "WorkerConfig":
-    """How work is spread: `count` processes, or one a core."""
-    from preprocess.config import WorkerConfig
+def worker_config(count: int | None, address: str | None, *, gpus: int | None = None) -> "WorkerConfig":
+    """How work is spread: one process for each of `gpus`, or else `count` processes, or one a core.
 
+    Raises:
+        UsageError: both are given.
+        EnvironmentProblem: this machine has fewer GPUs, and no cluster is named.
+    """
+    from preprocess.config import WorkerConfig
+    from preprocess.gpus import require_gpus
+
+    if gpus is not None:
+        if count is not None:
+            raise click.UsageError("give --gpus or --cpus, not both")
+        if address is None:
+            require_gpus(gpus)
+        return WorkerConfig.on_gpus(gpus, address=address)
     return WorkerConfig(address=address) if count is None else WorkerConfig(workers=count, address=address)

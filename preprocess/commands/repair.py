@@ -29,21 +29,15 @@ def repair(shards: Path, clips: Path, gpus: int | None, cpus: int | None, addres
     Exit status: 0 all is well now, 1 something is still broken, 2 wrong usage or other clips, 3 the machine cannot do
     it.
     """
-    from preprocess.config import WorkerConfig
-    from preprocess.gpus import require_gpus
     from preprocess.progress import ShowProgress
     from preprocess.repairing import repair_folder
 
-    if gpus is not None:
-        if cpus is not None:
-            raise click.UsageError("give --gpus or --cpus, not both")
-        if address is None:
-            require_gpus(gpus)
+    workers = worker_config(cpus, address, gpus=gpus)
     with stoppable(), ShowProgress("clips").shown() as progress:
         report = repair_folder(
             shards,
             clips,
-            workers=worker_config(cpus, address) if gpus is None else WorkerConfig.on_gpus(gpus, address=address),
+            workers=workers,
             on_progress=progress.step,
             on_finding=lambda found: progress.say(one_line(f"broken: {found}", length=400)),
         )
