@@ -1,4 +1,4 @@
-"""What all command lines share: errors as one paragraph and an exit status, results as lines."""
+"""What all command lines share: errors as one paragraph and an exit status, lines that are safe, places as typed."""
 
 import logging
 import signal
@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from preprocess.address import is_address
 from preprocess.errors import KineflowError
 
 
@@ -22,6 +23,16 @@ class CommandGroup(click.Group):
         except KineflowError as error:
             click.echo(f"Error: {printable(str(error))}", err=True)
             ctx.exit(error.exit_status)
+
+
+class PlaceType(click.Path):
+    """A folder, or an address, which stays as it is."""
+
+    name = "folder or address"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """See `click.Path`."""
+        return value if is_address(value) else super().convert(value, param, ctx)
 
 
 def printable(text: str) -> str:

@@ -8,26 +8,13 @@ import click
 
 from i3d_train.options import DEVICES, LOADERS, PRECISIONS, Machine, Reading
 from pipelines.feed_config import ON_BAD_SHARD
-from preprocess.address import is_address
+from preprocess.console import PlaceType
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 OUTPUT = click.Path(path_type=Path)
 
 
-class ShardsType(click.Path):
-    """A folder that is there, or an address, which stays as it is."""
-
-    name = "folder or address"
-
-    def __init__(self) -> None:
-        super().__init__(exists=True, file_okay=False, path_type=Path)
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """See `click.Path`."""
-        return value if is_address(value) else super().convert(value, param, ctx)
-
-
-SHARDS = ShardsType()
+SHARDS = PlaceType(exists=True, file_okay=False, path_type=Path)
 
 
 def machine_options(command: Callable[..., Any]) -> Callable[..., Any]:

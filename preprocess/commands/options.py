@@ -6,23 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from preprocess.address import is_address
+from preprocess.console import PlaceType
 
 if TYPE_CHECKING:
     from preprocess.config import WorkerConfig
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
-
-
-class PlaceType(click.Path):
-    """A folder, or an address, which stays as it is."""
-
-    name = "folder or address"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """See `click.Path`."""
-        return value if is_address(value) else super().convert(value, param, ctx)
 
 
 PLACE = PlaceType(file_okay=False, path_type=Path)
