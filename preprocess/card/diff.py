@@ -266,23 +266,14 @@ def _split_changes(a: Card, b: Card, tallies: _Tallies | None) -> list[Change]:
 
 def _change(place: Place, usable_a: int, usable_b: int, tallies: Mapping[str, Counter[Place]] | None) -> Change:
     split, label = place
-    known = {kind: counts[place] for kind, counts in tallies.items()} if tallies is not None else {}
-    return Change(
-        split=split,
-        label=label,
-        usable_a=usable_a,
-        usable_b=usable_b,
-        only_a=known.get("only_a"),
-        only_b=known.get("only_b"),
-        other_class=known.get("other_class"),
-        other_bytes=known.get("other_bytes"),
-    )
+    counts: dict[str, int | None] = {kind: tallies[kind][place] if tallies else None for kind in _KINDS}
+    return Change(split=split, label=label, usable_a=usable_a, usable_b=usable_b, **counts)
 
 
 def _size(change: Change) -> int:
     if change.only_a is None:
         return abs(change.usable_a - change.usable_b)
-    return sum(value or 0 for value in (change.only_a, change.only_b, change.other_class, change.other_bytes))
+    return sum(getattr(change, kind) for kind in _KINDS)
 
 
 def _largest_first(changes: Iterable[Change]) -> list[Change]:
