@@ -151,4 +151,4 @@ def _record(fields: dict[str, Any]) -> ArchiveRecord:
 def _line(fields: dict[str, Any]) -> ManifestEntry | str:
     if "trying" in fields:
         return str(fields["trying"])
-    return ManifestEntry(**{**fields, "outcome": Outcome(fields["outcome"])})
+    return ManifestEntry.of_fields(fields)
