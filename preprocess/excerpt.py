@@ -19,11 +19,11 @@ def one_line(text: str, *, length: int = 160) -> str:
     return line if len(line) <= length else line[: length - 3] + "..."
 
 
-def markdown(text: str, *, length: int = 160) -> str:
+def markdown(text: str) -> str:
     r"""`text` for a cell of a Markdown table: as `one_line`, and nothing in it is markup, a tag or a link.
 
     Example:
         >>> markdown("a|b <img src=x> http://example.org")
         'a\\|b \\<img src=x\\> http\\://example.org'
     """
-    return _MARKDOWN.sub(r"\\\g<0>", one_line(text, length=length))
+    return _MARKDOWN.sub(r"\\\g<0>", one_line(text))

@@ -71,26 +71,26 @@ def read_clip(
             os.close(descriptor)
 
 
-def probe(path: Path, *, deadline_s: float = DEADLINE_S) -> tuple[float, int, int]:
+def probe(path: Path) -> tuple[float, int, int]:
     """As `preprocess.media.probe`.
 
     Raises:
-        BadMedia: as there; or no answer within `deadline_s`, or its decoder died twice.
+        BadMedia: as there; or no answer within `DEADLINE_S`, or its decoder died twice.
         UnreadableFile: the file cannot be read, or this machine has not the memory.
     """
-    answer, _ = _ask({"call": "probe"}, path, deadline_s=deadline_s)
+    answer, _ = _ask({"call": "probe"}, path)
     seconds, height, width = answer["probe"]
     return float(seconds), int(height), int(width)
 
 
-def inspect(path: Path, *, deadline_s: float = DEADLINE_S) -> VideoInfo:
+def inspect(path: Path) -> VideoInfo:
     """As `preprocess.media.inspect`.
 
     Raises:
-        BadMedia: as there; or not decoded within `deadline_s`, or its decoder died twice.
+        BadMedia: as there; or not decoded within `DEADLINE_S`, or its decoder died twice.
         UnreadableFile: the file cannot be read, or this machine has not the memory.
     """
-    answer, _ = _ask({"call": "inspect"}, path, deadline_s=deadline_s)
+    answer, _ = _ask({"call": "inspect"}, path)
     fields = dict(answer["inspect"])
     for name in ("frozen", "black"):
         fields[name] = tuple(
@@ -109,7 +109,7 @@ def _frames_in(descriptor: int, shape: tuple[int, ...]) -> np.ndarray:
     return np.frombuffer(mapped, np.uint8).reshape(shape)
 
 
-def _ask(request: dict[str, Any], path: Path, *, deadline_s: float) -> tuple[dict[str, Any], list[int]]:
+def _ask(request: dict[str, Any], path: Path, *, deadline_s: float = DEADLINE_S) -> tuple[dict[str, Any], list[int]]:
     """The answer to a request, and the files that came with it.
 
     Raises:

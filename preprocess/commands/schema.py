@@ -24,14 +24,6 @@ _COMMANDS: dict[str, click.Command] = {
 DESCRIBED = tuple(_COMMANDS)
 """Names of the commands that take hours and whose parameters are each a value, so that they make good jobs."""
 
-_KINDS = (
-    (click.Choice, "choice"),
-    (click.Path, "path"),
-    (click.types.IntParamType, "integer"),
-    (click.types.FloatParamType, "number"),
-    (click.types.BoolParamType, "flag"),
-)
-
 
 class Kind(StrEnum):
     """What a parameter takes."""
@@ -42,6 +34,15 @@ class Kind(StrEnum):
     FLAG = "flag"
     CHOICE = "choice"
     PATH = "path"
+
+
+_KINDS = (
+    (click.Choice, Kind.CHOICE),
+    (click.Path, Kind.PATH),
+    (click.types.IntParamType, Kind.INTEGER),
+    (click.types.FloatParamType, Kind.NUMBER),
+    (click.types.BoolParamType, Kind.FLAG),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +115,7 @@ def _find(command: str) -> click.Command:
 
 def _parameter(parameter: click.Parameter) -> Parameter:
     is_option = isinstance(parameter, click.Option)
-    kind = next((Kind(name) for kind, name in _KINDS if isinstance(parameter.type, kind)), Kind.TEXT)
+    kind = next((kind for type_, kind in _KINDS if isinstance(parameter.type, type_)), Kind.TEXT)
     return Parameter(
         name=max(parameter.opts, key=len).lstrip("-") if is_option else str(parameter.name),
         kind=kind,
