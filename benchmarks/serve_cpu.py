@@ -1,8 +1,9 @@
 """How long the pages of `preprocess serve` take over the manifest of a Kinetics-700, and what their index costs.
 
-Makes up a manifest (see `plan_cpu.py`) of which every sixth clip is not there, for one of a dozen reasons. Then, in a
-process of its own: builds the index, and asks every page through the whole application, without a network between, in
-order of their first use and ten times more. The time of a page is that of its median and of its slowest answer.
+Makes up a manifest (see `scale_lists.py`) of which every sixth clip is not there, for one of a dozen reasons. Then,
+in a process of its own: builds the index, and asks every page through the whole application, without a network
+between, in order of their first use and ten times more. The time of a page is that of its median and of its slowest
+answer.
 
 Example:
     python benchmarks/serve_cpu.py --rows 650000
@@ -22,8 +23,10 @@ from pathlib import Path
 
 import click
 from fastapi.testclient import TestClient
-from plan_cpu import make_lists
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.scale_lists import Inputs
 from preprocess.jsonl import line_of
 from preprocess.outcomes import MANIFEST_NAME, Outcome, read_manifest
 from preprocess.serve.app import create_app
@@ -44,7 +47,7 @@ LOST = (
 
 def make_manifest(folder: Path, rows: int) -> None:
     """A manifest of which every sixth clip is lost, in the order of no list."""
-    make_lists(folder, rows)
+    Inputs(folder=folder, clips=rows, few=0).make()
     draw = random.Random(1)  # noqa: S311 made-up reasons, not secrets
     entries = list(read_manifest(folder).values())
     draw.shuffle(entries)
