@@ -14,15 +14,10 @@ from preprocess.serve.api_models import (
     FailuresModel,
     FoundClipModel,
     IndexModel,
-    LabelModel,
-    ManifestLineModel,
-    MessageModel,
     RunModel,
     RunRecordModel,
-    SampleModel,
     ShardClipModel,
     StandingModel,
-    StatisticsModel,
 )
 from preprocess.serve.asked import RunCode, clip_query, index_of, run_asked
 from preprocess.serve.clip_page import clip_asked, statistics_asked
@@ -76,9 +71,9 @@ def clip(record: Annotated[ClipRecord, Depends(clip_asked)]) -> ClipModel:
 
 
 @router.get("/clip/statistics", summary="The flow of a clip", tags=["clips"], responses={**NOT_FOUND, **DAMAGED})
-def statistics(found: Annotated[FlowStatistics, Depends(statistics_asked)]) -> StatisticsModel:
+def statistics(found: Annotated[FlowStatistics, Depends(statistics_asked)]) -> FlowStatistics:
     """Histograms of both components, the share of pixels at the bound, the share of fields that stand still."""
-    return StatisticsModel(**asdict(found))
+    return found
 
 
 @router.get("/failures", summary="Why clips are not there", tags=["runs"], responses=NOT_FOUND)
@@ -94,7 +89,7 @@ def failures_(request: Request, run: RunCode | None = None) -> FailuresModel:
             FailureModel(**asdict(count), advice=advice(count.outcome, kind=kinds.get(count.run, "")))
             for count in counts
         ],
-        messages=[MessageModel(**asdict(one)) for one in said],
+        messages=said,
     )
 
 
@@ -106,7 +101,7 @@ def dataset(request: Request, folder: Annotated[RunFolder, Depends(run_asked)]) 
     view = request.app.state.cards.view(folder) if folder.kind is Kind.CLIPS else None
     return DatasetModel(
         run=folder.id,
-        labels=[LabelModel(**asdict(count)) for count in counts],
+        labels=counts,
         card=asdict(view.card) if view and view.card else None,
         notes=list(view.notes) if view else ["shards have no card of their own"],
     )
@@ -129,7 +124,7 @@ def _run(state: RunState) -> RunModel:
         damaged_lines=row.damaged,
         damage=[*torn, *bad],
         status=state.view.to_document() if state.view else None,
-        samples=[SampleModel(**asdict(sample)) for sample in state.samples],
+        samples=list(state.samples),
     )
 
 
@@ -141,7 +136,7 @@ def _standing(standing: Standing) -> StandingModel:
 def _record(record: RunRecord) -> RunRecordModel:
     return RunRecordModel(
         standing=_standing(record.standing),
-        lines=[ManifestLineModel(**asdict(line)) for line in record.lines],
+        lines=list(record.lines),
         shard=_shard_clip(record.shard) if record.shard else None,
         problem=record.problem,
     )

@@ -4,6 +4,9 @@ from typing import Any
 
 from pydantic import BaseModel, model_validator
 
+from preprocess.serve.index.counts import LabelCount, MessageCount
+from preprocess.serve.index.samples import Sample
+from preprocess.serve.manifest_lines import ManifestLine
 from preprocess.serve.plain import plain
 
 
@@ -31,14 +34,6 @@ class DamageModel(Answer):
     reason: str
 
 
-class SampleModel(Answer):
-    """A run at one moment, as the server saw it."""
-
-    at: float
-    """Epoch seconds."""
-    outcomes: dict[str, int]
-
-
 class RunModel(Answer):
     """A folder of clips or shards."""
 
@@ -60,7 +55,7 @@ class RunModel(Answer):
     """Lines and shards, up to 20 of each."""
     status: dict[str, Any] | None
     """As `preprocess status --json` prints it; null where no run published anything."""
-    samples: list[SampleModel]
+    samples: list[Sample]
 
 
 class StandingModel(Answer):
@@ -97,15 +92,6 @@ class ClipPageModel(Answer):
     """What the search left out."""
 
 
-class ManifestLineModel(Answer):
-    """One line of a manifest."""
-
-    at: int
-    """Byte where it begins."""
-    fields: dict[str, Any]
-    problem: str
-
-
 class ShardClipModel(Answer):
     """A clip in a shard."""
 
@@ -127,7 +113,7 @@ class RunRecordModel(Answer):
     """What one run knows of a clip."""
 
     standing: StandingModel
-    lines: list[ManifestLineModel]
+    lines: list[ManifestLine]
     """Oldest first."""
     shard: ShardClipModel | None
     problem: str
@@ -138,21 +124,6 @@ class ClipModel(Answer):
 
     key: str
     runs: list[RunRecordModel]
-
-
-class StatisticsModel(Answer):
-    """What the flow of a clip is like."""
-
-    fields: int
-    """Looked at, evenly spread."""
-    fields_of_clip: int
-    edges_px: list[float]
-    u: list[int]
-    v: list[int]
-    share_at_bound: float
-    share_still: float
-    mean_px: float
-    largest_mean_px: float
 
 
 class FailureModel(Answer):
@@ -166,40 +137,19 @@ class FailureModel(Answer):
     """How they are tried again."""
 
 
-class MessageModel(Answer):
-    """Clips of one run whose sources said the same."""
-
-    id: int
-    run: str
-    outcome: str
-    cause: str
-    text: str
-    """What differs is an asterisk."""
-    clips: int
-    example: str
-
-
 class FailuresModel(Answer):
     """Why clips are not there."""
 
     counts: list[FailureModel]
-    messages: list[MessageModel]
+    messages: list[MessageCount]
     """The most frequent ones."""
-
-
-class LabelModel(Answer):
-    """Clips of one class, as far as they are in the index."""
-
-    label: str
-    done: int
-    clips: int
 
 
 class DatasetModel(Answer):
     """The data set of a run."""
 
     run: str
-    labels: list[LabelModel]
+    labels: list[LabelCount]
     card: dict[str, Any] | None
     """As in `card.json`."""
     notes: list[str]
