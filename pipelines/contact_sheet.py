@@ -45,7 +45,7 @@ def contact_sheet(shards: ShardSet, *, clip: int, columns: int = 6) -> np.ndarra
     sheet.title(label_name(shards, int(clips.label[clip])), facts, top=MARGIN)
 
     top = MARGIN + HEADER
-    tile = _tile_size(shards, clip)
+    tile = tile_size(shards, clip)
     for column, (number, field_2HW) in enumerate(zip(numbers, flow, strict=True)):
         left = MARGIN + column * (tile[1] + GAP)
         below = top + TILE_HEIGHT + CAPTION
@@ -62,7 +62,7 @@ def contact_sheet(shards: ShardSet, *, clip: int, columns: int = 6) -> np.ndarra
 def sheet_size(shards: ShardSet, *, clip: int, columns: int = 6) -> tuple[int, int]:
     """Height and width in pixels of the sheet of a clip."""
     shown = len(spread(int(shards.clips.flow_count[clip]), columns))
-    width = 2 * MARGIN + shown * (_tile_size(shards, clip)[1] + GAP) + LEGEND
+    width = 2 * MARGIN + shown * (tile_size(shards, clip)[1] + GAP) + LEGEND
     return 2 * MARGIN + HEADER + 2 * (TILE_HEIGHT + CAPTION), width
 
 
@@ -71,5 +71,6 @@ def label_name(shards: ShardSet, label: int) -> str:
     return shards.labels[label] if 0 <= label < len(shards.labels) else "no label"
 
 
-def _tile_size(shards: ShardSet, clip: int) -> tuple[int, int]:
+def tile_size(shards: ShardSet, clip: int) -> tuple[int, int]:
+    """Height and width in pixels of a whole frame of a clip on a sheet."""
     return TILE_HEIGHT, round(TILE_HEIGHT * int(shards.clips.width[clip]) / int(shards.clips.height[clip]))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from pipelines.contact_sheet import label_name
+from pipelines.contact_sheet import label_name, tile_size
 from pipelines.decode import decode_rgb
 from pipelines.loader import FLOW_STD, Batch, Loader
 from pipelines.sampling import SamplePlan
@@ -48,10 +48,11 @@ def input_sheet(
     shown = spread(len(plans[0].frames), columns)
     flow_N2THW = batch["flow"].cpu().numpy() * np.float32(FLOW_STD / attributes.flow_scale)
     full = full_speed(np.concatenate([flow_N2THW[:, :, t] for t in shown]))
-    widths = [_whole_width(loader, plan) for plan in plans]
+    whole_sizes = {plan.clip: tile_size(shards, plan.clip) for plan in plans}
+    widest = max(width for _, width in whole_sizes.values())
     sheet = Sheet(
         2 * MARGIN + len(rows) * _ROW,
-        2 * MARGIN + max(widths) + GAP + len(shown) * (TILE_HEIGHT + GAP) + LEGEND,
+        2 * MARGIN + widest + GAP + len(shown) * (TILE_HEIGHT + GAP) + LEGEND,
     )
     for row, (plan, crop) in enumerate(rows):
         top = MARGIN + row * _ROW
@@ -62,11 +63,11 @@ def input_sheet(
         y, x = plan.corners[crop]
         side = loader.config.crop
         cv2.rectangle(whole, (x, y), (x + side - 1, y + side - 1), _OUTLINE, 2)
-        sheet.paste(whole, top=top, left=MARGIN, size=(TILE_HEIGHT, _whole_width(loader, plan)))
+        sheet.paste(whole, top=top, left=MARGIN, size=whole_sizes[plan.clip])
         sheet.write(f"frame {plan.frames[shown[0]]} as stored", left=MARGIN, baseline=top + TILE_HEIGHT + 17)
         frames_THWC = _pixels(batch["rgb"][row].cpu().numpy())
         for column, t in enumerate(shown):
-            left = MARGIN + max(widths) + GAP + column * (TILE_HEIGHT + GAP)
+            left = MARGIN + widest + GAP + column * (TILE_HEIGHT + GAP)
             below = top + TILE_HEIGHT + CAPTION
             tile = (TILE_HEIGHT, TILE_HEIGHT)
             sheet.paste(frames_THWC[t], top=top, left=left, size=tile)
@@ -101,8 +102,3 @@ def _facts(loader: Loader, plan: SamplePlan, *, crop: int, epoch: int) -> str:
 def _pixels(input_CTHW: np.ndarray) -> np.ndarray:
     """The network's input as pictures; uint8 [T, H, W, C]."""
     return np.rint((input_CTHW.transpose(1, 2, 3, 0) + 1) * 127.5).astype(np.uint8)
-
-
-def _whole_width(loader: Loader, plan: SamplePlan) -> int:
-    clips = loader.shards.clips
-    return round(TILE_HEIGHT * int(clips.width[plan.clip]) / int(clips.height[plan.clip]))
