@@ -74,7 +74,6 @@ class Size:
     train_batch: int = 8
     steps: int = 20
     model_width: float = 1.0
-    precision: torch.dtype = torch.bfloat16
 
 
 DRY = Size(
@@ -294,7 +293,7 @@ def train_step(stream: str, size: Size) -> Callable[[torch.Tensor, torch.Tensor]
 
     def step(clips_BCTHW: torch.Tensor, label_B: torch.Tensor) -> None:
         optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(size.device, size.precision):
+        with torch.autocast(size.device, torch.bfloat16):
             logits_BK = model(clips_BCTHW.contiguous(memory_format=torch.channels_last_3d))
             loss = torch.nn.functional.cross_entropy(logits_BK.float(), label_B)
         loss.backward()

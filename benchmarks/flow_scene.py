@@ -17,9 +17,9 @@ Row = tuple[str, str, str]
 """Of the table: what, how much, and a remark."""
 
 
-def scene(frames: int, *, seed: int = 0, height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
+def scene(frames: int, *, height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
     """A textured background that turns and pans, three discs that move on their own, and noise. uint8 [T, H, W]."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     noise = rng.uniform(0, 255, (height * 2, width * 2)).astype(np.float32)
     texture = sum(cv2.GaussianBlur(noise, (0, 0), sigma) * sigma for sigma in (1.5, 4, 12))
     texture = cv2.normalize(texture, None, 20, 235, cv2.NORM_MINMAX)

@@ -13,6 +13,7 @@ MOST_MESSAGES = 500
 """Kinds of messages that are told apart in a run; clips with further ones are counted as `OTHER_MESSAGES`."""
 OTHER_MESSAGES = "(other messages)"
 _MESSAGE_LENGTH = 300
+_DROPPED_AT_ONCE = 20_000  # clips of one transaction
 # what differs between two messages that mean the same: quoted values, addresses and paths, numbers but that of .mp4
 _VALUES = re.compile(
     r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\w+://\S+|(?:/[\w.-]+){2,}|(?<!\.mp)[+-]?\d+(?:[.,:]\d+)*"
@@ -127,9 +128,9 @@ class Entries:
         while self._drop("shard", shard):
             pass
 
-    def drop_run(self, run: int, *, some: int = 20_000) -> bool:
+    def drop_run(self, run: int) -> bool:
         """Take some clips of a run out, and with the last of them all that is known of it; whether there are more."""
-        if self._drop("run", run, some=some):
+        if self._drop("run", run):
             return True
         self._db.execute("DELETE FROM tally WHERE kind IN (SELECT id FROM kind WHERE run = ?)", (run,))
         for table in ("kind", "message", "damage", "shard"):
@@ -164,10 +165,11 @@ class Entries:
             [(clips, message) for message, clips in messages.items() if clips and message is not None],
         )
 
-    def _drop(self, column: str, value: int, *, some: int = 20_000) -> int:
+    def _drop(self, column: str, value: int) -> int:
+        """Take out some of the clips; how many."""
         found = self._db.execute(
             f"SELECT id, kind, label, message FROM entry WHERE {column} = ? LIMIT ?",  # noqa: S608 a name of ours
-            (value, some),
+            (value, _DROPPED_AT_ONCE),
         ).fetchall()
         ids = [(id_,) for id_, *_ in found]
         # what stays in `name` leads to no entry: numbers are never given twice
