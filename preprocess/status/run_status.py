@@ -189,7 +189,7 @@ class RunStatus:
         """This run tries so many clips more."""
         self._total += clips
 
-    def publish(self, *, state: str, pauses: Sequence[Pause] = (), waiting: int = 0, force: bool = False) -> None:
+    def publish(self, *, state: str, pauses: Sequence[Pause] = (), waiting: int = 0) -> None:
         """Replace `status.json`, unless that was done in the last two seconds and `state` is the same.
 
         A disk that refuses it is logged once and costs the run nothing.
@@ -198,7 +198,6 @@ class RunStatus:
             state: a `RunState`.
             pauses: what is left alone now, and until when.
             waiting: clips that will be tried once more.
-            force: also when it was done just now.
 
         Raises:
             ValueError: `state` is none of `RunState`.
@@ -209,7 +208,7 @@ class RunStatus:
         self._state, self._pauses = RunState(state), tuple(pauses)
         # a clock that was set back must not silence the run until it has caught up
         is_due = self._published is None or not 0 <= now - self._published < PUBLISH_EVERY_S
-        if not (force or is_new or is_due):
+        if not (is_new or is_due):
             return
         self._published = now
         document = {"format": _FORMAT, "version": _VERSION, **asdict(self._status(now, waiting))}

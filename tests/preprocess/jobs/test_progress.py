@@ -25,7 +25,7 @@ def test_outcomes_come_as_they_are_told(tmp_path):
     status = RunStatus(tmp_path / "clips", command="download", total=9, already={})
     for outcome in ("unheard_of", "bad_media", "done", "unavailable", "done"):
         status.count(outcome, source="url")
-    status.publish(state="running", force=True)
+    status.publish(state="running")
     progress = progress_of(job, root=tmp_path)
     assert (progress.finished, progress.total) == (5, 9)
     assert list(progress.outcomes.items()) == [("done", 2), ("unavailable", 1), ("bad_media", 1), ("unheard_of", 1)]

@@ -34,7 +34,7 @@ PAGES = ("/", "/clips", "/failures", "/dataset", f"/clip?key={KEYS[0]}", "/metri
 @pytest.mark.parametrize("name", FILES)
 def test_links_and_pipes_are_not_read(tmp_path, tmp_path_factory, name, kind):
     root = make_root(tmp_path)
-    RunStatus(root / "clips", command="download", total=1, already={}).publish(state="running", force=True)
+    RunStatus(root / "clips", command="download", total=1, already={}).publish(state="running")
     if name.endswith(CARD_NAME):
         make_card(root / "clips").write(root / "clips")
     path = root / name

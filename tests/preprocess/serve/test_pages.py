@@ -33,7 +33,7 @@ def test_runs_say_how_far_they_are(small):
     status = RunStatus(small / "clips", command="download", total=10, already={})
     status.count("done", source="youtube")
     pause = Pause(identity="youtube", until=4e9, reason=f"a wall {EVIL}")
-    status.publish(state="paused", pauses=(pause,), force=True)
+    status.publish(state="paused", pauses=(pause,))
     client = client_of(small)
     # no process holds the folder
     assert "download stopped" in client.get("/").text
@@ -48,7 +48,7 @@ def test_runs_say_how_far_they_are(small):
 def test_run_that_has_finished_has_one_bar(small):
     status = RunStatus(small / "clips", command="download", total=1, already={})
     status.count("done", source="youtube")
-    status.publish(state="finished", force=True)
+    status.publish(state="finished")
     client = client_of(small)
     page = client.get(f"/runs/{run_of(client, 'clips')}").text
     assert "1 of 1 clips" in page
@@ -59,7 +59,7 @@ def test_run_that_has_finished_has_one_bar(small):
 def test_run_of_shards_that_goes_on_is_not_said_to_lack_its_index(small):
     (small / "shards" / "index.json").unlink()
     status = RunStatus(small / "shards", command="flow", total=9, already={})
-    status.publish(state="running", force=True)
+    status.publish(state="running")
     client = client_of(small)
     assert "is not written yet" in client.get("/").text
     with exclusive(small / "shards"):
@@ -289,7 +289,7 @@ def test_a_damaged_index_is_said_and_made_anew(small, tmp_path):
 def test_names_from_files_may_be_anything(small):
     document = json.loads(b'{"\\ud800": 1}')
     status = RunStatus(small / "clips", command="download", total=1, already=document)
-    status.publish(state="running", force=True)
+    status.publish(state="running")
     text = (small / "clips" / "status.json").read_text().replace('"command": "download"', '"command": "\\ud800<b>"')
     (small / "clips" / "status.json").write_text(text)
     client = client_of(small)

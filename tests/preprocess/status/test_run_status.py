@@ -8,7 +8,7 @@ import pytest
 
 from preprocess.errors import InvalidInput
 from preprocess.limiter import Pause
-from preprocess.status.run_status import STATUS_NAME, RunState, RunStatus, ShardCount, Status
+from preprocess.status.run_status import PUBLISH_EVERY_S, STATUS_NAME, RunState, RunStatus, ShardCount, Status
 from preprocess.status.work import Work
 
 
@@ -81,12 +81,11 @@ def test_published_at_most_every_two_seconds(tmp_path, clock):
     assert sorted(set(seen)) == [1_000_000.0 + second for second in (0, 2, 4, 6, 8)]
 
 
-@pytest.mark.parametrize("options", [{"state": "finished"}, {"state": "running", "force": True}])
-def test_published_at_once_when_the_state_is_new_or_forced(tmp_path, clock, options):
+def test_published_at_once_when_the_state_is_new(tmp_path, clock):
     run = start(tmp_path, clock)
     run.publish(state="running")
     clock.now += 0.1
-    run.publish(**options)
+    run.publish(state="finished")
     assert Status.read(tmp_path).updated == clock.now
 
 
@@ -186,21 +185,25 @@ def test_unknown_state_fails(tmp_path, clock):
 
 def test_a_disk_that_refuses_costs_the_run_nothing_and_is_said_once(tmp_path, clock, caplog):
     run = start(tmp_path / "gone", clock)
-    run.publish(state="running", force=True)
-    run.publish(state="running", force=True)
+    for _ in range(2):
+        run.publish(state="running")
+        clock.now += PUBLISH_EVERY_S
     assert caplog.text.count("cannot write") == 1
     (tmp_path / "gone").mkdir()
-    run.publish(state="running", force=True)
+    run.publish(state="running")
     assert Status.read(tmp_path / "gone").state == "running"
 
 
 PUBLISHER = """
 import sys
+from itertools import count
 from pathlib import Path
-from preprocess.status.run_status import RunStatus
-run = RunStatus(Path(sys.argv[1]), command="download", total=10**6, already={f"outcome {n}": n for n in range(3000)})
+from preprocess.status.run_status import PUBLISH_EVERY_S, RunStatus
+already = {f"outcome {n}": n for n in range(3000)}
+clock = count(step=PUBLISH_EVERY_S).__next__
+run = RunStatus(Path(sys.argv[1]), command="download", total=10**6, already=already, clock=clock)
 while True:
-    run.publish(state="running", force=True)
+    run.publish(state="running")
 """
 
 
