@@ -1,5 +1,6 @@
 """Tests of i3d_train.average."""
 
+import pytest
 import torch
 
 from i3d_train.average import WeightAverage
@@ -13,22 +14,20 @@ def network(value: float) -> TinyNetwork:
     return model
 
 
-def test_update_moves_by_what_the_decay_leaves():
+@pytest.mark.parametrize(
+    ("decay", "step", "expected"),
+    [
+        pytest.param(0.9, 10_000, 0.1, id="what the decay leaves"),
+        pytest.param(0.9999, 1, 1 - 2 / 11, id="the first ones forget the initial weights"),
+    ],
+)
+def test_update_moves_by(decay, step, expected):
     model = network(0)
-    average = WeightAverage(model, decay=0.9)
+    average = WeightAverage(model, decay=decay)
     with torch.no_grad():
         model.classifier.weight.fill_(1)
-    average.update(step=10_000)
-    torch.testing.assert_close(average.model.classifier.weight, torch.full((2, 8), 0.1))
-
-
-def test_first_updates_forget_the_initial_weights():
-    model = network(0)
-    average = WeightAverage(model, decay=0.9999)
-    with torch.no_grad():
-        model.classifier.weight.fill_(1)
-    average.update(step=1)
-    torch.testing.assert_close(average.model.classifier.weight, torch.full((2, 8), 1 - 2 / 11))
+    average.update(step=step)
+    torch.testing.assert_close(average.model.classifier.weight, torch.full((2, 8), expected))
 
 
 def test_batch_norm_averages_are_averaged_too():

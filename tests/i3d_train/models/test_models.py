@@ -170,24 +170,18 @@ def test_wrong_channels_fails(name, stream):
         small(name, stream)(wrong)
 
 
-def test_unknown_model_fails():
-    with pytest.raises(InvalidInput, match=r"model 'i4d' is unknown; use one of i3d, convnet_lstm, c3d, two_stream, f"):
-        build("i4d", num_classes=2, stream="rgb")
-
-
-def test_unknown_stream_fails():
-    with pytest.raises(InvalidInput, match=r"'i3d' has no stream 'depth'; use one of rgb, flow, both"):
-        build("i3d", num_classes=2, stream="depth")
-
-
-def test_fused_has_no_single_stream_fails():
-    with pytest.raises(InvalidInput, match=r"'fused' has no stream 'rgb'; use one of both"):
-        build("fused", num_classes=2, stream="rgb")
-
-
-def test_no_classes_fails():
-    with pytest.raises(InvalidInput, match=r"num_classes must be at least 1, got 0"):
-        build("i3d", num_classes=0, stream="rgb")
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("i4d", {}, r"model 'i4d' is unknown; use one of i3d, convnet_lstm, c3d, two_stream, f"),
+        ("i3d", {"stream": "depth"}, r"'i3d' has no stream 'depth'; use one of rgb, flow, both"),
+        ("fused", {}, r"'fused' has no stream 'rgb'; use one of both"),
+        ("i3d", {"num_classes": 0}, r"num_classes must be at least 1, got 0"),
+    ],
+)
+def test_build_fails(name, options, message):
+    with pytest.raises(InvalidInput, match=message):
+        build(name, **{"num_classes": 2, "stream": "rgb", **options})
 
 
 @pytest.mark.parametrize("width", [0, -1, 1.5, float("nan")])
