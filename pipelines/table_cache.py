@@ -43,7 +43,7 @@ def cached_table(cache: ShardCache, infos: Sequence[ShardInfo], read: Callable[[
     if content is not None:
         try:
             return _unpacked(content)
-        except (ValueError, KeyError, TypeError, OSError, BadZipFile, BadShard) as error:
+        except (ValueError, KeyError, TypeError, OSError, EOFError, RuntimeError, BadZipFile, BadShard) as error:
             logger.warning("the clip table %s in %s is damaged (%r) and read anew", name, cache.folder, error)
     table = read()
     if not table.bad:

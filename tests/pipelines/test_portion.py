@@ -127,10 +127,30 @@ def test_tables_of_local_shards_are_kept(shards, tmp_path):
         assert kept.jpeg("flow", 10, 2).tobytes() == plain.jpeg("flow", 10, 2).tobytes()
 
 
+def packed_in_an_unknown_way(content):
+    """As its directory says of the first entry."""
+    at = content.index(b"PK\x01\x02") + 10
+    return content[:at] + b"\x0d" + content[at + 1 :]
+
+
+@pytest.mark.parametrize("damage", [lambda content: b"", lambda content: content[:-1], packed_in_an_unknown_way])
+def test_damaged_table_is_read_anew(shards, tmp_path, caplog, damage):
+    options = {"split": "train", "storage": Storage(cache=tmp_path)}
+    before = open_clips(shards, **options).shards.clips.key.tolist()
+    (kept,) = tmp_path.glob("*.npz")
+    content = kept.read_bytes()
+    kept.write_bytes(damage(content))
+    assert kept.read_bytes() != content
+    assert open_clips(shards, **options).shards.clips.key.tolist() == before
+    assert "is damaged" in caplog.text
+    assert kept.read_bytes() == content
+
+
 def test_missing_shard_is_told_in_spite_of_a_kept_table(tmp_path):
-    folder = write_set(tmp_path / "set", {"train": [[flat_clip("a", label=0, frames=9)]]})
+    folder = write_set(tmp_path / "set", {"train": [[flat_clip(key, label=0, frames=9)] for key in "ab"]})
     storage = Storage(cache=tmp_path / "cache")
     open_clips(folder, split="train", storage=storage)
-    (folder / "train-00000-of-00001.h5").unlink()
-    with pytest.raises(BadShard, match=r"00000-of-00001\.h5 is missing"):
+    (folder / "train-00000-of-00002.h5").unlink()
+    with pytest.raises(BadShard, match=r"00000-of-00002\.h5 is missing"):
         open_clips(folder, split="train", storage=storage)
+    assert list(open_clips(folder, split="train", skip_bad=True, storage=storage).shards.bad) == [0]
