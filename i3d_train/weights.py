@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from i3d_train.models import build, network_class
+from i3d_train.models import build, network_class, streams_of
 from i3d_train.models.inception import STEM_CHANNELS
 from i3d_train.models.late_fusion import LateFusion
 from i3d_train.models.network import STREAM_CHANNELS, Network
@@ -152,6 +152,13 @@ def _open(path: Path) -> _Source:
 
 
 def _own(file: TensorFile, info: WeightsInfo) -> _Source:
+    # before anybody looks a stream up, or makes room for so many classes
+    has_classes = any(info.num_classes in shape for shape in file.shapes.values())
+    if info.stream not in streams_of(info.model) or not has_classes:
+        raise InvalidInput(
+            f"{file.path} says that it holds {info.model} for stream {info.stream!r} and {info.num_classes} classes, "
+            f"which are not in it; make it again"
+        )
     return _Source(
         info=info,
         shape=file.shapes.get,

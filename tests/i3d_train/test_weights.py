@@ -2,6 +2,7 @@
 
 import logging
 import zipfile
+from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
@@ -161,13 +162,12 @@ def test_restored_network_can_be_trained_and_lets_go_of_the_file(network, tmp_pa
     assert all(parameter.requires_grad for parameter in restored.parameters())
 
 
-def test_header_of_absurd_size_is_refused_before_there_is_room_for_it_fails(network, tmp_path):
-    info = weights.WeightsInfo(path=tmp_path, model="i3d", stream="rgb", num_classes=10**12, width=WIDTH)
-    (tmp_path / "w").write_bytes(write_safetensors(network, info, source={}))
-    with pytest.raises(
-        InvalidInput, match=r"Logits\.Conv3d_0c_1x1\.weight is \[3, 64, 1, 1, 1\], expected \[10000000000"
-    ):
-        weights.restore(tmp_path / "w")
+@pytest.mark.parametrize("lie", [{"stream": "colour"}, {"num_classes": 10**12}])
+def test_header_that_says_what_is_not_in_the_file_fails(lie, network, tmp_path):
+    info = weights.WeightsInfo(path=tmp_path, model="i3d", stream="rgb", num_classes=3, width=WIDTH)
+    (tmp_path / "w").write_bytes(write_safetensors(network, replace(info, **lie), source={}))
+    with pytest.raises(InvalidInput, match=r"i3d for stream '\w+' and \d+ classes, which are not in it; make it again"):
+        weights.describe(tmp_path / "w")
 
 
 def test_released_streams_load_into_the_parts_of_a_fused_network(tmp_path):
