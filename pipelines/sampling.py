@@ -6,10 +6,9 @@ ranks nor the loader, its threads or its prefetching changes what a clip looks l
 reads it.
 """
 
-import threading
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -92,17 +91,19 @@ class Sampler:
         # a window of both streams has to end where the last flow field starts
         self._length = clips.flow_count if "flow" in config.streams else clips.rgb_count
         self._check_sizes()
-        self._order: TrainingOrder | None = None
         self.positions = len(clips)
         """Of an epoch, over all ranks."""
+        self._order: Callable[[int], np.ndarray]
         if config.training:
             shares = shares or (Share(name="the data set", clips=len(clips), weight=1.0),)
             groups = _groups(clips, shares, balanced=config.balanced)
-            self._order = TrainingOrder(groups, seed=config.seed, shard=shard, shuffle_shards=config.shuffle_shards)
-            self.positions = self._order.positions
+            order = TrainingOrder(groups, seed=config.seed, shard=shard, shuffle_shards=config.shuffle_shards)
+            self.positions = order.positions
+            self._order = lru_cache(_ORDERS_KEPT)(order)
             self._check_step()
-        self._orders: OrderedDict[int, np.ndarray] = OrderedDict()
-        self._lock = threading.Lock()
+        else:
+            natural = np.arange(self.positions, dtype=np.int32)
+            self._order = lambda epoch: natural
 
     def __len__(self) -> int:
         """Batches of this rank in an epoch."""
@@ -160,15 +161,7 @@ class Sampler:
 
     def order(self, epoch: int) -> np.ndarray:
         """Clip rows in the order of an epoch, over all ranks; int [positions]."""
-        kept = 0 if self._order is None else epoch
-        with self._lock:
-            if kept not in self._orders:
-                rows = np.arange(self.positions, dtype=np.int32) if self._order is None else self._order(epoch)
-                self._orders[kept] = rows
-                while len(self._orders) > _ORDERS_KEPT:
-                    self._orders.popitem(last=False)
-            self._orders.move_to_end(kept)
-            return self._orders[kept]
+        return self._order(epoch)
 
     @property
     def longest(self) -> int:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipelines.feed_config import FeedConfig
-from pipelines.order import random_stream
+from pipelines.order import TrainingOrder, random_stream
 from pipelines.sampling import Sampler, Share
 from preprocess.errors import InvalidInput
 from preprocess.shards import ClipTable, EncodedClip
@@ -52,6 +52,15 @@ def test_a_batch_is_a_pure_function_of_its_position():
     planned = {(epoch, n): forward.batch(epoch, n) for epoch in range(3) for n in range(10)}
     for epoch, n in reversed(planned):
         assert backward.batch(epoch, n) == planned[epoch, n]
+
+
+def test_order_of_an_epoch_is_made_once(monkeypatch):
+    made, make = [], TrainingOrder.__call__
+    monkeypatch.setattr(TrainingOrder, "__call__", lambda self, epoch: made.append(epoch) or make(self, epoch))
+    one = sampler()
+    for epoch in (0, 1, 0, 1, 2):
+        epoch_of(one, epoch)
+    assert made == [0, 1, 2]
 
 
 @pytest.mark.parametrize(("ranks", "batch_size"), [(2, 4), (4, 2), (8, 1)])
@@ -206,6 +215,12 @@ def test_window_longer_than_a_clip_fails_if_asked():
     clips = table((30, 40, 50), (8, 40, 50), (5, 40, 50))
     with pytest.raises(InvalidInput, match=r"8 frames is longer than 2 of 3 clips, .*clip2 with 4; use frames=4 or"):
         sampler(clips, short_clips="error", batch_size=1)
+
+
+@pytest.mark.parametrize("options", [{}, {"training": False, "frames": None}])
+def test_window_as_long_as_the_shortest_clip_is_not_too_long(options):
+    clips = table((30, 40, 50), (9, 40, 50))  # eight flow fields
+    assert len(sampler(clips, short_clips="error", batch_size=1, **options)) == 2
 
 
 def test_crop_larger_than_a_frame_fails():
