@@ -32,9 +32,8 @@ class Schedule:
         self.base = _RELEASED_RATE * (clips_per_step / _RELEASED_BATCH) if config.lr is None else config.lr
         self.total_steps = total_steps
         self.warmup_steps = round(config.warmup * total_steps)
-        self.drop_steps = config.lr_drop_steps
-        if self.drop_steps is None:
-            self.drop_steps = tuple(total_steps * drop // _RELEASED_STEPS for drop in _RELEASED_DROPS)
+        released = tuple(total_steps * drop // _RELEASED_STEPS for drop in _RELEASED_DROPS)
+        self.drop_steps = released if config.lr_drop_steps is None else config.lr_drop_steps
         self._shape = _SHAPES[config.schedule]
         self._patience = config.patience
         self._drops, self._waited, self._best = 0, 0, math.inf
@@ -76,7 +75,7 @@ class Schedule:
 
 
 def _by_step(schedule: Schedule, step: int) -> float:
-    return float(schedule.base / 10 ** sum(step > drop for drop in schedule.drop_steps or ()))
+    return float(schedule.base / 10 ** sum(step > drop for drop in schedule.drop_steps))
 
 
 def _plateau(schedule: Schedule, step: int) -> float:
@@ -86,8 +85,8 @@ def _plateau(schedule: Schedule, step: int) -> float:
 
 def _cosine(schedule: Schedule, step: int) -> float:
     # the first step after the warm-up has the whole rate, the one after the last would have none
-    done = (step - 1 - schedule.warmup_steps) / max(schedule.total_steps - schedule.warmup_steps, 1)
-    return schedule.base * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+    done = (step - 1 - schedule.warmup_steps) / (schedule.total_steps - schedule.warmup_steps)
+    return schedule.base * 0.5 * (1 + math.cos(math.pi * done))
 
 
 _SHAPES: dict[str, Callable[[Schedule, int], float]] = {"step": _by_step, "plateau": _plateau, "cosine": _cosine}
