@@ -232,7 +232,7 @@ class Trainer:
         if self.average is not None:
             # a run that kept no average so far starts one from its weights
             self.average.model.load_state_dict(saved.weights)
-        if self._scaler.is_enabled() and saved.scaler:
+        if saved.scaler:
             self._scaler.load_state_dict(saved.scaler)
         self.schedule.load_state_dict(saved.schedule)
         self.validated_step, self.best_top1 = saved.validated_step, saved.best_top1

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 
 from i3d_train import checkpoint
 from i3d_train.events import ignore
-from i3d_train.process_group import ALONE, is_first_process, joined
+from i3d_train.process_group import ALONE, ProcessGroup, is_first_process, joined
 from i3d_train.trainer import Trainer
+from preprocess.errors import InvalidInput
 
 ROOT = Path(__file__).parents[2]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
@@ -118,6 +120,25 @@ def test_all_processes_stop_at_infinity_and_the_clips_are_named_fails(shards, tm
     error = next(line for line in done.stderr.splitlines() if line.startswith("Error: step"))
     assert error.count("train") >= 2
     assert "the network was not updated" in error
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_fault_of_the_first_process_is_raised_in_all_fails(rank, monkeypatch):
+    """Or the others would wait for what it never sends."""
+    sent = []
+
+    def make():
+        assert rank == 0
+        raise InvalidInput("no room")
+
+    def broadcast(found, *, src):
+        sent.append(found[:])
+        found[:] = [None, InvalidInput("no room")]
+
+    monkeypatch.setattr(dist, "broadcast_object_list", broadcast)
+    with pytest.raises(InvalidInput, match="no room"):
+        ProcessGroup(rank=rank, size=2).from_first(make)
+    assert [type(fault) for _, fault in sent] == [InvalidInput if rank == 0 else type(None)]
 
 
 def test_one_process_is_alone():

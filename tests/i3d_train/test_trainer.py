@@ -11,6 +11,7 @@ from torch import nn
 from i3d_train import checkpoint
 from i3d_train.errors import TrainingDiverged
 from i3d_train.events import Validated, ignore
+from i3d_train.process_group import ProcessGroup
 from i3d_train.trainer import Trainer
 from preprocess.errors import EnvironmentProblem, InvalidInput
 from tests.i3d_train.released_files import same_tensors
@@ -217,6 +218,26 @@ def test_overflow_in_fp16_that_no_scale_cures_fails(config, monkeypatch):
     monkeypatch.setattr(nn.utils, "get_total_norm", lambda gradients: torch.tensor(torch.inf))
     with pytest.raises(TrainingDiverged, match=r"gradient norm inf"):
         trainer.train_step()
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "scale"), [("fp16", "fp16", 8.0), ("fp32", "fp16", 2.0**16), ("fp16", "fp32", 1.0)]
+)
+def test_loss_scale_goes_on_where_it_was(before, now, scale, config):
+    first, second = (Trainer(replace(config, precision=precision)) for precision in (before, now))
+    first._scaler = torch.amp.GradScaler("cpu", init_scale=8.0, enabled=before == "fp16")
+    second.restore(first.checkpoint())
+    assert second._scaler.get_scale() == scale
+
+
+def test_processes_start_from_the_same_weights_and_drop_other_features(config, monkeypatch):
+    monkeypatch.setattr("i3d_train.trainer.DistributedDataParallel", lambda model: model)
+    models, drawn = [], []
+    for rank in (0, 1):
+        models.append(Trainer(config, group=ProcessGroup(rank=rank, size=2)).model)
+        drawn.append(torch.rand(5))
+    assert same_tensors(*models)
+    assert not torch.equal(*drawn)
 
 
 def test_channels_last_trains_alike(config):
