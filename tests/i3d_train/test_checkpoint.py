@@ -178,8 +178,9 @@ def test_plain_pickle_is_refused_without_running_fails(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-def test_other_tensors_fail(tmp_path):
-    torch.save({"state_dict": {}}, tmp_path / "other.pt")
+@pytest.mark.parametrize("content", [{"state_dict": {}}, [1]])
+def test_other_tensors_fail(content, tmp_path):
+    torch.save(content, tmp_path / "other.pt")
     with pytest.raises(InvalidInput, match=r"is not a checkpoint of `i3d_train run`"):
         checkpoint.load(tmp_path / "other.pt")
 

@@ -81,7 +81,16 @@ def test_mean_of_means_fails(folds, tmp_path):
         mean_over_folds([tmp_path / "mean"])
 
 
-def test_folds_tested_otherwise_fails(folds, tmp_path):
-    other = written(tmp_path / "other", random_answers(0), folds=(3,), windows=10, crops=3)
-    with pytest.raises(InvalidInput, match=r"fold1 was tested with windows 1, .*other with 10; use the same"):
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"frames": 64}, r"frames 250, .*other with 64"),
+        ({"crop": 112}, r"crop 224, .*other with 112"),
+        ({"windows": 10}, r"windows 1, .*other with 10"),
+        ({"crops": 3}, r"crops 1, .*other with 3"),
+    ],
+)
+def test_folds_tested_otherwise_fails(changes, message, folds, tmp_path):
+    other = written(tmp_path / "other", random_answers(0), folds=(3,), **changes)
+    with pytest.raises(InvalidInput, match=rf"fold1 was tested with {message}; use the same"):
         mean_over_folds([*folds[:2], other])
