@@ -106,11 +106,16 @@ class Results:
 
         Args:
             tested: what gave them.
-            answers: of the clips, at least one of them with a label.
+            answers: of the clips.
             most_wrong: how many clips to name at most.
             missing: clips that should have been tested and are in no shard or cannot be read.
+
+        Raises:
+            InvalidInput: none of them has a label.
         """
         scores = answers.scores()
+        if not scores.clips:
+            raise InvalidInput(f"none of the {len(answers)} clips that have an answer has a label to score against")
         return cls(
             tested=tested,
             clips=scores.clips,

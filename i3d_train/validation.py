@@ -26,7 +26,7 @@ from i3d_train.process_group import ProcessGroup
 from i3d_train.scoring import ClassScore, Scores, score
 from pipelines import Loader
 from preprocess.address import shown
-from preprocess.errors import InvalidInput, NoClips
+from preprocess.errors import BadShard, InvalidInput, NoClips
 from preprocess.shards import ShardSet
 
 logger = logging.getLogger(__name__)
@@ -77,6 +77,9 @@ class Validation:
 
         Returns:
             The scores of all processes; None where one of them was asked to stop.
+
+        Raises:
+            BadShard: a clip cannot be read, or none of those that can be has a label.
         """
         if self._precise_bn:
             self._measure_batch_norm(model)
@@ -97,6 +100,8 @@ class Validation:
         if len(parts) < len(found):
             return None
         scores = merged(parts)
+        if not scores.clips:
+            raise BadShard(f"no labelled clip of the {self._split} split can be read: {self._loader.skipped}")
         return Validated(step=step, loss=scores.loss, top1=scores.top1, top5=scores.top5, clips=scores.clips)
 
     def _measure_batch_norm(self, model: Network) -> None:

@@ -64,3 +64,8 @@ def test_other_content_fails(change, message, tmp_path):
 def test_folder_without_results_fails(tmp_path):
     with pytest.raises(InvalidInput, match=r"results .*results.json cannot be read"):
         read_results(tmp_path)
+
+
+def test_clips_without_any_label_have_no_numbers_fails():
+    with pytest.raises(InvalidInput, match=r"none of the 2 clips that have an answer has a label to score against"):
+        Results.of(TRIAL, answers([[2, 1, 0], [0, 1, 2]], [-1, -1]), most_wrong=5)

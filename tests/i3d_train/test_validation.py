@@ -12,7 +12,7 @@ from i3d_train.events import ignore
 from i3d_train.process_group import ALONE, ProcessGroup
 from i3d_train.scoring import ClassScore, Scores
 from i3d_train.validation import Validation, merged, open_validation
-from preprocess.errors import InvalidInput
+from preprocess.errors import BadShard, InvalidInput
 from preprocess.shards import ShardSet
 from tests.i3d_train.small_shards import TinyNetwork, noisy_clips, write_set
 
@@ -65,6 +65,17 @@ def test_asked_to_stop_it_ends_without_scores(data):
     assert validation.run(model, step=1, observe=seen.append, should_stop=lambda: True) is None
     assert len(seen) == 1
     assert model.training
+
+
+def test_split_of_which_no_clip_can_be_read_fails(data, tmp_path):
+    folder = write_set(tmp_path, {"val": noisy_clips("val", [0, 1])})
+    (shard,) = folder.glob("*.h5")
+    # no JPEG begins as one
+    shard.write_bytes(shard.read_bytes().replace(b"\xff\xd8\xff", b"\xff\xd8\0"))
+    data = replace(data, shards=folder, on_bad_shard="skip")
+    validation = Validation(data, device=CPU, precision="fp32", group=ALONE)
+    with pytest.raises(BadShard, match=r"no labelled clip of the val split can be read: 2 windows of .* skipped"):
+        validation.run(network(), step=1, observe=ignore)
 
 
 def test_measured_batch_norm_is_always_of_the_same_batches(data):
