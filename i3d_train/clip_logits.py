@@ -4,6 +4,7 @@ Shapes: N = clips, K = classes.
 """
 
 import io
+import math
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,7 +101,7 @@ class ClipLogits:
 
     def _check(self, path: Path) -> None:
         shape = (len(self.keys), len(self.classes))
-        if self.logits.shape != shape or self.labels.shape != shape[:1]:
+        if not self.keys or self.logits.shape != shape or self.labels.shape != shape[:1]:
             raise InvalidInput(
                 f"{path} has {len(self.keys)} keys, {len(self.classes)} classes, {len(self.labels)} labels and logits "
                 f"{list(self.logits.shape)}, which do not belong together; evaluate again"
@@ -109,7 +110,7 @@ class ClipLogits:
             raise InvalidInput(f"{path} has clip {twice[0]!r} more than once ({len(twice)} such clips); evaluate again")
         if not np.isfinite(self.logits).all():
             raise InvalidInput(f"{path} holds logits that are not finite; evaluate again, with --precision fp32")
-        if len(self.labels) and not UNLABELLED <= self.labels.min() <= self.labels.max() < len(self.classes):
+        if not UNLABELLED <= self.labels.min() <= self.labels.max() < len(self.classes):
             raise InvalidInput(
                 f"{path} has labels {self.labels.min()} to {self.labels.max()} for {len(self.classes)} classes; "
                 f"evaluate again"
@@ -179,9 +180,7 @@ class ViewAverage:
             )
         if not self._rows:
             raise InvalidInput("no clip has an answer for all of its views; see the warnings for what was skipped")
-        logits_NK = torch.stack(list(self._rows.values()))
-        if self._views > 1:
-            logits_NK -= np.log(self._views)
+        logits_NK = torch.stack(list(self._rows.values())) - math.log(self._views)
         return ClipLogits(
             classes=classes,
             keys=tuple(self._rows),

@@ -101,6 +101,9 @@ def test_objects_are_not_unpickled_fails(tmp_path):
     [
         ({"keys": ("a", "a")}, r"has clip 'a' more than once"),
         ({"keys": ("a", "b", "c")}, r"has 3 keys, 3 classes, 2 labels"),
+        ({"keys": (("a",), ("b",))}, r"keys is <U1 \[2, 1\]; evaluate again"),
+        ({"keys": (), "labels": np.zeros(0, np.int64), "logits": np.zeros((0, 3))}, r"has 0 keys, 3 classes, 0 labels"),
+        ({"labels": np.array([0])}, r"has 2 keys, 3 classes, 1 labels"),
         ({"labels": np.array([0, 3])}, r"has labels 0 to 3 for 3 classes"),
         ({"labels": np.array([0.5, 1.0])}, r"labels is float64 \[2\]"),
         ({"logits": np.full((2, 3), np.nan)}, r"holds logits that are not finite"),
