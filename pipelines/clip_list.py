@@ -116,7 +116,7 @@ def choose(shards: ShardSet, clips: ClipList) -> tuple[ShardSet, tuple[str, ...]
 
 def _check_labels(shards: ShardSet, clips: ClipList, *, rows: np.ndarray, numbers: np.ndarray) -> None:
     listed = [clips.labels[number] for number in numbers]
-    stored = [_label(shards, label) for label in shards.clips.label[rows].tolist()]
+    stored = ["" if label == -1 else shards.labels[label] for label in shards.clips.label[rows].tolist()]
     wrong = [place for place in range(len(rows)) if listed[place] != stored[place]]
     if wrong:
         place = wrong[0]
@@ -125,10 +125,3 @@ def _check_labels(shards: ShardSet, clips: ClipList, *, rows: np.ndarray, number
             f"{shards.key(rows[place])}: {listed[place]!r} in the list, {stored[place]!r} in "
             f"{shards.source(rows[place])}; make the shards again from clips with these labels"
         )
-
-
-def _label(shards: ShardSet, label: int) -> str:
-    """The name of a label; empty where there is none."""
-    if label == -1:
-        return ""
-    return shards.labels[label] if 0 <= label < len(shards.labels) else f"label {label}, which the index does not name"

@@ -91,6 +91,7 @@ def test_clip_in_two_shards_fails(tmp_path):
         ("key,split\nc0,train\n", "lacks the columns label; it needs key,label,split"),
         ("", "lacks the columns key, label, split"),
         ("key,label,split\nc0,yoga\n", r"line 2: 'c0','yoga',None is no clip"),
+        ("split,key,label\ntrain,c0\n", r"line 2: 'c0',None,'train' is no clip"),
         ("key,label,split\nc0,yoga,training\n", "line 2: .*'training' is no clip; split is one of train, val"),
         ("key,label,split\n,yoga,train\n", "line 2: '','yoga','train' is no clip"),
         ("key,label,split\nc0,yoga,train\nc1,yoga,train\nc0,yoga,train\n", "line 4: c0 already stands in line 2"),
