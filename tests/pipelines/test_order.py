@@ -45,6 +45,11 @@ def test_groups_are_mixed_and_not_one_after_the_other():
     assert 430 < changes < 570
 
 
+def test_groups_of_one_size_are_each_in_an_order_of_their_own():
+    rows = TrainingOrder([group(0, 20), group(20, 40, name="b")], seed=0)(0)
+    assert rows[rows < 20].tolist() != (rows[rows >= 20] - 20).tolist()
+
+
 def test_shuffle_within_some_shards_at_a_time():
     shard = np.repeat(np.arange(10), 6)
     order = TrainingOrder([group(0, 60)], seed=0, shard=shard, shuffle_shards=3)

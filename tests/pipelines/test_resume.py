@@ -162,6 +162,8 @@ def test_inside_an_evaluation_of_several_windows_other_ranks_fail(shards):
     [
         ({"version": 1}, "version 1, this loader knows 3"),
         ({"epoch": -1}, "epoch -1"),
+        ({"epoch": "1"}, "epoch '1', batch 0; it is damaged"),
+        ({"batch": -1}, "batch -1; it is damaged"),
         ({"batch": 6}, "batch 6 of 5"),
         ({"batch": "1"}, "batch '1'; it is damaged"),
         ({"batch": True}, "batch True; it is damaged"),
