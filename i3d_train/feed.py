@@ -56,7 +56,7 @@ class Feed:
         """Where the next step stands, as a loader of whole steps tells it, see `pipelines.loader.Loader.state_dict`."""
         state = self._loader.state_dict()
         # the loader itself is through with an epoch only when all its batches were taken
-        if state["batch"] > 0 and state["batch"] + self._parts > len(self._loader):
+        if state["batch"] + self._parts > len(self._loader):
             state |= {"epoch": state["epoch"] + 1, "batch": 0}
         return state | {"batch": state["batch"] // self._parts, "clips_per_step": self._clips_per_step}
 
