@@ -79,6 +79,7 @@ def test_measuring_leaves_mode_and_momentum_and_draws_no_random_numbers():
     assert torch.equal(torch.get_rng_state(), state)
     assert not model.bn.training
     assert model.bn.momentum == 0.1
+    assert not model.bn._forward_hooks
 
 
 def test_one_process_needs_no_synchronised_layers():

@@ -30,7 +30,7 @@ def row(number: int, split: str, label: str | None = None) -> str:
 
 
 @pytest.mark.parametrize("backend", LOADERS)
-def test_loader_reads_the_clips_of_the_list(folds, backend):
+def test_loader_reads_the_clips_of_the_list(folds, backend, caplog):
     folder, write = folds
     fold = write([row(7, "train"), row(4, "train"), row(0, "train"), row(1, "test"), row(3, "test"), row(2, "extra")])
     training = open_small(folder, backend, clips=fold, batch_size=3)
@@ -40,6 +40,7 @@ def test_loader_reads_the_clips_of_the_list(folds, backend):
     testing = open_small(folder, backend, clips=fold, split="test", training=False)
     assert [key for batch in testing for key in batch["key"]] == ["c1", "c3"]
     assert testing.missing == ()
+    assert "in no shard" not in caplog.text
 
 
 def test_keys_that_no_shard_has_are_counted_and_named(folds, caplog):

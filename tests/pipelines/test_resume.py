@@ -223,6 +223,9 @@ def test_other_clips_of_the_same_shards_are_named(shards, tmp_path):
     was, now = (open_small(shards, "torch", clips=tmp_path / f"{name}.csv") for name in ("was", "now"))
     with pytest.raises(InvalidInput, match="clip train07 is there and not here; clip train03 is here and not there"):
         now.load_state_dict(was.state_dict())
+    everything = open_small(shards, "torch").state_dict()
+    with pytest.raises(InvalidInput, match=r"6 clips are there and not here: train04, train05, train06, \.\.\.; open"):
+        now.load_state_dict(everything)
     now.load_state_dict(now.state_dict())
 
 
