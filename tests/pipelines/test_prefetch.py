@@ -39,9 +39,11 @@ def folder(tmp_path_factory):
     return write_set(tmp_path_factory.mktemp("set"), {"train": [clips[n : n + 1] for n in range(12)]})
 
 
-def opened(folder, *, fail=None, max_shards=100):
+def opened(folder, *, fail=None, bad=None, max_shards=100):
     store = Recording(folder, fail=fail)
     shards = ShardSet(store, "train")
+    if bad is not None:
+        shards.bad[bad] = "gone"
     sampler = Sampler(shards.clips, FeedConfig(frames=4, crop=32, batch_size=2))
     size = shards.infos[0][1].bytes
     return store, sampler, Prefetcher(shards, sampler, max_bytes=max_shards * size + size // 2)
@@ -73,6 +75,27 @@ def test_no_more_than_half_of_the_cache_is_filled_ahead(folder):
     store.wait_for(3)
     prefetcher.close()
     assert store.fetched[3:] == list(sampler.order(0)[2:5])
+
+
+def test_what_a_new_aim_does_not_need_is_not_fetched(folder, monkeypatch):
+    store, sampler, prefetcher = opened(folder)
+    go, fetch = threading.Event(), store.fetch
+    monkeypatch.setattr(store, "fetch", lambda info: (fetch(info), go.wait(5)))
+    prefetcher.aim(0, 0)
+    store.wait_for(1)
+    prefetcher.aim(0, 4)
+    go.set()
+    store.wait_for(1)
+    prefetcher.close()
+    assert store.fetched[:2] == sampler.order(0)[[0, 8]].tolist()
+
+
+def test_shard_that_is_bad_already_is_not_fetched(folder):
+    store, _, prefetcher = opened(folder, bad=3)
+    prefetcher.aim(0, 0)
+    store.wait_for(11)
+    prefetcher.close()
+    assert sorted(store.fetched) == [n for n in range(12) if n != 3]
 
 
 def test_shard_that_cannot_be_fetched_is_left_to_the_loader(folder):
