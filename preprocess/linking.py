@@ -5,9 +5,6 @@ import os
 import shutil
 from pathlib import Path
 
-# another file system, a file system without hard links or one that ran out of them, or somebody else's file
-_NO_LINK = {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
-
 
 def link_or_copy(source: Path, target: Path) -> bool:
     """Make `target` a hard link to `source`, or a copy where no link can be made. Nothing may change its content then.
@@ -27,15 +24,13 @@ def link_or_copy(source: Path, target: Path) -> bool:
     """
     try:
         os.link(source, target, follow_symlinks=False)
-    except OSError as error:
-        if error.errno not in _NO_LINK:
-            raise
-    else:
-        if target.is_symlink():
-            target.unlink()
-            raise OSError(errno.ELOOP, "is a symbolic link", str(source))
-        return True
-    descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as reader, target.open("xb") as writer:
-        shutil.copyfileobj(reader, writer)
-    return False
+    except OSError:
+        # another file system, one without hard links or that ran out of them, somebody else's file; else this fails too
+        descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as reader, target.open("xb") as writer:
+            shutil.copyfileobj(reader, writer)
+        return False
+    if target.is_symlink():
+        target.unlink()
+        raise OSError(errno.ELOOP, "is a symbolic link", str(source))
+    return True

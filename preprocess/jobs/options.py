@@ -52,7 +52,7 @@ def offered(command: str) -> CommandSchema:
     """
     schema = schema_of(command)
     parameters = [
-        replace(one, kind=Kind.PATH, help=_OR_AN_ADDRESS.sub("", one.help)) if _is_path(one) else one
+        replace(one, kind=Kind.PATH, help=_OR_AN_ADDRESS.sub("", one.help)) if one.name in _PATHS else one
         for one in schema.parameters
     ]
     kept = tuple(one for one in parameters if one.name not in WITHHELD and (one.kind is not Kind.TEXT or _is_text(one)))
@@ -83,10 +83,6 @@ def order(command: str, options: Mapping[str, Sequence[str]], *, root: Path) -> 
     # from where the server runs a relative path would be another one
     check_arguments(command, _arguments(parameters, given, below=root))
     return Order(command=command, options=given, arguments=_arguments(parameters, given))
-
-
-def _is_path(parameter: Parameter) -> bool:
-    return parameter.kind is Kind.PATH or parameter.name in _PATHS
 
 
 def _is_text(parameter: Parameter) -> bool:
@@ -164,7 +160,7 @@ def _arguments(
                 operands.append(text)
             else:
                 typed.append(f"--{name}" if parameter.kind is Kind.FLAG else f"--{name}={text}")
-    return (*typed, "--", *operands) if operands else tuple(typed)
+    return (*typed, "--", *operands)
 
 
 def _shown(value: str) -> str:

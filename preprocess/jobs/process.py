@@ -28,7 +28,7 @@ class Process:
             fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
         except OSError:
             return None
-        if not fields or fields[_STATE].decode() in _GONE:
+        if fields[_STATE].decode() in _GONE:
             return None
         return cls(pid=pid, started=int(fields[_START_TICKS]), boot=_BOOT_ID.read_text().strip())
 

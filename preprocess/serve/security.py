@@ -96,7 +96,7 @@ class Guard:
         headers = Headers(scope=scope)
         self._check_host(headers)
         is_bearer = self._keys.is_bearer(headers.get("authorization", ""))
-        session = "" if self._keys.is_open else self._keys.session_of(headers.get("cookie", ""))
+        session = self._keys.session_of(headers.get("cookie", ""))
         path: str = scope["path"]
         if not (self._keys.is_open or is_bearer or session or path == LOGIN or path.startswith("/static/")):
             raise _Refusal(status=401, message="this server asks for its token, as `Authorization: Bearer TOKEN`")

@@ -219,11 +219,18 @@ def test_copies_where_no_link_can_be_made(run, folder, tmp_path, monkeypatch):
     def refuse(*arguments, **options):
         raise PermissionError(1, "Operation not permitted")
 
+    out, synced, real = tmp_path / "clips", set(), os.fsync
+
+    def sync(descriptor):
+        synced.add(os.fstat(descriptor).st_ino)
+        real(descriptor)
+
     monkeypatch.setattr(os, "link", refuse)
-    out = tmp_path / "clips"
+    monkeypatch.setattr(os, "fsync", sync)
     run(out=out)
     copied, original = out / "wave" / "b.avi", folder / "wave" / "b.avi"
     assert not copied.samefile(original)
+    assert copied.stat().st_ino in synced, "a crash could leave a part of it that counts as whole"
     assert copied.read_bytes() == original.read_bytes()
     inode = copied.stat().st_ino
     run(out=out)

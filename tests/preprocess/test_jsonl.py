@@ -1,4 +1,5 @@
 import errno
+import os
 
 import pytest
 
@@ -21,7 +22,10 @@ def test_no_file_has_no_lines(tmp_path):
     assert numbers(tmp_path / "a.jsonl") == []
 
 
-@pytest.mark.parametrize("torn", [b'{"n": 1', b"\0\0\0\0", b"\xff\xfe", b"[1]", b'{"m": 1}', b'{"n": "x"}', b"7"])
+@pytest.mark.parametrize(
+    "torn",
+    [b'{"n": 1', b"\0\0\0\0", b"\xff\xfe", b"[1]", b'{"m": 1}', b'{"n": "x"}', b"7", b'{"n": 1}, {"n": 2}'],
+)
 def test_torn_line_is_left_out_by_number_and_takes_no_other_with_it(tmp_path, torn, caplog):
     path = tmp_path / "a.jsonl"
     append_line(path, {"n": 0})
@@ -31,8 +35,17 @@ def test_torn_line_is_left_out_by_number_and_takes_no_other_with_it(tmp_path, to
     assert "line 2 is torn or malformed" in caplog.text
 
 
+def test_number_of_a_torn_line_is_that_of_the_file(tmp_path, caplog):
+    lines = [line_of({"n": n}) for n in range(250)]
+    lines[210] = b"torn\n"
+    (tmp_path / "a.jsonl").write_bytes(b"".join(lines))
+    assert len(numbers(tmp_path / "a.jsonl")) == 249
+    assert "line 211 is torn or malformed" in caplog.text
+
+
 def test_whole_line_that_only_lacks_its_end_counts(tmp_path):
     (tmp_path / "a.jsonl").write_bytes(line_of({"n": 1})[:-1])
+    assert numbers(tmp_path / "a.jsonl") == [1]
     append_line(tmp_path / "a.jsonl", {"n": 2})
     assert numbers(tmp_path / "a.jsonl") == [1, 2]
 
@@ -67,6 +80,14 @@ def test_line_so_deep_that_no_parser_reads_it_is_left_out(tmp_path):
 def test_folder_that_is_not_there_fails(tmp_path):
     with pytest.raises(EnvironmentProblem, match=r"cannot write .*free space, then run the command again"):
         append_line(tmp_path / "none" / "a.jsonl", {})
+
+
+def test_line_is_in_the_file_before_that_is_synced(tmp_path, monkeypatch):
+    sizes = []
+    monkeypatch.setattr("preprocess.jsonl.os.fsync", lambda descriptor: sizes.append(os.fstat(descriptor).st_size))
+    append_line(tmp_path / "a.jsonl", {"n": 1})
+    append_line(tmp_path / "a.jsonl", {"n": 2}, durable=False)
+    assert sizes == [len(line_of({"n": 1}))]
 
 
 def test_full_disk_fails(tmp_path, monkeypatch):

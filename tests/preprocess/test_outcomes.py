@@ -81,16 +81,16 @@ def test_standings_take_little_memory(tmp_path):
 
 
 def test_missing_names_every_clip_that_is_not_done(tmp_path):
-    wanted = [clip("a" * 11, line=2), clip("b" * 11, line=3), clip("c" * 11, line=4)]
+    wanted = [clip("a" * 11, line=2), clip("b" * 11, line=3), clip("c" * 11, label=None, line=4)]
     gone = entry("b" * 11, Outcome.UNAVAILABLE, "Private video", "private")
     entries = {e.key: e.standing for e in (entry("a" * 11, Outcome.DONE), gone)}
     refused = [RefusedRow(line=9, reason="time_end 1 is not after time_start 2", row=("x", "y"))]
     assert write_missing(tmp_path, wanted, entries, refused) == 3
     rows = list(csv.DictReader((tmp_path / "missing.csv").read_text().splitlines()))
-    assert [(row["line"], row["status"]) for row in rows] == [
-        ("3", "unavailable"),
-        ("4", "not_tried"),
-        ("9", "refused"),
+    assert [(row["line"], row["label"], row["status"]) for row in rows] == [
+        ("3", "yoga", "unavailable"),
+        ("4", "", "not_tried"),
+        ("9", "", "refused"),
     ]
     assert (rows[0]["cause"], rows[0]["reason"]) == ("private", "Private video")
 

@@ -1,4 +1,5 @@
 import hashlib
+import os
 
 import numpy as np
 import pytest
@@ -27,6 +28,14 @@ def test_clip_is_moved_to_its_place(tmp_path, config):
     assert (config.out / entry.path).read_bytes() == content
     assert (entry.outcome, entry.source, entry.path) == (Outcome.DONE, "url", PLACE)
     assert (entry.sha256, entry.bytes) == (hashlib.sha256(content).hexdigest(), len(content))
+
+
+def test_clip_is_on_the_disk_before_it_has_its_name(tmp_path, config, monkeypatch):
+    made = write_video(tmp_path / "made.mp4", numbered_frames(100))
+    file, synced = made.stat().st_ino, []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append((os.fstat(descriptor).st_ino, made.exists())))
+    entry = store_clip(CLIP, made, config=config, source="url")
+    assert synced == [(file, True), ((config.out / entry.path).parent.stat().st_ino, False)]
 
 
 def test_still_and_black_seconds_are_noted(tmp_path, config):

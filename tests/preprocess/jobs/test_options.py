@@ -98,6 +98,7 @@ def refusal(options, root, *, command="download"):
         ),
         ({**OUT, "classes": ["a\0b"]}, "a character that nobody types"),
         ({**OUT, "classes": ["a\nb"]}, "a character that nobody types"),
+        ({**OUT, "classes": ["a\x7fb"]}, "a character that nobody types"),
         ({**OUT, "classes": ["\ud800"]}, "a character that nobody types"),
         ({**OUT, "classes": ["x" * 5000]}, "takes 4096 characters at most, got 5000"),
         ({**OUT, "classes": ["x"] * 1001}, "takes 1000 at most, got 1001"),
@@ -111,8 +112,8 @@ def test_refused(options, message, tmp_path):
 def test_an_at_sign_behind_the_host_is_no_password(tmp_path):
     (tmp_path / "list.csv").write_text("")
     template = "https://site/@videos/{youtube_id}?by=me@site"
-    made = order("download", {**OUT, "url-template": [template]}, root=tmp_path)
-    assert made.options["url-template"] == (template,)
+    made = order("download", {**OUT, "url-template": [template], "classes": ["either//or @home"]}, root=tmp_path)
+    assert (made.options["url-template"], made.options["classes"]) == ((template,), ("either//or @home",))
 
 
 def test_unknown_command(tmp_path):

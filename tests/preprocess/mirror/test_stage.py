@@ -158,12 +158,13 @@ def test_of_two_good_copies_the_manifest_has_the_one_in_place(stage_of, server, 
     assert entry.sha256 == hashlib.sha256((out / entry.path).read_bytes()).hexdigest()
 
 
-def test_archives_are_read_only_until_nothing_is_pending(stage_of, server, out, videos):
-    for i in (1, 2):
-        pack(server.folder / f"{i}.tar", dict.fromkeys(names(A), videos[0]))
-    take(stage_of("1.tar", "2.tar"), (A,))
-    assert [path for path, _ in server.requests] == ["/1.tar"]
-    take(stage_of("1.tar", "2.tar"), ())
+@pytest.mark.parametrize("first", ["1.tar", "replacement.tar"])
+def test_archives_are_read_only_until_nothing_is_pending(stage_of, server, out, videos, first):
+    for name in (first, "2.tar"):
+        pack(server.folder / name, dict.fromkeys(names(A), videos[0]))
+    take(stage_of(first, "2.tar"), (A,))
+    assert [path for path, _ in server.requests] == [f"/{first}"]
+    take(stage_of(first, "2.tar"), ())
     assert len(server.requests) == 1
 
 

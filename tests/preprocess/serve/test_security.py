@@ -5,7 +5,7 @@ import re
 import pytest
 
 from preprocess.errors import InvalidInput
-from preprocess.serve import session
+from preprocess.serve import security, session
 from preprocess.serve.config import ServeConfig
 from preprocess.serve.security import MOST_BODY, MOST_FIELDS
 from preprocess.serve.session import Keys
@@ -82,6 +82,13 @@ def test_other_names_are_not(client, host):
 def test_names_and_numbers_of_a_public_address(guarded, host, status):
     assert guarded.get("/api/v1/runs", headers={"Host": host, **BEARER}).status_code == status
     assert guarded.get("/api/v1/runs", headers={"Host": "evil.example", **BEARER}).status_code == 421
+
+
+def test_name_of_this_machine_where_others_reach_it(served, monkeypatch):
+    monkeypatch.setattr(security.socket, "gethostname", lambda: "Server7")
+    for host, status in (("10.0.0.5", 200), ("127.0.0.1", 421)):
+        client = client_of(served, token=TOKEN, host=host)
+        assert client.get("/api/v1/runs", headers={"Host": "server7:8765", **BEARER}).status_code == status
 
 
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", "ftp://127.0.0.1:8765", "http://127.0.0.1:1", ""])
