@@ -127,6 +127,7 @@ def download(
         already = count_outcomes(left, entries, wanted.refused, done=done)
         status = RunStatus(config.out, command="download", total=len(todo), already=already)
         ended = RunState.STOPPED
+        failed: dict[str, tuple[str, str]] = {}
         try:
             run = _Run(
                 wanted,
@@ -141,11 +142,16 @@ def download(
                 for entry in outcomes_so_far:
                     append_manifest(config.out, entry)
                     records.tick()
-                    entries[entry.key] = entry.standing
-                    fetched += entry.outcome is Outcome.DONE
-                    status.count(entry.outcome, source=entry.source)
                     status.spend(Work(frames=entry.frame_count, bytes=entry.bytes))
-                    observer.finished(entry, len(todo))
+                    before, entries[entry.key] = entries.get(entry.key), entry.standing
+                    if _is_done(before):
+                        continue  # archives may hold a clip twice: it counts once
+                    fetched += entry.outcome is Outcome.DONE
+                    status.count(entry.outcome, source=entry.source, instead_of=failed.get(entry.key))
+                    if entry.key not in failed:
+                        observer.finished(entry, len(todo))
+                    if entry.outcome is not Outcome.DONE:
+                        failed[entry.key] = entry.outcome, entry.source
             ended = RunState.FINISHED
         finally:
             status.publish(state=ended)

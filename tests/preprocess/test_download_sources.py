@@ -10,6 +10,7 @@ from preprocess.download import download
 from preprocess.errors import InvalidInput
 from preprocess.outcomes import read_manifest
 from preprocess.schedule import RetryPolicy
+from preprocess.status.run_status import Status
 from preprocess.wanted import wanted_of
 from tests.preprocess.archive_server import pack
 from tests.preprocess.conftest import numbered_frames, textured_frames, write_video
@@ -70,6 +71,19 @@ def test_a_mirror_alone_says_what_it_lacks(run, mirror):
     assert report.outcomes == {"done": 1, "unavailable": 2, "bad_media": 1}
     assert (entries["d"].cause, entries["d"].reason) == ("not_found", "in none of the 1 archives")
     assert entries["b"].cause == "damaged"
+
+
+@pytest.mark.parametrize("first", [b"moov atom not found", None])
+def test_a_clip_that_two_archives_hold_counts_once(run, tmp_path, clip, first):
+    first = first or write_video(tmp_path / "other.mp4", numbered_frames(50)).read_bytes()
+    for number, content in enumerate((first, clip)):
+        member = {f"val/{IDS[0]}_000001_000003.mp4": content}
+        pack(tmp_path / "archives" / f"part_{number}.tar", member, mode="w")
+    report, _ = run(mirror=str(tmp_path / "archives"))
+    assert (report.fetched, report.outcomes) == (1, {"done": 1, "unavailable": 3})
+    status = Status.read(tmp_path / "clips")
+    assert (status.finished, status.total) == (4, 4)
+    assert status.sources == {"mirror": status.outcomes} == {"mirror": {"done": 1, "unavailable": 3}}
 
 
 def test_a_mirror_that_is_down_leaves_it_to_the_next_source(run, video_server):
