@@ -76,7 +76,7 @@ def take_archive(
             open_archive(task.archive.address, connection=connection) as reader,
         ):
             version = reader.version
-            if task.known is not None and version.is_known and version == task.known:
+            if version.is_known and version == task.known:
                 return ArchiveResult(record=None)
             taker.take_all(reader, Path(folder))
     except ClipError as lost:

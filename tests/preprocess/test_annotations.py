@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import logging
 import tracemalloc
+from dataclasses import replace
 
 import pytest
 
@@ -209,7 +210,8 @@ def test_select_by_split_and_class(clips):
 
 
 def test_select_forgives_the_spelling_of_a_class(clips):
-    assert select(clips, classes=["YOGA_"]) == select(clips, classes=["yoga"])
+    unlabelled = [replace(clip, label=None) for clip in clips]  # as those of a test list
+    assert select([*clips, *unlabelled], classes=["YOGA_"]) == select(clips, classes=["yoga"])
 
 
 def test_select_limit_is_drawn_with_the_seed_in_list_order(clips):
@@ -217,6 +219,8 @@ def test_select_limit_is_drawn_with_the_seed_in_list_order(clips):
     assert first == select(clips, limit=5, seed=1)
     assert first != select(clips, limit=5, seed=2)
     assert [clip.line for clip in first] == sorted(clip.line for clip in first)
+    assert len(select(clips, limit=1)) == 1
+    assert select(clips, limit=len(clips) + 1) == select(clips)
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,11 @@ def test_missing_file_fails(tmp_path):
         read_folds(folder, dataset="hmdb51")
 
 
+def test_folder_that_is_not_there_fails(tmp_path):
+    with pytest.raises(InvalidInput, match=r"folder of splits .* cannot be read: No such file"):
+        read_folds(tmp_path / "none", dataset="hmdb51")
+
+
 def test_other_classes_fail(tmp_path):
     with pytest.raises(InvalidInput, match=r"classInd\.txt has the line '1 Swimming'"):
         read_folds(write_ucf101_splits(tmp_path, classInd=["1 Swimming"]), dataset="ucf101")

@@ -13,6 +13,7 @@ from preprocess.config import WorkerConfig
 from preprocess.errors import EnvironmentProblem, InvalidInput, WorkerDied
 from preprocess.indexing import index_videos
 from preprocess.outcomes import MANIFEST_NAME, append_manifest, read_manifest
+from preprocess.paths import exclusive, make_folder, temporary_beside
 from tests.preprocess.conftest import numbered_frames, write_video
 from tests.preprocess.official_splits import write_hmdb51_splits
 
@@ -137,17 +138,17 @@ def test_what_is_missing_is_named(run, folder, splits):
     (folder / "wave" / "a(!)#&;.avi").unlink()
     (folder / "walk" / "c.avi").write_bytes(b"no video")
     (folder / "walk" / "unheard of.mp4").write_bytes(b"")
-    (splits / "walk_test_split3.txt").write_text("what\n")
+    (splits / "walk_test_split3.txt").write_text("\n \nwhat\n")
     report = run()
     assert report.outcomes == {"done": 1, "unavailable": 1, "bad_media": 1}
-    assert (report.refused, report.missing, report.unlisted) == (1, 3, 1)
+    assert (report.refused, report.missing, report.unlisted, report.splits) == (1, 3, 1, {"test": 1})
     found = [
         (row["key"], row["list"], row["line"], row["status"], row["cause"]) for row in rows(folder / "missing.csv")
     ]
     assert found == [
         ("a(!)#&;", "", "", "unavailable", "not_found"),
         ("c", "", "", "bad_media", "damaged"),
-        ("", "walk_test_split3.txt", "1", "refused", ""),
+        ("", "walk_test_split3.txt", "3", "refused", ""),
         ("", "", "", "unlisted", ""),
     ]
     assert rows(folder / "missing.csv")[3]["reason"] == "no list names it: walk/unheard of.mp4"
@@ -252,6 +253,22 @@ def test_changed_video_replaces_its_link(run, folder, tmp_path):
     write_video(folder / "wave" / "b.avi", numbered_frames(25), container="avi", codec="mpeg4")
     assert run(out=out).decoded == 1
     assert (out / "wave" / "b.avi").samefile(folder / "wave" / "b.avi")
+
+
+def test_folder_that_another_run_holds_fails(run, tmp_path):
+    make_folder(tmp_path / "clips")
+    with exclusive(tmp_path / "clips"), pytest.raises(EnvironmentProblem, match="is in use by process"):
+        run(out=tmp_path / "clips")
+
+
+def test_what_killed_runs_left_goes_but_nothing_from_a_folder_of_videos(run, folder, tmp_path):
+    left, theirs = (temporary_beside(place / "wave" / "b.avi") for place in (tmp_path / "clips", folder))
+    left.parent.mkdir(parents=True)
+    for path in (left, theirs):
+        path.write_bytes(b"x")
+    for out in (tmp_path / "clips", None, tmp_path):
+        run(out=out)
+    assert (left.exists(), theirs.exists()) == (False, True)
 
 
 def test_other_folder_inside_the_folder_of_videos(run, folder):

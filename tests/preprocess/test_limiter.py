@@ -53,6 +53,15 @@ def test_each_identity_has_its_own_rate_and_they_take_turns(limiter, clock):
     assert [limiter.take(names, per_hour=300) for _ in range(4)] == ["a", "b", "c", None]
 
 
+def test_the_identity_that_waited_longest_is_next(limiter, clock):
+    limiter.take(["a"], per_hour=300)
+    clock.now += 5
+    limiter.take(["b"], per_hour=300)
+    assert limiter.wait_s(["b", "a"]) == 7.0
+    clock.now += 100
+    assert limiter.take(["b", "a"], per_hour=300) == "a"
+
+
 def test_a_row_of_walls_pauses(limiter, clock):
     for _ in range(WALLS_IN_A_ROW - 1):
         wall(limiter)
@@ -121,8 +130,11 @@ def test_answers_from_before_a_pause_neither_end_nor_stretch_it(limiter, clock):
     for _ in range(WALLS_IN_A_ROW):
         wall(limiter)
     success(limiter)
-    wall(limiter)
+    for _ in range(WALLS_IN_A_ROW):
+        wall(limiter)
     assert limiter.wait_s(["a"]) == PAUSE_S
+    clock.now += PAUSE_S
+    assert [limiter.take(["a"], per_hour=None) for _ in range(2)] == ["a", None]
 
 
 def test_other_identities_go_on(limiter):
@@ -138,5 +150,8 @@ def test_time_behind_walls_is_counted_from_the_first(limiter, clock):
     wall(limiter)
     assert limiter.walled(["a"]) == (500.0, "not a bot?")
     assert limiter.walled(["a", "b"]) == (0.0, "")  # b may still have luck
+    wall(limiter, "b")
+    clock.now += 20
+    assert limiter.walled(["a", "b"]) == (20.0, "not a bot?")
     success(limiter)
     assert limiter.walled(["a"]) == (0.0, "")

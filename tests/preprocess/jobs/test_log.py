@@ -1,5 +1,6 @@
 import pytest
 
+from preprocess.errors import EnvironmentProblem
 from preprocess.jobs.log import MOST_BYTES, last_error, plain, read_log
 
 
@@ -26,6 +27,7 @@ def test_parts_join_to_the_whole(tmp_path):
     parts = read_all(write(tmp_path, lines.encode()))
     assert len(parts) > 4
     assert "".join(parts) == lines
+    assert all(part.endswith("\n") for part in parts)
 
 
 def test_line_that_is_being_written_waits_for_its_end(tmp_path):
@@ -49,6 +51,7 @@ def test_without_an_offset_the_end_comes_from_a_line_on(tmp_path):
     part = read_log(path, offset=None, is_whole=False)
     assert part.text.startswith("line ")
     assert part.text.endswith("line 019999\n")
+    assert part.next == part.size
     assert MOST_BYTES - 12 <= part.next - part.offset <= MOST_BYTES
     short = read_log(write(tmp_path, b"one\n"), offset=None, is_whole=False)
     assert (short.offset, short.text) == (0, "one\n")
@@ -63,6 +66,8 @@ def test_past_the_end_there_is_nothing(offset, tmp_path):
 def test_no_log_yet(tmp_path):
     part = read_log(tmp_path / "none", offset=0, is_whole=False)
     assert (part.text, part.next, part.size) == ("", 0, 0)
+    with pytest.raises(EnvironmentProblem, match=r"cannot read .*Is a directory"):
+        read_log(tmp_path, offset=0, is_whole=False)
 
 
 @pytest.mark.parametrize(
@@ -89,4 +94,5 @@ def test_last_error(tmp_path):
     log = b"Error: first\nError: the \x1b[31mlatest\x1b[0m one\nmore\n"
     assert last_error(write(tmp_path, log)) == "Error: the latest one"
     assert last_error(write(tmp_path, b"fine\n" + b"y\n" * 100_000)) == ""
+    assert last_error(write(tmp_path, b"y\n" * 100_000 + b"Error: late\n")) == "Error: late"
     assert last_error(tmp_path / "none") == ""

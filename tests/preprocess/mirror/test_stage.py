@@ -196,6 +196,16 @@ def test_lost_archive_goes_on_where_it_was_the_next_time(stage_of, server, out, 
     assert record.settled >= 1
 
 
+def test_archive_that_was_read_in_part_is_read_again_the_next_time(stage_of, server, out, videos):
+    pack(server.folder / "1.tar", dict.fromkeys(names(A, B), videos[0]))
+    member = 512 + -(-len(videos[0]) // 512) * 512  # header and blocks: nothing is known of the second one
+    server.faults["1.tar"] = [Fault(cut=member), Fault(status=404)]
+    take(stage_of("1.tar"))
+    assert outcomes(out) == {A.key: "done"}
+    take(stage_of("1.tar"))
+    assert outcomes(out) == {A.key: "done", B.key: "done"}
+
+
 @pytest.mark.parametrize(
     ("faults", "requests", "cause"),
     [
@@ -228,10 +238,12 @@ def test_second_run_reads_only_archives_that_can_help(stage_of, server, out, vid
     assert "1 archives read, 2 left unread, 0 failed" in log.text
 
 
-def test_changed_archive_is_read_again(stage_of, server, out, videos):
+@pytest.mark.parametrize("tags", ['"{}"', ""])
+def test_changed_archive_is_read_again(stage_of, server, out, videos, tags):
+    server.tags = tags
     pack(server.folder / "1.tar", dict.fromkeys(names(A), videos[0]))
     take(stage_of("1.tar"))
-    pack(server.folder / "1.tar", dict.fromkeys(names(A, B), videos[0]))
+    pack(server.folder / "1.tar", dict.fromkeys(names(B), videos[0]))  # of the same length
     take(stage_of("1.tar"), (B, C))
     assert outcomes(out) == {A.key: "done", B.key: "done"}
 
