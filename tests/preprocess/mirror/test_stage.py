@@ -202,7 +202,7 @@ def test_archive_that_was_read_in_part_is_read_again_the_next_time(stage_of, ser
     server.faults["1.tar"] = [Fault(cut=member), Fault(status=404)]
     take(stage_of("1.tar"))
     assert outcomes(out) == {A.key: "done"}
-    take(stage_of("1.tar"))
+    take(stage_of("1.tar"), (B,))
     assert outcomes(out) == {A.key: "done", B.key: "done"}
 
 
