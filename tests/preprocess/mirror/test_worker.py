@@ -1,4 +1,5 @@
 import hashlib
+import time
 from pathlib import Path
 
 import pytest
@@ -42,12 +43,12 @@ def half(tmp_path_factory):
 def take(tmp_path):
     """Packs members, takes the archive, and gives the result with the outcome of each clip."""
 
-    def call(members=None, *, wanted=(A, B, C, NEVER), settled=(), known=None, ticks=None, path=None):
+    def call(members=None, *, wanted=(A, B, C, NEVER), settled=(), known=None, ticks=None, path=None, **options):
         path = pack(tmp_path / "a.tar", members) if path is None else path
         index = tmp_path / "out" / f"{len(list(tmp_path.rglob('*.tsv')))}.tsv"
         write_wanted_index(index, wanted, pending={one.key for one in wanted if one not in settled})
         task = ArchiveTask(archive=Archive(address=str(path)), wanted=index, known=known)
-        config = DownloadConfig(out=tmp_path / "out", source_dir=tmp_path)
+        config = DownloadConfig(out=tmp_path / "out", source_dir=tmp_path, **options)
         tick = (lambda told: None) if ticks is None else ticks.append
         result = take_archive(task, tick, config=config, connection=Connection())
         return result, ArchiveJournal.of(str(path), folder=config.out).entries
@@ -175,6 +176,13 @@ def test_clip_that_kills_its_worker_is_quarantined_at_last(take, tmp_path, video
     _, entries = take(path=path)
     assert outcomes(entries) == {A.key: "quarantined", B.key: "done"}
     assert entries[A.key].cause == "worker_died"
+
+
+def test_clip_that_takes_for_ever_costs_itself_only(take, video, monkeypatch):
+    monkeypatch.setattr(module, "store_clip", lambda *_, **__: time.sleep(60))
+    result, entries = take({f"{A.key}.mp4": video}, deadline_s=0.5)
+    assert (entries[A.key].outcome, entries[A.key].cause) == (Outcome.BAD_MEDIA, "timeout")
+    assert result.record.outcome is Outcome.DONE
 
 
 def test_full_disk_ends_the_run(take, video, monkeypatch):
