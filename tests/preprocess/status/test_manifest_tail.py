@@ -75,6 +75,21 @@ def test_another_manifest_is_read_from_its_start(tmp_path):
     assert tail.outcomes == {"bad_media": 1}
 
 
+@pytest.mark.parametrize(("clips", "in_place"), [(9, False), (1, True)])
+def test_manifest_that_is_replaced_between_two_looks_is_read_from_its_start(tmp_path, clips, in_place):
+    write_manifest(tmp_path, [done(clip(n)) for n in range(5)])
+    tail = tail_of(tmp_path)
+    path, other = tmp_path / MANIFEST_NAME, tmp_path / "other" / MANIFEST_NAME
+    other.parent.mkdir()
+    write_manifest(other.parent, [failed(clip(n), Outcome.BAD_MEDIA, "damaged") for n in range(clips)])
+    if in_place:
+        path.write_bytes(other.read_bytes())
+    else:
+        other.replace(path)
+    tail.refresh()
+    assert tail.outcomes == {"bad_media": clips}
+
+
 @pytest.mark.parametrize(
     "line", ["7", "[]", "{}", '{"key": 1, "outcome": "done"}', '{"key": "a", "outcome": "lost"}', "\x00", "{" * 9999]
 )
