@@ -16,6 +16,9 @@ from preprocess.flow.frames import check_frames
 from preprocess.flow.params import Tvl1Params
 from preprocess.flow.quantise import quantise
 
+_PAIRS_AT_ONCE = 64
+"""For each thread in one call: two minutes of float32 flow would be gigabytes, and a signal waits for the call."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -153,7 +156,7 @@ def tvl1(
 def tvl1_codes(
     frames_THW: np.ndarray, params: Tvl1Params = Tvl1Params(), *, backend: str = "auto", threads: int = 1
 ) -> np.ndarray:
-    """`quantise(tvl1(...))`, quantised on the GPU where the flow is computed there.
+    """`quantise(tvl1(...))`, quantised on the GPU where the flow is computed there, else a few pairs at a time.
 
     Returns:
         uint8 [T-1, 2, H, W], the codes that shards hold.
@@ -165,7 +168,13 @@ def tvl1_codes(
     found = BACKENDS[resolve_backend(backend)]
     if found.codes_of_clip is not None:
         return found.codes_of_clip(frames_THW, params, threads=threads)
-    return quantise(found.flow_of_clip(frames_THW, params, threads=threads))
+    count, height, width = frames_THW.shape
+    codes_T2HW = np.empty((count - 1, 2, height, width), np.uint8)
+    pairs = _PAIRS_AT_ONCE * threads
+    for first in range(0, count - 1, pairs):
+        part_THW = frames_THW[first : first + pairs + 1]
+        codes_T2HW[first : first + pairs] = quantise(found.flow_of_clip(part_THW, params, threads=threads))
+    return codes_T2HW
 
 
 def tvl1_many(

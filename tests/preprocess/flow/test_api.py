@@ -65,6 +65,20 @@ def test_codes_are_quantised_flow(moving):
     assert np.array_equal(tvl1_codes(moving), quantise(tvl1(moving)))
 
 
+def test_codes_of_a_long_clip_come_from_a_few_pairs_at_a_time(monkeypatch):
+    frames_THW = np.random.default_rng(0).integers(0, 256, (150, 16, 16), dtype=np.uint8)
+    asked = []
+
+    def differences(frames_THW, params, *, threads):
+        asked.append(len(frames_THW))
+        return np.repeat(np.diff(frames_THW.astype(np.float32), axis=0)[:, None] / 10, 2, axis=1)
+
+    monkeypatch.setitem(BACKENDS, "cpu", replace(BACKENDS["cpu"], flow_of_clip=differences))
+    codes_T2HW = tvl1_codes(frames_THW, backend="cpu")
+    assert asked == [65, 65, 22]
+    assert np.array_equal(codes_T2HW, quantise(tvl1(frames_THW, backend="cpu")))
+
+
 def test_a_backend_that_quantises_is_asked_to(moving, monkeypatch):
     codes = np.full((2, 2, 48, 64), 7, np.uint8)
     backend = replace(BACKENDS["cpu"], codes_of_clip=lambda frames_THW, params, *, threads: codes)
