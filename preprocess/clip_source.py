@@ -15,6 +15,7 @@ from preprocess.object_store import ObjectStore
 from preprocess.outcomes import MANIFEST_NAME
 from preprocess.paths import inside
 from preprocess.scratch import scratch_folder
+from preprocess.target import Target
 
 _AT_ONCE = 8  # transfers of a worker; most of their time is waiting for an answer
 
@@ -120,6 +121,17 @@ class ObjectSource:
         path.parent.mkdir(parents=True, exist_ok=True)
         if not self.store.get(clip.path, path):
             raise UnreadableFile(f"{self.name}/{clip.path} is gone; get the clip again, then run the command again")
+
+
+def check_apart(source: ClipSource, target: Target) -> None:
+    """That shards do not go where the clips are, where both would keep a status under one name.
+
+    Raises:
+        InvalidInput: they would.
+    """
+    # an address is no path, but compares as one
+    if Path(source.name).resolve() == Path(target.name).resolve():
+        raise InvalidInput(f"{target.name} holds the clips; choose another folder for the shards")
 
 
 def source_of(place: Path | str) -> FolderSource | ObjectSource:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from preprocess.clip_source import ClipSource, FolderSource
+from preprocess.clip_source import ClipSource, FolderSource, check_apart
 from preprocess.config import FlowConfig, WorkerConfig
 from preprocess.errors import BadMedia
 from preprocess.extract import StageSeconds, extract_all
@@ -69,6 +69,7 @@ def estimate(
     backend = resolve_backend(config.backend)
     source = FolderSource(folder=clips) if isinstance(clips, Path) else clips
     target = FolderTarget(folder=out) if isinstance(out, Path) else out
+    check_apart(source, target)
     found = source.clips()
     plan = make_plan(found, config=config, backend=backend, labels=labels)
     check_earlier(read_plan(target.folder), plan, place=target.name, replan=replan)

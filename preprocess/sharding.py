@@ -11,7 +11,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
-from preprocess.clip_source import ClipSource, FolderSource
+from preprocess.clip_source import ClipSource, FolderSource, check_apart
 from preprocess.config import FlowConfig, WorkerConfig
 from preprocess.errors import BadMedia, BadShard, EnvironmentProblem, WorkerDied
 from preprocess.extract import StageSeconds, extract_all
@@ -80,13 +80,14 @@ def make_shards(
         on_progress: called for each clip that is finished, with the number of clips this run tries.
 
     Raises:
-        InvalidInput: no clips; or `out` holds shards of another plan.
+        InvalidInput: no clips; or `out` holds them, or shards of another plan.
         EnvironmentProblem: no space, no backend, no Ray, another run holds `out`, or a clip cannot be read here.
     """
     started = time.monotonic()
     backend = resolve_backend(config.backend, here=workers.computes_here)
     source = FolderSource(folder=clips) if isinstance(clips, Path) else clips
     target = FolderTarget(folder=out) if isinstance(out, Path) else out
+    check_apart(source, target)
     plan = make_plan(source.clips(), config=config, backend=backend, labels=labels)
     make_folder(target.folder)
     with exclusive(target.folder), swept(target.folder), target.records(_RECORDS) as records:

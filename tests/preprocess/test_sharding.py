@@ -217,6 +217,14 @@ def test_another_plan_is_refused_and_told(clips, shards):
         run(clips, shards, config=FlowConfig(short_side=64, clips_per_shard=2))
 
 
+def test_shards_do_not_go_where_the_clips_are(clips):
+    (clips.parent / "link").symlink_to(clips)
+    for work in (make_shards, estimate):
+        with pytest.raises(InvalidInput, match="link holds the clips; choose another folder for the shards"):
+            work(clips, clips.parent / "link", config=CONFIG, workers=WorkerConfig(workers=0))
+    assert sorted(path.name for path in clips.iterdir()) == ["train", "val"]
+
+
 def test_replan_drops_the_old_shards(clips, shards):
     run(clips, shards, config=FlowConfig(short_side=48), replan=True)
     assert sorted(contents(shards)) == ["index.json", "plan.json", "train-00000-of-00001.h5", "val-00000-of-00001.h5"]
