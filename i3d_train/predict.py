@@ -169,8 +169,8 @@ def _predict_one(
         frames = next(iter(found.values())).shape[2]
         if frames < model.min_frames:
             raise BadMedia(
-                f"{path.name}: {frames} frames at {FPS} a second, the network needs at least "
-                f"{model.min_frames}; use a longer video"
+                f"{path.name}: {frames} {'frames' if model.stream == 'rgb' else 'flow fields'} at {FPS} a second, the "
+                f"network needs at least {model.min_frames}; use a longer video"
             )
     except (BadMedia, UnreadableFile) as error:
         return _failed(path, str(error))

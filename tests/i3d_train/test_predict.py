@@ -142,6 +142,13 @@ def test_short_video_fails(settings, tmp_path):
     assert prediction.error.startswith("short.mp4: 8 frames at 25 a second, the network needs at least 9")
 
 
+def test_short_video_is_told_its_flow_fields_fails(tmp_path):
+    weights = write_small(tmp_path / "w.safetensors", small_network("i3d", stream="flow"), model="i3d")
+    video = write_video(tmp_path / "short.mp4", frames=9)
+    (prediction,) = predict([video], PredictConfig(weights=weights, device="cpu"))
+    assert prediction.error.startswith("short.mp4: 8 flow fields at 25 a second, the network needs at least 9")
+
+
 def test_too_few_frames_asked_for_fails(settings):
     with pytest.raises(InvalidInput, match=r"tiny needs at least 9 frames, got frames 5"):
         predict([], replace(settings, frames=5))
