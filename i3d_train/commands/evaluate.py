@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from i3d_train.commands.options import FILE, OUTPUT, SHARDS, loader_options, machine_options
+from i3d_train.commands.options import FILE, OUTPUT, SHARDS, WEIGHTS, WEIGHTS_HELP, loader_options, machine_options
 from preprocess.console import printable
 from preprocess.errors import InvalidInput
 from preprocess.shards.layout import SPLITS
@@ -29,7 +29,7 @@ _WAYS = ("fuse", "mean", "table")
 @click.option("--table", is_flag=True, help="Put all RESULTS on one page.")
 @click.option("--out", type=OUTPUT, help="Folder for results.json, results.md, logits.npz and the confusion matrix.")
 @click.option("--shards", type=SHARDS, help="Folder or address of index.json.")
-@click.option("--weights", type=FILE, help=".pt of a run, .safetensors, or .npz of a released network.")
+@click.option("--weights", type=WEIGHTS, help=WEIGHTS_HELP)
 @click.option("--split", type=click.Choice(SPLITS), default="val", show_default=True, help="Which clips.")
 @click.option("--clips", type=FILE, help="List of the clips to score, such as fold1.csv of `preprocess index`.")
 @click.option("--stream", help="What the weights should be for, as a check.  [default: what they are for]")

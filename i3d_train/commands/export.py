@@ -4,12 +4,12 @@ from pathlib import Path
 
 import click
 
-from i3d_train.commands.options import FILE, OUTPUT
+from i3d_train.commands.options import FILE, OUTPUT, WEIGHTS
 from preprocess.console import printable
 
 
 @click.command()
-@click.argument("weights", type=FILE)
+@click.argument("weights", type=WEIGHTS)
 @click.argument("out", type=OUTPUT)
 @click.option("--frames", type=int, help="Consecutive frames that it takes.  [default: the network's own, 64 for i3d]")
 @click.option("--crop", type=int, help="Pixels of the square crop.  [default: the network's own, 224 for i3d]")

@@ -5,14 +5,14 @@ from typing import Any
 
 import click
 
-from i3d_train.commands.options import FILE, OUTPUT, SHARDS, loader_options, machine_options
+from i3d_train.commands.options import FILE, OUTPUT, SHARDS, WEIGHTS, WEIGHTS_HELP, loader_options, machine_options
 from preprocess.console import printable, sigterm_interrupts
 from preprocess.shards.layout import SPLITS
 
 
 @click.command()
 @click.argument("videos", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--weights", required=True, type=FILE, help=".pt of a run, .safetensors, or .npz of a released network.")
+@click.option("--weights", required=True, type=WEIGHTS, help=WEIGHTS_HELP)
 @click.option("--out", required=True, type=OUTPUT, help="File to write: .h5, or .npz, which is made in memory.")
 @click.option("--shards", type=SHARDS, help="Folder or address of index.json, instead of VIDEOS.")
 @click.option("--split", type=click.Choice(SPLITS), default="val", show_default=True, help="Which clips of the shards.")

@@ -14,7 +14,27 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 OUTPUT = click.Path(path_type=Path)
 
 
+class WeightsType(click.Path):
+    """A file of weights; the folder of a run stands for its best checkpoint."""
+
+    name = "file or folder"
+
+    def __init__(self, *, exists: bool = True) -> None:
+        super().__init__(exists=exists, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """See `click.Path`."""
+        path = super().convert(value, param, ctx)
+        if not path.is_dir():
+            return path
+        from i3d_train.checkpoint import best_path
+
+        return best_path(path)
+
+
 SHARDS = PlaceType(exists=True, file_okay=False, path_type=Path)
+WEIGHTS = WeightsType()
+WEIGHTS_HELP = "Folder or .pt of a run, .safetensors, or .npz of a released network."
 
 
 def machine_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from i3d_train.commands.options import FILE, machine_options
+from i3d_train.commands.options import FILE, WEIGHTS, WEIGHTS_HELP, machine_options
 from preprocess.console import printable
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("videos", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--weights", required=True, type=FILE, help=".pt of a run, .safetensors, or .npz of a released network.")
+@click.option("--weights", required=True, type=WEIGHTS, help=WEIGHTS_HELP)
 @click.option("--labels", type=FILE, help="Class names, one a line.  [default: the weights', or Kinetics-400's]")
 @click.option("--top", default=5, show_default=True, help="How many classes to name.")
 @click.option("--frames", default=250, show_default=True, help="How many first frames to look at, 25 a second.")

@@ -148,3 +148,26 @@ def test_stopped_run_says_how_to_go_on_fails(shards, tmp_path, monkeypatch):
     )
     assert status == 1
     assert "stopped after step 1 of 2; go on with --resume" in log
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        ("evaluate", "weights"),
+        ("predict", "weights"),
+        ("features", "weights"),
+        ("convert", "source"),
+        ("export", "weights"),
+    ],
+)
+def test_folder_of_a_run_stands_for_its_best_checkpoint(command, name, tmp_path):
+    (found,) = [one for one in main.commands[command].params if one.name == name]
+    (tmp_path / "checkpoint-5.pt").touch()
+    (tmp_path / "best.pt").touch()
+    assert found.type.convert(str(tmp_path), found, None) == tmp_path / "best.pt"
+
+
+def test_folder_without_weights_fails(tmp_path):
+    status, _, log = invoke("predict", tmp_path / "a.mp4", "--weights", tmp_path)
+    assert status == 2
+    assert "holds no checkpoint of a run; give the folder of a run, or a file of weights" in log
