@@ -54,7 +54,7 @@ def find_clips(folder: Path) -> list[ClipFile]:
     folders are passed over; a warning counts what else is left out.
 
     Raises:
-        InvalidInput: no such folder, no clips in it, or a split that shards do not know.
+        InvalidInput: no such folder, no clips in it, two of one name, or a split that shards do not know.
     """
     if not folder.is_dir():
         raise InvalidInput(f"folder of clips {folder} does not exist; `preprocess download` makes one")
@@ -118,37 +118,44 @@ def _checked(entry: ManifestEntry, folder: Path) -> ManifestEntry:
 
 
 def _walk(folder: Path) -> list[ClipFile]:
-    found: dict[str, ClipFile] = {}
+    found: dict[str, Path] = {}
+    again: list[Path] = []
     left_out: list[Path] = []
     for path in sorted(folder.glob("*/*/*")):
         if any(name.startswith(".") for name in path.parts[-3:]) or not path.is_file():
             continue
-        split = SPLITS.get(path.parts[-3].lower())
-        if split is None or path.suffix.lower() not in VIDEO_SUFFIXES:
+        if path.parts[-3].lower() not in SPLITS or path.suffix.lower() not in VIDEO_SUFFIXES:
             left_out.append(path.relative_to(folder))
             continue
         if not str(path.relative_to(folder)).isprintable():  # no key of a shard and no label could hold it
             raise InvalidInput(f"the name of {str(path)!r} is not printable text; rename it, or leave it out")
-        if path.stem in found:
-            raise InvalidInput(
-                f"two clips are called {path.stem}: {found[path.stem].path} and {path.relative_to(folder)}"
-            )
-        duration_s, height, width = _declared_size(path)
-        found[path.stem] = ClipFile(
-            key=path.stem,
-            path=str(path.relative_to(folder)),
-            split=split,
-            label=path.parts[-2].replace("_", " "),
-            time_start=0.0,
-            time_end=duration_s,
-            duration_s=duration_s,
-            height=height,
-            width=width,
-            fingerprint=str(path.stat().st_size),
+        if found.setdefault(path.stem, path) != path:
+            again.append(path)
+    if again:
+        here, there = (path.relative_to(folder) for path in (found[again[0].stem], again[0]))
+        raise InvalidInput(
+            f"two clips are called {here.stem}: {here} and {there}; a file's name is the key of its clip, so rename "
+            f"the second, as with its class in front ({len(again)} of {folder} in all)"
         )
     if left_out:
         _warn(folder, left_out)
-    return list(found.values())
+    return [_found(path, folder) for path in found.values()]
+
+
+def _found(path: Path, folder: Path) -> ClipFile:
+    duration_s, height, width = _declared_size(path)
+    return ClipFile(
+        key=path.stem,
+        path=str(path.relative_to(folder)),
+        split=SPLITS[path.parts[-3].lower()],
+        label=path.parts[-2].replace("_", " "),
+        time_start=0.0,
+        time_end=duration_s,
+        duration_s=duration_s,
+        height=height,
+        width=width,
+        fingerprint=str(path.stat().st_size),
+    )
 
 
 def _warn(folder: Path, left_out: list[Path]) -> None:

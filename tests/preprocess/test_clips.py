@@ -75,10 +75,13 @@ def test_what_is_left_out_is_counted_and_named(tmp_path, caplog, names, words):
 
 
 def test_same_name_twice_fails(tmp_path):
-    for label in ("a", "b"):
-        (tmp_path / "train" / label).mkdir(parents=True)
-        (tmp_path / "train" / label / "x.mp4").write_bytes(b"")
-    with pytest.raises(InvalidInput, match=r"two clips are called x: train/a/x\.mp4 and train/b/x\.mp4"):
+    for name in ("train/a/x.mp4", "train/b/x.mp4", "train/b/y.mp4", "val/a/y.avi"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    words = (
+        rf"two clips are called x: train/a/x\.mp4 and train/b/x\.mp4; .* rename the second.*\(2 of {tmp_path} in all\)"
+    )
+    with pytest.raises(InvalidInput, match=words):
         find_clips(tmp_path)
 
 
