@@ -194,8 +194,9 @@ class TrainConfig(Machine, Reading):
             other = "sync_bn" if self.sync_bn else f"precise_bn {self.precise_bn}"
             raise InvalidInput(f"{frozen} leaves no averages to take: leave it or {other} out")
         if self.transfer is not None and (self.transfer == "original") != (self.weights is None):
-            needs = "no weights" if self.transfer == "original" else "the weights to carry over"
-            raise InvalidInput(f"transfer {self.transfer} needs {needs}, got weights {self.weights}")
+            if self.weights is None:
+                raise InvalidInput(f"transfer {self.transfer} needs the weights to carry over; give them with --init")
+            raise InvalidInput(f"transfer original starts without weights, got {self.weights}; leave --init out")
         if self.inflate is not None and self.weights is not None:
             raise InvalidInput(f"weights {self.weights} would replace those of inflate {self.inflate}; leave one out")
         if self.address is not None and not self.workers:

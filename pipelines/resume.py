@@ -62,7 +62,7 @@ class ResumePoint:
                 f"loader state has version {version!r}, this loader knows {STATE_VERSION}; go on with the "
                 f"version of kineflow that saved it, or start at the beginning of an epoch"
             )
-        self._refuse_different(state, (*_IN_COMMON, "weights"), "open the loader as the one that saved it")
+        self._refuse_different(state, (*_IN_COMMON, "weights"), "use the values of then, or start anew")
         refuse_other_shards(state.get("shards"), self._shards)
         epoch, batch = state.get("epoch"), state.get("batch")
         if type(epoch) is not int or type(batch) is not int or epoch < 0 or batch < 0:

@@ -44,8 +44,11 @@ DEFAULT = TrainConfig(shards=Path("shards"), out=Path("run"))
         ({"lr_drop_steps": (5,), "schedule": "cosine"}, r"lr_drop_steps 5 belong to schedule step, not to cosine"),
         ({"schedule": "plateau", "validate_every": 0}, r"schedule plateau follows the validations"),
         ({"transfer": "partly"}, r"transfer 'partly' is unknown; use one of original, fixed, full"),
-        ({"transfer": "fixed"}, r"transfer fixed needs the weights to carry over, got weights None"),
-        ({"transfer": "original", "weights": Path("w.npz")}, r"transfer original needs no weights, got weights w\.npz"),
+        ({"transfer": "fixed"}, r"transfer fixed needs the weights to carry over; give them with --init"),
+        (
+            {"transfer": "original", "weights": Path("w.npz")},
+            r"transfer original starts without weights, got w\.npz; leave --init out",
+        ),
         ({"inflate": Path("2d.pth"), "weights": Path("w.npz")}, r"weights w\.npz would replace those of inflate 2d"),
         ({"freeze_bn": True, "precise_bn": 5}, r"freeze_bn leaves no averages to take: leave it or precise_bn 5 out"),
         ({"freeze_bn": True, "sync_bn": True}, r"leave it or sync_bn out"),

@@ -123,7 +123,7 @@ def test_state_is_plain_and_survives_json_and_torch(shards, tmp_path):
     ("options", "message"),
     [
         ({"seed": 3}, "seed is 3 there and 0 here"),
-        ({"frames": 4}, "frames is 4 there and 8 here"),
+        ({"frames": 4}, "frames is 4 there and 8 here; use the values of then, or start anew"),
         ({"crop": 16}, "crop is 16 there and 32 here"),
         ({"flip": False}, "flip is False there and True here"),
         ({"balanced": True}, "balanced is True there and False here"),
