@@ -24,7 +24,7 @@ class WeightsType(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """See `click.Path`."""
-        path = super().convert(value, param, ctx)
+        path: Any = super().convert(value, param, ctx)  # click names all that its paths may be
         if not path.is_dir():
             return path
         from i3d_train.checkpoint import best_path
