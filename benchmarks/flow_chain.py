@@ -10,7 +10,8 @@ import cv2
 import h5py
 import numpy as np
 
-from benchmarks.flow_scene import HEIGHT, WIDTH, Row, seconds
+from benchmarks.flow_scene import HEIGHT, WIDTH, seconds
+from benchmarks.rows import Row
 from preprocess.flow import Tvl1Params, cuda
 
 

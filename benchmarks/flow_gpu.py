@@ -1,6 +1,6 @@
 """TV-L1 on a GPU: is it right, and how fast are tiles, whole solver and the chain from video to shard.
 
-Needs CuPy, NumPy, h5py and opencv-python-headless, and no installation of this project; measures nvImageCodec
+Needs CuPy and NVRTC, NumPy, h5py and opencv-python-headless, and no installation of this project; measures nvImageCodec
 (nvidia-nvimgcodec-cu13, nvidia-nvjpeg) if it is there. First everything is checked against the plain kernels; a wrong
 result ends it. Then it times, beside a plain baseline (flow_plain.py), and prints a table last.
 
@@ -22,7 +22,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.flow_chain import chain, encode_on_gpu
 from benchmarks.flow_plain import baseline, plain_iteration
-from benchmarks.flow_scene import HEIGHT, WIDTH, Row, neighbours, scene, seconds, solver_with
+from benchmarks.flow_scene import HEIGHT, WIDTH, neighbours, scene, seconds, solver_with
+from benchmarks.rows import Row, measure
 from preprocess.flow import Tvl1Params, cuda, opencv_cuda_params
 from preprocess.flow.cuda_device import CudaDevice, missing
 from preprocess.flow.cuda_kernels import SHAPES, TileShape
@@ -174,22 +175,20 @@ def main() -> None:
     clip = scene(33)
     rows = check(clip[:6])
     print(f"correct after {time.monotonic() - started:.0f} s", flush=True)
-    sections = (
-        whole_solver(clip, started + 0.4 * options.seconds),
-        chain(clip, options.threads, 6, replace(CPU_LIKE, check_every=4)),
-        inner_loop(started + options.seconds, options.pairs),
-        encode_on_gpu(clip),
-    )
-    for section in sections:
-        for row in section:
-            rows.append(row)
-            print("...", *row, sep="  ", flush=True)
+    sections = {
+        "whole solver": whole_solver(clip, started + 0.4 * options.seconds),
+        "chain": chain(clip, options.threads, 6, replace(CPU_LIKE, check_every=4)),
+        "inner loop": inner_loop(started + options.seconds, options.pairs),
+        "encode by nvImageCodec": encode_on_gpu(clip),
+    }
+    complete = measure(sections, rows)
     device = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)
     versions = f"CuPy {cupy.__version__}, CUDA {cupy.cuda.runtime.runtimeGetVersion()}"
     print(f"\n{device['name'].decode()}, {device['multiProcessorCount']} multiprocessors; {versions}; {WIDTH}x{HEIGHT}")
     for name, value, remark in rows:
         print(f"{name:52s} {value:>18s}  {remark}")
     print(f"{time.monotonic() - started:.0f} s")
+    raise SystemExit(not complete)
 
 
 if __name__ == "__main__":

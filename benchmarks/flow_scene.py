@@ -13,8 +13,6 @@ from preprocess.flow.cuda_kernels import TileShape
 from preprocess.flow.cuda_solver import Solver
 
 WIDTH, HEIGHT = 340, 256
-Row = tuple[str, str, str]
-"""Of the table: what, how much, and a remark."""
 
 
 def scene(frames: int, *, height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:

@@ -8,7 +8,8 @@ rate, or against a large product measured here where the sheet is not known. Wha
 
 Nothing is timed before it is known to be right: DALI's clips beside OpenCV's, and each row's first loss and gradient
 beside those of the plain network without TF32, from the same weights and clips. What is further off than its precision
-allows is not timed, and the exit status is 1. For that comparison no row has dropout, whose masks would differ.
+allows is not timed, and the exit status is 1, as it is where a row fails. For that comparison no row has dropout, whose
+masks would differ. Ctrl-C ends the measuring; what was found until then is printed.
 
 Needs torch, numpy, h5py, OpenCV and DALI, and no installation of this project. Without DALI all but the last
 comparison is measured.
@@ -25,7 +26,9 @@ import statistics
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import takewhile
@@ -133,6 +136,7 @@ class Bench:
             threads=arguments.threads,
         )
         self.found: dict[str, Found] = {}
+        self.fed: tuple[float, float] | None = None
         self.skipped: dict[str, str] = {}
         self.wrong: dict[str, str] = {}
         self._expected: tuple[float, torch.Tensor] | None = None
@@ -147,6 +151,9 @@ class Bench:
             batches = [batch for _ in range(2) for batch in feed.next_step()]
         except EnvironmentProblem as error:
             self.skipped[FED] = str(error)
+            return expected, trainer.model.num_classes
+        except RuntimeError as error:  # of DALI, which refuses a driver so
+            self.wrong[FED] = repr(error)
             return expected, trainer.model.num_classes
         stream = self.config.stream
         for one, other in zip(batches, expected, strict=True):
@@ -204,10 +211,10 @@ class Bench:
         if time.monotonic() > self.deadline:
             self.skipped[name] = "no time left"
             return
-        gc.collect()
-        if self.on_gpu:
-            torch.cuda.empty_cache()
         try:
+            gc.collect()
+            if self.on_gpu:
+                torch.cuda.empty_cache()
             loop = make()
             loss_error, cosine = self._check(loop, least=LEAST_COSINE.get(name.partition(",")[0], ORDINARY_COSINE))
             self.rate(loop.step, steps=2)
@@ -222,6 +229,9 @@ class Bench:
             return
         except Wrong as found:
             self.wrong[name] = str(found)
+            return
+        except Exception as error:  # noqa: BLE001 whatever it was, the other rows can be measured
+            self.fail(name, error)
             return
         self.found[name] = Found(
             clips_per_s=statistics.median(rates),
@@ -268,13 +278,24 @@ class Bench:
         if self.on_gpu:
             torch.cuda.synchronize()
 
-    def fed_share(self, best: str) -> tuple[float, float] | None:
+    def fail(self, name: str, error: Exception) -> None:
+        """Tell of a row that could not be measured for no reason that is known here."""
+        traceback.print_exception(error)
+        self.wrong[name] = repr(error)
+
+    @property
+    def best(self) -> str:
+        """The faster of ours in bf16, as far as measured."""
+        return max(BF16, key=lambda name: self.found[name].clips_per_s if name in self.found else 0.0)
+
+    def measure_fed(self) -> None:
         """Clips a second from memory and fed by DALI, medians of rounds in turns."""
+        best = self.best
         if FED in self.skipped or FED in self.wrong:
-            return None
+            return
         if time.monotonic() > self.deadline:
             self.skipped[FED] = "no time left"
-            return None
+            return
         try:
             loops = [self.ours(fed=fed, **OURS[best]) for fed in (False, True)]
             for loop in loops:
@@ -283,10 +304,13 @@ class Bench:
             rounds = [[self._fed_rate(loop) for loop in loops] for _ in self._rounds()]
         except (torch.OutOfMemoryError, EnvironmentProblem) as error:
             self.skipped[FED] = str(error)
-            return None
+            return
+        except Exception as error:  # noqa: BLE001 as in `measure`
+            self.fail(FED, error)
+            return
         memory, fed = (statistics.median(column) for column in zip(*rounds, strict=True))
         print(f"  {best}: {memory:.1f} clips/s from memory, {fed:.1f} {FED}", file=sys.stderr, flush=True)
-        return memory, fed
+        self.fed = memory, fed
 
     def _fed_rate(self, loop: Loop) -> float:
         self.rate(loop.step, steps=UNTIMED_STEPS)
@@ -319,24 +343,36 @@ def main() -> None:
         bench = Bench(arguments, Path(temporary))
         rows = {name: lambda tf32=tf32: bench.plain(tf32=tf32) for name, tf32 in PLAIN.items()}
         rows |= {name: lambda changes=changes: bench.ours(**changes) for name, changes in OURS.items()}
-        for name in (next(iter(PLAIN)), *BF16):
-            bench.measure(name, rows.pop(name))
-        best = max(BF16, key=lambda name: bench.found[name].clips_per_s if name in bench.found else 0.0)
-        fed = bench.fed_share(best)
-        for name, make in rows.items():
-            bench.measure(name, make)
-        report(bench, arguments, best=best, fed=fed)
-        # last, since compiling may take all the time that is left
-        if arguments.dry:
-            bench.skipped[COMPILED] = "dry run"
-        else:
-            bench.measure(COMPILED, lambda: bench.ours(precision="bf16", channels_last=True, compile=True))
-        report_rest(bench, best=best)
+        with interruptible(bench):
+            for name in (next(iter(PLAIN)), *BF16):
+                bench.measure(name, rows.pop(name))
+            bench.measure_fed()
+            for name, make in rows.items():
+                bench.measure(name, make)
+        report(bench, arguments)
+        with interruptible(bench):
+            # last, since compiling may take all the time that is left
+            if arguments.dry:
+                bench.skipped[COMPILED] = "dry run"
+            else:
+                bench.measure(COMPILED, lambda: bench.ours(precision="bf16", channels_last=True, compile=True))
+        report_rest(bench)
         raise SystemExit(bool(bench.wrong))
 
 
-def report(bench: Bench, arguments: argparse.Namespace, *, best: str, fed: tuple[float, float] | None) -> None:
+@contextmanager
+def interruptible(bench: Bench) -> Iterator[None]:
+    """Where Ctrl-C ends the measuring, and not the program."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        bench.deadline = 0.0
+        bench.skipped["what was under way"] = "interrupted"
+
+
+def report(bench: Bench, arguments: argparse.Namespace) -> None:
     """Print what was found, as Markdown."""
+    best = bench.best
     device = torch.cuda.get_device_name() if bench.on_gpu else platform.machine()
     cudnn = torch.backends.cudnn.version() if bench.on_gpu else None
     peak, source = peak_tflops(device) if bench.on_gpu else (1.0, "none: dry run")
@@ -357,8 +393,8 @@ def report(bench: Bench, arguments: argparse.Namespace, *, best: str, fed: tuple
     first = bench.found.get(next(iter(PLAIN)))
     if first is not None and best in bench.found:
         print(f"{best}: {bench.found[best].clips_per_s / first.clips_per_s:.2f} times plain, goal {SPEED_GOAL:g}")
-    if fed is not None:
-        memory, dali = fed
+    if bench.fed is not None:
+        memory, dali = bench.fed
         print(
             f"{best}, in turns: {memory:.1f} clips/s from memory, {dali:.1f} fed by DALI, {dali / memory - 1:+.1%}; "
             f"goal -{FEED_GOAL:.0%}"
@@ -377,8 +413,9 @@ def row(bench: Bench, name: str, *, flops: int, peak: float) -> None:
     print(f"| {' | '.join(cells)} |")
 
 
-def report_rest(bench: Bench, *, best: str) -> None:
+def report_rest(bench: Bench) -> None:
     """Print the compiled row, what was not measured, and what is wrong."""
+    best = bench.best
     if COMPILED in bench.found and best in bench.found:
         found = bench.found[COMPILED]
         print(

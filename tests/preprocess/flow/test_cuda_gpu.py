@@ -1,8 +1,9 @@
-"""TV-L1 on a real GPU. Needs CuPy, NumPy and OpenCV only.
+"""TV-L1 on a real GPU. Needs CuPy, NumPy, OpenCV and pytest only, and a C++ compiler.
 
 On a machine that has no more than these:
 
-    FAIL_WITHOUT_CUDA=1 python -m pytest --noconftest -m gpu tests/preprocess/flow/test_cuda_gpu.py
+    python setup.py build_ext --inplace
+    FAIL_WITHOUT_CUDA=1 python -m pytest -c /dev/null --rootdir . --noconftest tests/preprocess/flow/test_cuda_gpu.py
 """
 
 import os
@@ -51,6 +52,11 @@ def clips():
     ]
 
 
+def not_looked_at(reason):
+    """Skip, where a GPU job may pass by skipping."""
+    (pytest.fail if os.environ.get("FAIL_WITHOUT_CUDA") else pytest.skip)(reason)
+
+
 def endpoint_error(a, b):
     return np.linalg.norm(a - b, axis=1).mean(axis=(1, 2))
 
@@ -70,7 +76,7 @@ def solve(device, memory_of, clip, params, tile=None):
 @pytest.mark.parametrize("params", [Tvl1Params(), CUDA_CONVENTION], ids=["opencv-cpu", "opencv-cuda"])
 def test_flow_is_that_of_the_cpu_engine(cupy, params):
     if not cpu.is_available():
-        pytest.skip("the CPU engine is not compiled here")
+        not_looked_at("the CPU engine is not compiled here")
     clip = moving_texture(4, 120, 160)
     assert endpoint_error(cuda.flow_of_clip(clip, params), cpu.flow_of_clip(clip, params)).max() < 0.02
 
@@ -229,11 +235,6 @@ from tests.preprocess.flow.moving_texture import moving_texture
 cuda.flow_of_clips([moving_texture(3, 61, 83), moving_texture(2, 40, 57)],
                    Tvl1Params(scales=2, warps=1, outer_iterations=2, inner_iterations=7), quantised=True)
 """
-
-
-def not_looked_at(reason):
-    """Skip, where a GPU job may pass by skipping."""
-    (pytest.fail if os.environ.get("FAIL_WITHOUT_CUDA") else pytest.skip)(reason)
 
 
 @pytest.mark.parametrize("tool", ["memcheck", "racecheck", "synccheck"])

@@ -1,0 +1,83 @@
+"""What went wrong in a benchmark on a GPU costs none of what else can be measured there."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import feed_gpu, train_gpu
+from benchmarks.rows import measure
+
+
+def section(*rows, then):
+    yield from rows
+    raise then
+
+
+ONE, TWO, THREE = (("one", "1", ""), ("two", "2", ""), ("three", "3", ""))
+
+
+def test_section_that_fails_costs_no_row_of_others(capsys):
+    rows = []
+    assert not measure({"first": section(ONE, then=RuntimeError("lost")), "second": [TWO, THREE]}, rows)
+    assert rows == [ONE, ("first", "FAILED", "RuntimeError('lost')"), TWO, THREE]
+    assert "RuntimeError: lost" in capsys.readouterr().err
+
+
+def test_interrupt_keeps_what_was_measured():
+    rows = []
+    assert not measure({"first": [ONE], "second": section(TWO, then=KeyboardInterrupt()), "third": [THREE]}, rows)
+    assert [row[0] for row in rows] == ["one", "two", "second"]
+
+
+def test_rows_are_told_as_they_come(capsys):
+    assert measure({"first": [ONE]}, [])
+    assert capsys.readouterr().out == "...  one  1  \n"
+
+
+def batch(*, code):
+    return {
+        "key": ["clip"],
+        **{stream: torch.full((1, 2, 3, 4, 4), code / 127) for stream in feed_gpu.STREAMS["both"]},
+    }
+
+
+def test_feed_is_not_measured_where_it_is_wrong(monkeypatch):
+    def loader(folder, size, threads, *, hw_decoder_load, seed):
+        if hw_decoder_load == 1:
+            raise RuntimeError("no such engine")
+        return [batch(code=0 if hw_decoder_load else 9)]
+
+    monkeypatch.setattr(feed_gpu, "TorchClipLoader", lambda *_, **__: [batch(code=0)])
+    monkeypatch.setattr(feed_gpu, "loader_of", loader)
+    hardware, rows = dict(feed_gpu.HARDWARE), []
+    shards = {90: Path("90"), 95: Path("95")}
+    assert not measure({"check": feed_gpu.check(shards, feed_gpu.DRY, 1, hardware)}, rows)
+    assert list(hardware) == [feed_gpu.DEFAULT]
+    assert [row[1] for row in rows] == ["WRONG"] * 2 + ["0.00 codes"] * 2 + ["WRONG"] * 2 + ["FAILED"]
+
+
+@pytest.fixture
+def bench():
+    bench = object.__new__(train_gpu.Bench)
+    bench.on_gpu, bench.deadline = False, float("inf")
+    bench.found, bench.skipped, bench.wrong = {}, {}, {}
+    return bench
+
+
+def test_row_of_training_that_fails_costs_no_other(bench):
+    def broken():
+        raise RuntimeError("cuDNN error")
+
+    bench.measure("bf16", broken)
+    assert bench.wrong == {"bf16": "RuntimeError('cuDNN error')"}
+
+
+def test_interrupted_training_is_reported(bench):
+    def stopped():
+        raise KeyboardInterrupt
+
+    with train_gpu.interruptible(bench):
+        bench.measure("bf16", stopped)
+    bench.measure("fp16", stopped)
+    assert bench.skipped == {"what was under way": "interrupted", "fp16": "no time left"}
