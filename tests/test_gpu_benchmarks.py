@@ -1,5 +1,6 @@
 """What went wrong in a benchmark on a GPU costs none of what else can be measured there."""
 
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 import pytest
@@ -81,3 +82,12 @@ def test_interrupted_training_is_reported(bench):
         bench.measure("bf16", stopped)
     bench.measure("fp16", stopped)
     assert bench.skipped == {"what was under way": "interrupted", "fp16": "no time left"}
+
+
+def test_another_package_of_that_name_is_not_imported_instead(tmp_path):
+    # without installation the folder comes first on the path, where something else may lie behind it
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "benchmarks" / "__init__.py").touch()
+    root = Path(__file__).parents[1]
+    found = PathFinder.find_spec("benchmarks", [str(root), str(tmp_path)])
+    assert found.submodule_search_locations == [str(root / "benchmarks")]
