@@ -305,7 +305,8 @@ def seconds_a_step(
         batch = clips()
         stood += time.perf_counter() - asked
         step(batch[stream], batch["label"])
-    wait(size)
+        # `i3d_train run` does for the loss; otherwise a feed that waits for anything would wait for this step
+        wait(size)
     return (time.perf_counter() - began) / size.steps, stood / size.steps
 
 

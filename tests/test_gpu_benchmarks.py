@@ -1,5 +1,6 @@
 """What went wrong in a benchmark on a GPU costs none of what else can be measured there."""
 
+from dataclasses import replace
 from importlib.machinery import PathFinder
 from pathlib import Path
 
@@ -56,6 +57,18 @@ def test_feed_is_not_measured_where_it_is_wrong(monkeypatch):
     assert not measure({"check": feed_gpu.check(shards, feed_gpu.DRY, 1, hardware)}, rows)
     assert list(hardware) == [feed_gpu.DEFAULT]
     assert [row[1] for row in rows] == ["WRONG"] * 2 + ["0.00 codes"] * 2 + ["WRONG"] * 2 + ["FAILED"]
+
+
+def test_no_clips_are_asked_for_before_a_step_is_over(monkeypatch):
+    happened = []
+
+    def clips():
+        happened.append("clips")
+        return {"rgb": None, "label": None}
+
+    monkeypatch.setattr(feed_gpu, "wait", lambda _: happened.append("wait"))
+    feed_gpu.seconds_a_step(clips, lambda *_: happened.append("step"), "rgb", replace(feed_gpu.DRY, steps=2))
+    assert happened[-6:] == ["clips", "step", "wait"] * 2
 
 
 @pytest.fixture
