@@ -118,18 +118,26 @@ class ConvUnit(nn.Module):
 
 
 class MaxPoolSame(nn.Module):
-    """Max-pool with SAME padding."""
+    """Max-pool with SAME padding.
+
+    Args:
+        kernel: positions along time, height and width.
+        stride: along the same axes; with an even kernel at least 2.
+    """
 
     def __init__(self, *, kernel: Size3, stride: Size3) -> None:
         super().__init__()
         self.kernel, self.stride = kernel, stride
 
     def forward(self, x_BCTHW: torch.Tensor) -> torch.Tensor:
-        """Float [B, C, ceil(T / stride), ...]; for input that is nowhere negative, as after a ReLU."""
-        # TensorFlow pads with -inf, as the pool itself does; the zeros of an uneven padding give the same maximum only
-        # because every pool here follows a ReLU
-        x_BCTHW, padding = pad_same(x_BCTHW, kernel=self.kernel, stride=self.stride)
-        return F.max_pool3d(x_BCTHW, self.kernel, self.stride, padding)
+        """Float [B, C, ceil(T / stride), ceil(H / stride), ceil(W / stride)]."""
+        time, height, width = (
+            same_padding(length, kernel=kernel, stride=stride)[0]
+            for length, kernel, stride in zip(x_BCTHW.shape[2:], self.kernel, self.stride, strict=True)
+        )
+        # the one position more that SAME may add at the far end is that of a last window which is not whole: without a
+        # padded copy, which of I3D's first pools would be the largest tensors that training keeps
+        return F.max_pool3d(x_BCTHW, self.kernel, self.stride, (time, height, width), ceil_mode=True)
 
 
 def check_variance(norm: nn.Module, x: torch.Tensor) -> None:

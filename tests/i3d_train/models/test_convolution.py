@@ -34,21 +34,37 @@ def test_edges_in_time_are_repeated_and_space_is_padded_with_zeros():
     assert rest == (0, 0, 1)
 
 
-@pytest.mark.parametrize("size", [(5, 7, 7), (5, 8, 7)])
+@pytest.mark.parametrize("size", [(5, 7, 7), (5, 8, 7), (1, 2, 6)])
 @pytest.mark.parametrize("stride", [1, 2])
 def test_what_a_layer_pads_is_as_if_all_were_padded_before(size, stride):
     x = torch.rand(2, 3, *size)
     pads = [amount for length in reversed(size) for amount in same_padding(length, kernel=3, stride=stride)]
-    padded, kernel, strides = F.pad(x, pads), (3, 3, 3), (stride,) * 3
+    kernel, strides = (3, 3, 3), (stride,) * 3
     unit, pool = ConvUnit(3, 4, kernel=kernel, stride=strides).eval(), MaxPoolSame(kernel=kernel, stride=strides)
-    torch.testing.assert_close(unit(x), F.relu(unit.bn(unit.conv(padded))))
-    assert torch.equal(pool(x), F.max_pool3d(padded, kernel, strides))
+    torch.testing.assert_close(unit(x), F.relu(unit.bn(unit.conv(F.pad(x, pads)))))
+    # all values are below the zeros that a convolution pads with
+    assert torch.equal(pool(x - 2), F.max_pool3d(F.pad(x - 2, pads, value=-torch.inf), kernel, strides))
+
+
+def test_pool_of_even_and_odd_lengths_passes_gradients_as_a_padded_one():
+    x = torch.randint(0, 3, (2, 3, 4, 6, 5)).float().requires_grad_()
+    padded_x = x.detach().clone().requires_grad_()
+    # 4 and 6 get one zero after, 5 one at both ends
+    MaxPoolSame(kernel=(3, 3, 3), stride=(2, 2, 2))(x).square().sum().backward()
+    F.max_pool3d(F.pad(padded_x, (1, 1, 0, 1, 0, 1)), 3, 2).square().sum().backward()
+    assert torch.equal(x.grad, padded_x.grad)
 
 
 @pytest.mark.parametrize(
-    "layer", [ConvUnit(1, 1, kernel=(3, 3, 3)), MaxPoolSame(kernel=(3, 3, 3), stride=(1, 1, 1))], ids=["conv", "pool"]
+    "layer",
+    [
+        ConvUnit(1, 1, kernel=(3, 3, 3)),
+        MaxPoolSame(kernel=(3, 3, 3), stride=(1, 1, 1)),
+        MaxPoolSame(kernel=(3, 3, 3), stride=(2, 2, 2)),
+    ],
+    ids=["conv", "pool", "unevenly padded pool"],
 )
-def test_even_padding_keeps_no_copy_for_the_backward_pass(layer):
+def test_nothing_padded_is_kept_for_the_backward_pass(layer):
     x, kept = torch.rand(1, 1, 4, 4, 4, requires_grad=True), []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.data_ptr()) or t, lambda t: t):
         layer(x)
