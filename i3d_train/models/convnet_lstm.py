@@ -9,7 +9,7 @@ Where the paper is silent:
 
 - The normalisation is that of Cooijmans et al. ("Recurrent Batch Normalization", ICLR 2017, equations 6 to 8), whom the
   paper names: of input, recurrence and cell, with statistics of each time step and a scale shared by all. Steps after
-  the 25 of the training use the statistics of the last one, as they advise.
+  the 25 of the training, or of its shorter windows, use the statistics of the last one, as they advise.
 - The scale starts at 0.1, as they advise; recurrent weights start orthogonal; the forget gate's bias starts at 1, so
   that the cell remembers until it learns what to forget. (The last two are common practice.)
 - Dropout of one half before the classifier, as in the released I3D.
@@ -48,14 +48,24 @@ class StepNorm(nn.Module):
             nn.BatchNorm1d(size, eps=BATCH_NORM_EPS, momentum=BATCH_NORM_MOMENTUM, affine=False) for _ in range(steps)
         )
 
-    def forward(self, x_BF: torch.Tensor, step: int) -> torch.Tensor:
+    def forward(self, x_BF: torch.Tensor, step: int, *, is_last: bool = False) -> torch.Tensor:
         """`x_BF` normalised as time step `step`, counted from 0.
+
+        Args:
+            x_BF: float.
+            step: of `x_BF`.
+            is_last: whether the clips have none after it: in training later ones then get its statistics, which a test
+                of longer clips needs.
 
         Raises:
             InvalidInput: in training, a batch of one clip, which has no variance.
         """
         norm = self.norms[min(step, len(self.norms) - 1)]
         check_variance(norm, x_BF)
+        if is_last and norm.training:
+            with torch.no_grad():
+                for later in self.norms[step + 1 :]:
+                    later(x_BF)
         scaled_BF: torch.Tensor = norm(x_BF) * self.scale
         return scaled_BF if self.offset is None else scaled_BF + self.offset
 
@@ -88,15 +98,17 @@ class BatchNormLSTM(nn.Module):
         from_input_BSG = self.input(x_BFS.transpose(1, 2))
         hidden_BF = cell_BF = from_input_BSG.new_zeros(x_BFS.shape[0], self.recurrent.in_features)
         states = []
-        for step in range(x_BFS.shape[2]):
+        steps = x_BFS.shape[2]
+        for step in range(steps):
+            is_last = step == steps - 1
             gates_BG = (
-                self.input_norm(from_input_BSG[:, step], step)
-                + self.recurrent_norm(self.recurrent(hidden_BF), step)
+                self.input_norm(from_input_BSG[:, step], step, is_last=is_last)
+                + self.recurrent_norm(self.recurrent(hidden_BF), step, is_last=is_last)
                 + self.bias
             )
             forget, enter, leave, candidate = gates_BG.chunk(4, dim=1)
             cell_BF = forget.sigmoid() * cell_BF + enter.sigmoid() * candidate.tanh()
-            hidden_BF = leave.sigmoid() * self.cell_norm(cell_BF, step).tanh()
+            hidden_BF = leave.sigmoid() * self.cell_norm(cell_BF, step, is_last=is_last).tanh()
             states.append(hidden_BF)
         return torch.stack(states, dim=2)
 

@@ -72,6 +72,23 @@ def test_steps_have_statistics_of_their_own_and_later_ones_use_the_last():
     assert later == second
 
 
+def test_steps_after_a_short_training_window_use_its_last_statistics():
+    lstm = BatchNormLSTM(3, 4, steps=5)
+    lstm(torch.randn(8, 3, 2) + 5)
+    for norm in (lstm.input_norm, lstm.recurrent_norm, lstm.cell_norm):
+        first, last, *later = norm.norms
+        assert not torch.equal(first.running_var, last.running_var)
+        for one in later:
+            assert torch.equal(one.running_mean, last.running_mean)
+            assert torch.equal(one.running_var, last.running_var)
+
+
+def test_fixed_statistics_stay_where_the_window_is_short():
+    lstm = BatchNormLSTM(3, 4, steps=5).eval()
+    lstm(torch.randn(8, 3, 2) + 5)
+    assert all(not one.running_mean.any() for one in lstm.input_norm.norms)
+
+
 def test_training_on_a_single_clip_fails():
     network = small("convnet_lstm", "rgb").train()
     with pytest.raises(InvalidInput, match=r"use at least 2 clips a batch"):
