@@ -51,8 +51,8 @@ _WAYS = ("fuse", "mean", "table")
 def evaluate(context: click.Context, /, results: tuple[Path, ...], **options: Any) -> None:
     """Print the accuracy of weights on a split of shards, or put RESULTS together that were written with --out.
 
-    One window and one crop are the paper's test; --windows 10 --crops 3 --frames 64 is the one of later papers, which
-    averages the probabilities of all views.
+    One window and one crop are the paper's test; --windows 10 --crops 3 --crop 256 --frames 64 is the one of later
+    papers, which averages the probabilities of all views.
 
     \b
     Example:
