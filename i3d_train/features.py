@@ -168,9 +168,9 @@ def windows(length: int, *, window: int, least: int) -> list[slice]:
     """A clip in parts of `window` frames; what is left over and too short to stand alone goes with the last of them.
 
     Args:
-        length: of the clip, at least `least`.
+        length: of the clip.
         window: frames of a part.
-        least: frames of the shortest part.
+        least: frames of the shortest part, but for a clip that is shorter itself.
 
     Example:
         >>> windows(25, window=10, least=9), windows(30, window=10, least=9)[-1]
@@ -240,7 +240,9 @@ def _fail(failed: dict[str, str], key: str, reason: str) -> None:
 def _features(model: Network, clip: _Clip, *, name: str, window: int, precision: str) -> ClipFeatures:
     device = next(model.parameters()).device
     steps_FS, frames_S = [], []
-    for part in windows(clip.frames, window=window, least=model.min_frames):
+    # a part as short as a network can see at all, such as one frame after 250, would count as much as the others, and
+    # be all that the feature of an LSTM's clip tells: none is shorter than what the network learnt from
+    for part in windows(clip.frames, window=window, least=min(window, model.sampling.window)):
         streams = {stream: x_BCTHW[:, :, part] for stream, x_BCTHW in clip.streams.items()}
         x = as_network_input(streams, stream=model.stream, sampling=model.sampling, device=device)
         with autocast(device, precision):

@@ -127,12 +127,24 @@ def test_long_clips_are_seen_in_parts(of_videos, network):
 
 
 @pytest.mark.parametrize(
-    ("length", "ends"), [(9, [9]), (10, [10]), (18, [18]), (19, [10, 19]), (20, [10, 20]), (28, [10, 28])]
+    ("length", "ends"), [(9, [9]), (10, [10]), (18, [18]), (19, [10, 19]), (20, [10, 20]), (28, [10, 28]), (5, [5])]
 )
 def test_parts_cover_a_clip_and_none_is_too_short(length, ends):
     parts = windows(length, window=10, least=9)
     assert [part.stop for part in parts] == ends
     assert [part.start for part in parts] == [0, *ends[:-1]]
+
+
+def test_a_frame_more_than_a_part_is_no_part_of_its_own(of_videos, tmp_path):
+    network = small_network("convnet_lstm", stream="rgb").eval()
+    lstm = write_small(tmp_path / "l.safetensors", network, model="convnet_lstm")
+    video = write_video(tmp_path / "c.mp4", frames=26)
+    extract(replace(of_videos, weights=lstm, videos=(video,), frames=25))
+    x = clip_input(video, stream="rgb", frames=250, crop=64)["rgb"]
+    with torch.inference_mode():
+        wanted = network.step_features(x[:, :, ::5])[0, :, -1]
+    with h5py.File(of_videos.out) as file:
+        assert file["clip/feature"][0] == pytest.approx(wanted.numpy(), abs=1e-6)
 
 
 def test_feature_of_an_lstm_clip_is_that_of_its_last_step(of_shards, tmp_path):
