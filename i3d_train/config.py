@@ -75,7 +75,7 @@ class TrainConfig(Machine, Reading):
     momentum: float = 0.9
     """Of SGD, 0 to below 1."""
     weight_decay: float = 1e-7
-    """L2 penalty on all parameters."""
+    """L2 penalty on kernels and matrices; biases, and BatchNorm's scales and offsets, have none."""
     schedule: str = "step"
     """How the rate falls: `step` at given steps, `plateau` when the validation loss no longer does, `cosine` to 0."""
     lr_drop_steps: tuple[int, ...] | None = None

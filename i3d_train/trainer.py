@@ -103,7 +103,7 @@ class Trainer:
         if config.sync_bn:
             self.model = batch_norm.synchronised(self.model, group=group, device=self.device)
         self.optimizer = torch.optim.SGD(
-            transfer.trained_parameters(self.model), lr=0.0, momentum=config.momentum, weight_decay=config.weight_decay
+            transfer.trained_parameters(self.model, weight_decay=config.weight_decay), lr=0.0, momentum=config.momentum
         )
         self.average = None if config.ema is None else WeightAverage(self.model, decay=config.ema)
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")

@@ -6,8 +6,7 @@ full        all of it is trained on
 """
 
 from pathlib import Path
-
-from torch import nn
+from typing import Any
 
 from i3d_train import weights
 from i3d_train.config import TRANSFERS
@@ -62,9 +61,19 @@ def is_fixed(network: Network) -> bool:
     )
 
 
-def trained_parameters(network: Network) -> list[nn.Parameter]:
-    """What an optimiser should get."""
-    return [parameter for parameter in network.parameters() if parameter.requires_grad]
+def trained_parameters(network: Network, *, weight_decay: float) -> list[dict[str, Any]]:
+    """What an optimiser should get: groups of parameters, each with its `weight_decay`.
+
+    Only kernels and matrices decay, not biases and not BatchNorm's scales and offsets.
+
+    Source: SlowFast, `BN.WEIGHT_DECAY: 0.0` of configs/Kinetics/I3D_8x8_R50.yaml; He et al., "Bag of Tricks for Image
+    Classification with Convolutional Neural Networks", CVPR 2019, section 3.1, "no bias decay".
+    """
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    return [
+        {"params": [parameter for parameter in trained if parameter.ndim > 1], "weight_decay": weight_decay},
+        {"params": [parameter for parameter in trained if parameter.ndim == 1], "weight_decay": 0.0},
+    ]
 
 
 def _trains(network: Network, name: str) -> bool:

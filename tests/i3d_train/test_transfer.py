@@ -46,10 +46,22 @@ def test_fixed_trains_the_last_layer_and_nothing_else(model, stream, tmp_path):
     assert trained == HEADS.get((model, stream), {"classifier.weight", "classifier.bias"})
 
 
+def test_biases_and_what_normalises_do_not_decay():
+    network = small_network("convnet_lstm", stream="rgb")
+    decayed, others = transfer.trained_parameters(network, weight_decay=0.1)
+    assert (decayed["weight_decay"], others["weight_decay"]) == (0.1, 0)
+    name_of = {id(parameter): name for name, parameter in network.named_parameters()}
+    kinds = [{name_of[id(one)].rpartition(".")[2] for one in group["params"]} for group in (decayed, others)]
+    assert kinds[0] == {"weight"}
+    assert kinds[1] == {"weight", "bias", "scale", "offset"}
+    assert all(".bn." in name_of[id(one)] for one in others["params"] if name_of[id(one)].endswith(".weight"))
+
+
 @pytest.mark.parametrize("way", ["original", "full"])
 def test_original_and_full_train_everything(way, tmp_path):
     network, _ = prepared("i3d", "rgb", way, tmp_path)
-    assert len(transfer.trained_parameters(network)) == len(list(network.parameters()))
+    groups = transfer.trained_parameters(network, weight_decay=0.1)
+    assert sum(len(group["params"]) for group in groups) == len(list(network.parameters()))
     assert not transfer.is_fixed(network)
 
 
@@ -81,7 +93,7 @@ def test_a_step_of_fixed_changes_the_last_layer_only(tmp_path):
     network, _ = prepared("c3d", "rgb", "fixed", tmp_path)
     transfer.training_mode(network)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    optimizer = torch.optim.SGD(transfer.trained_parameters(network), lr=0.1, weight_decay=0.1)
+    optimizer = torch.optim.SGD(transfer.trained_parameters(network, weight_decay=0.1), lr=0.1)
     nn.functional.cross_entropy(network(torch.randn(2, 3, 16, 112, 112)), torch.tensor([0, 1])).backward()
     optimizer.step()
     changed = {name for name, tensor in network.state_dict().items() if not torch.equal(tensor, before[name])}
