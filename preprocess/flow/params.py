@@ -11,7 +11,9 @@ CONVENTIONS = {
 }
 """Name to what it means. That CUDA code has no median either, and up to 300 iterations: see `opencv_cuda_params`."""
 MOST = 1_000_000
-"""Of anything that is counted."""
+"""Of anything that is counted, but for the levels."""
+MOST_SCALES = 64
+"""As in csrc/solver.h; with the usual step of 0.8 a shorter side of 4096 px has 25."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +62,9 @@ class Tvl1Params:
         if self.scale_step >= 1:
             raise InvalidInput(f"TV-L1 scale_step must be below 1, got {self.scale_step}")
         for name in ("scales", "warps", "inner_iterations", "outer_iterations", "check_every"):
-            if not 1 <= getattr(self, name) <= MOST:
-                raise InvalidInput(f"TV-L1 {name} must be at least 1, and at most {MOST}, got {getattr(self, name)}")
+            most = MOST_SCALES if name == "scales" else MOST
+            if not 1 <= getattr(self, name) <= most:
+                raise InvalidInput(f"TV-L1 {name} must be at least 1, and at most {most}, got {getattr(self, name)}")
         if self.median not in {1, 3, 5}:
             raise InvalidInput(f"TV-L1 median must be 1, 3 or 5, got {self.median}")
 

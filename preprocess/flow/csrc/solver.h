@@ -9,7 +9,7 @@
 namespace kineflow {
 namespace KF_ISA {
 
-constexpr int MAX_SCALES = 16;
+constexpr int MAX_SCALES = 64;  // as MOST_SCALES in preprocess/flow/params.py
 constexpr int MIN_SIDE = 16;  // of the coarsest level
 
 class Solver {

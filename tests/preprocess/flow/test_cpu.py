@@ -9,6 +9,7 @@ import pytest
 
 from preprocess.errors import EnvironmentProblem
 from preprocess.flow import Tvl1Params, available_backends, cpu, opencv_cuda_params, resolve_backend, tvl1
+from preprocess.flow.cuda_batch import pyramid
 from preprocess.sample import SampleConfig, make_sample, read_flow
 from tests.preprocess.flow.conftest import endpoint_error
 
@@ -133,6 +134,12 @@ def test_iterations_stop_at_the_most():
     assert cpu.solve(noise, params)[1].tolist() == [2 * 3 * 7 * 2]
 
 
+def test_levels_are_as_many_as_asked_for(textured_clip):
+    once = Tvl1Params(scales=20, scale_step=0.9, warps=1, inner_iterations=1, outer_iterations=1)
+    assert len(pyramid(161, 121, once)) == 20
+    assert cpu.solve(textured_clip[:2], once)[1].tolist() == [20]
+
+
 def test_truth_of_the_sample_is_met_as_well_as_by_opencv(tmp_path):
     from preprocess.media import read_clip, to_gray
 
@@ -229,3 +236,23 @@ print(np.array_equal(cpu.flow_of_clip(frames, quick, threads=64), expected))
 """
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert (run.stdout, run.stderr) == ("True\n", "")
+
+
+def test_too_little_memory_fails():
+    script = """
+import re, resource
+from pathlib import Path
+import numpy as np
+from preprocess.errors import EnvironmentProblem
+from preprocess.flow import Tvl1Params, cpu
+frames = np.zeros((2, 1024, 1024), np.uint8)
+cpu.instruction_sets()
+used = int(re.search(r"VmSize:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) << 10
+resource.setrlimit(resource.RLIMIT_AS, (used + (30 << 20),) * 2)  # the flow, and no more than that
+try:
+    cpu.flow_of_clip(frames, Tvl1Params())
+except EnvironmentProblem as error:
+    print(error)
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (run.stdout, run.stderr) == ("TV-L1 of 2 frames of 1024x1024: not enough memory (isa None)\n", "")

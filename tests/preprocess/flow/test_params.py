@@ -31,6 +31,7 @@ def test_defaults_are_those_of_opencv():
         ("warps", 0, "warps must be at least 1, and at most 1000000, got 0"),
         ("inner_iterations", -3, "inner_iterations must be at least 1, and at most 1000000, got -3"),
         ("inner_iterations", 2**32, "at most 1000000, got 4294967296"),
+        ("scales", 65, "scales must be at least 1, and at most 64, got 65"),
         ("median", 4, "median must be 1, 3 or 5, got 4"),
     ],
 )
