@@ -31,6 +31,11 @@ void shuffled_numbers(kineflow::Batch batch, int, int) {
     batch.change[threadIdx.x] = __shfl_up_sync(0xffffffff, number, 1, 16);
     batch.change[blockDim.x + threadIdx.x] = __shfl_down_sync(0xffffffff, number, 1, 16);
 }
+void missing_barrier(kineflow::Batch batch, int, int) {
+    KF_SHARED(memory);
+    memory[threadIdx.x].x = 1.0f;
+    batch.change[threadIdx.x] = memory[threadIdx.x ^ 1].x;
+}
 void beyond_shared_memory(kineflow::Batch, int, int) {
     KF_SHARED(memory);
     memory[1].x = 1.0f;

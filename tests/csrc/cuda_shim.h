@@ -1,6 +1,7 @@
 // CUDA blocks on a CPU, for tests of kernels on machines without a GPU.
 //
-// One fiber per CUDA thread; __syncthreads hands over to the next one; blocks run one after the other. Shared memory
+// One fiber per CUDA thread; __syncthreads hands over to the next one; blocks run one after the other. From barrier to
+// barrier threads run upwards or downwards, so that what a missing barrier would do shows now and then. Shared memory
 // is poisoned with not-a-number before each block, so that reading what was never written shows. It fails on barriers
 // that only some threads of a block reach, on shuffles that only some of a warp reach, and on writes beyond shared
 // memory. It cannot show races between blocks, nor how the GPU rounds its approximate square roots and reciprocals.
@@ -122,12 +123,21 @@ enum Outcome { FINE = 0, DIVERGENT_BARRIER = 1, WROTE_BEYOND_SHARED_MEMORY = 2 }
 
 constexpr unsigned WARP = 32;
 
+// Whether the next threads, or warps, run from the last to the first; as if by chance, the same in every process.
+inline bool downwards() {
+    static std::uint32_t state = 0;
+    state = state * 1664525 + 1013904223;
+    return state >> 31;
+}
+
 // The threads of a warp, from `first` to `end`, until all wait for the block or have ended; whether they do so
 // together. A mixture would hang or worse on a GPU.
 inline bool run_warp(unsigned first, unsigned end, Wait& what) {
     do {
         std::memset(waiting, 0, sizeof waiting);
-        for (unsigned i = first; i < end; ++i) {
+        const bool down = downwards();
+        for (unsigned k = first; k < end; ++k) {
+            const unsigned i = down ? end - 1 - (k - first) : k;
             threadIdx = {i % blockDim.x, i / blockDim.x % blockDim.y, i / (blockDim.x * blockDim.y)};
             running = &fibers[i];
             change(scheduler, running->context);
@@ -143,11 +153,14 @@ inline Outcome run_block(unsigned threads) {
         fibers[i].shuffles = 0;
         prepare(fibers[i].context, fibers[i].stack.get(), entry);
     }
+    const unsigned warps = (threads + WARP - 1) / WARP;
     for (Wait block = BARRIER; block != END;) {
-        for (unsigned first = 0; first < threads; first += WARP) {
+        const bool down = downwards();
+        for (unsigned k = 0; k < warps; ++k) {
+            const unsigned first = WARP * (down ? warps - 1 - k : k);
             Wait warp;
             if (!run_warp(first, first + WARP < threads ? first + WARP : threads, warp)) return DIVERGENT_BARRIER;
-            if (first > 0 && warp != block) return DIVERGENT_BARRIER;
+            if (k > 0 && warp != block) return DIVERGENT_BARRIER;
             block = warp;
         }
     }
