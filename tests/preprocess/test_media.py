@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from preprocess.errors import BadMedia, UnreadableFile
-from preprocess.media import inspect, probe, read_clip, resized_size, to_gray
+from preprocess.media import inspect, open_video, probe, read_clip, resized_size, to_gray
 from tests.preprocess.conftest import frame_numbers, numbered_frames, textured_frames, write_video
 
 
@@ -48,6 +48,18 @@ def test_times_are_relative_to_the_first_frame(tmp_path):
     times = [5 + k / 25 for k in range(10)]
     path = write_video(tmp_path / "a.mkv", numbered_frames(10), times_s=times, container="matroska")
     assert frame_numbers(read_clip(path, short_side=48)) == list(range(10))
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+@pytest.mark.parametrize("begins_s", [0.0, 1.5])
+def test_frames_from_a_time_on_are_those_of_the_whole_video(tmp_path, begins_s, absolute):
+    times = [begins_s + k / 25 for k in range(75)]
+    path = write_video(tmp_path / "a.mkv", numbered_frames(75), times_s=times, container="matroska")
+    with open_video(path) as video:
+        whole = [time_s for time_s, _ in video.frames(absolute=absolute)]
+        later = [time_s for time_s, _ in video.frames(from_s=2, absolute=absolute)]
+    assert later == whole[-len(later) :]
+    assert 2 - 12 / 25 < later[0] <= 2  # a key frame each 12
 
 
 def test_max_frames_stops_early(tmp_path):

@@ -3,6 +3,7 @@
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
@@ -200,6 +201,23 @@ def test_manifest_is_sent_while_the_run_goes(inputs, tmp_path, monkeypatch):
     monkeypatch.setattr(object_store.ObjectStore, "put", noting)
     fetch(inputs, out=tmp_path / "one")
     assert lines == [1, 2, 3, 4]
+
+
+def test_manifest_is_sent_every_minute_or_less_often_where_that_takes_long(tmp_path, monkeypatch):
+    seconds, sent = [0.0], []
+    monkeypatch.setattr(records, "time", SimpleNamespace(monotonic=lambda: seconds[0]))
+
+    def put(path, name):
+        sent.append(seconds[0])
+        seconds[0] += 2 if len(sent) == 1 else 9
+
+    store = SimpleNamespace(name="store", put=put, state=lambda name: None, sweep=lambda: None)
+    with records.SentRecords(store, tmp_path, ["manifest.jsonl"]).kept() as kept:
+        while seconds[0] < 400:
+            (tmp_path / "manifest.jsonl").write_text(str(seconds[0]))
+            kept.tick()
+            seconds[0] += 1
+    assert sent == [60, 122, 311, 400]  # 60 s after the end of one of 2 s, 180 s after one of 9 s; at the end
 
 
 @pytest.mark.parametrize(

@@ -121,9 +121,10 @@ def test_nothing_there_fails(tmp_path, target):
     assert caught.value.cause is Cause.TOO_SHORT
 
 
-def test_reversed_times_fail(tmp_path, target):
-    with pytest.raises(InvalidInput, match="cannot trim from 2 s to 1 s"):
-        trim(tmp_path / "a.mp4", target, start_s=2, end_s=1)
+@pytest.mark.parametrize(("start_s", "end_s"), [(2, 1), (1, 1), (-1, 1)])
+def test_reversed_times_fail(tmp_path, target, start_s, end_s):
+    with pytest.raises(InvalidInput, match=f"cannot trim from {start_s} s to {end_s} s"):
+        trim(tmp_path / "a.mp4", target, start_s=start_s, end_s=end_s)
 
 
 @pytest.mark.parametrize(

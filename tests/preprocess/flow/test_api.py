@@ -11,12 +11,14 @@ from preprocess.flow import (
     answering,
     api,
     available_backends,
+    opencv_cuda_params,
     quantise,
     resolve_backend,
     tvl1,
     tvl1_codes,
     tvl1_many,
 )
+from preprocess.flow.cuda_device import OutOfDeviceMemory
 from preprocess.media import read_clip, to_gray
 from preprocess.sample import SampleConfig, make_sample, read_flow
 from tests.preprocess.conftest import textured_frames
@@ -49,6 +51,12 @@ def test_opencv_backend_takes_the_parameters(moving):
     params = Tvl1Params(warps=1, median=1, scales=2, lambda_=0.05)
     expected = solver.calc(moving[0], moving[1], None).transpose(2, 0, 1)
     assert np.array_equal(tvl1(moving[:2], params, backend="opencv")[0], expected)
+
+
+@pytest.mark.parametrize("params", [opencv_cuda_params(), Tvl1Params(check_every=2)], ids=["convention", "stop test"])
+def test_opencv_backend_refuses_what_it_does_not_have(moving, params):
+    with pytest.raises(InvalidInput, match="has convention 'opencv-cpu' with check_every 1 only, got convention"):
+        tvl1(moving, params, backend="opencv")
 
 
 def test_flow_of_the_sample_is_near_its_truth(tmp_path):
@@ -103,14 +111,18 @@ def test_many_is_one_by_one(moving):
         ([[1]], "got list"),
     ],
 )
-def test_wrong_frames_fail(frames, message):
+@pytest.mark.parametrize(
+    "function", [tvl1, tvl1_codes, lambda frames: tvl1_many([frames])], ids=["one", "codes", "many"]
+)
+def test_wrong_frames_fail(function, frames, message):
     with pytest.raises(InvalidInput, match=message):
-        tvl1(frames)
+        function(frames)
 
 
-def test_no_threads_fail(moving):
+@pytest.mark.parametrize("function", [tvl1, tvl1_codes])
+def test_no_threads_fail(function, moving):
     with pytest.raises(InvalidInput, match="threads must be at least 1, got 0"):
-        tvl1(moving, threads=0)
+        function(moving, threads=0)
 
 
 def test_no_clips_fail():
@@ -158,7 +170,10 @@ def with_device(monkeypatch, *, answers):
     left = iter(answers)
 
     def require_answer():
-        if not next(left):
+        answer = next(left)
+        if isinstance(answer, Exception):
+            raise answer
+        if not answer:
             raise DeviceDead("a GPU does not answer")
 
     monkeypatch.setitem(BACKENDS, "device", replace(BACKENDS["opencv"], require_answer=require_answer))
@@ -176,6 +191,7 @@ def test_dead_gpu_is_found_before_work_begins(monkeypatch):
         ([True], DeviceLost("failed"), DeviceLost),  # this process cannot tell
         ([True, False], EnvironmentProblem("no CUDA device is visible"), DeviceDead),
         ([True, True], EnvironmentProblem("no NVRTC"), EnvironmentProblem),
+        ([True, OutOfDeviceMemory("full")], EnvironmentProblem("no NVRTC"), EnvironmentProblem),
         ([True], InvalidInput("too small"), InvalidInput),
     ],
 )
