@@ -2,6 +2,7 @@ import errno
 import hashlib
 import os
 from fractions import Fraction
+from types import SimpleNamespace
 
 import av
 import cv2
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from preprocess.errors import BadMedia, UnreadableFile
-from preprocess.media import inspect, open_video, probe, read_clip, resized_size, to_gray
+from preprocess.media import Video, inspect, open_video, probe, read_clip, resized_size, to_gray
 from tests.preprocess.conftest import frame_numbers, numbered_frames, textured_frames, write_video
 
 
@@ -60,6 +61,16 @@ def test_frames_from_a_time_on_are_those_of_the_whole_video(tmp_path, begins_s, 
         later = [time_s for time_s, _ in video.frames(from_s=2, absolute=absolute)]
     assert later == whole[-len(later) :]
     assert 2 - 12 / 25 < later[0] <= 2  # a key frame each 12
+
+
+def test_time_stamps_rise_where_a_file_has_none_or_repeats_them(tmp_path):
+    stamps = [0, 2, 2, 1, None, 9]
+    frames = [SimpleNamespace(pts=pts, width=64, height=48, duration=3 * (pts == 1)) for pts in stamps]
+    container = SimpleNamespace(decode=lambda stream: frames, format=SimpleNamespace(name="mov,mp4"))
+    stream = SimpleNamespace(average_rate=Fraction(25))
+    video = Video(path=tmp_path / "a.mp4", container=container, stream=stream, time_base=Fraction(1, 100))
+    assert [tick for tick, _ in video.ticks()] == [0, 2, 6, 9]  # one without a time stamp is as long as the others
+    assert [video.seconds(frame) for frame in frames[2:4]] == [Fraction(1, 25), Fraction(3, 100)]
 
 
 def test_max_frames_stops_early(tmp_path):

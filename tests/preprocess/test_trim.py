@@ -20,6 +20,10 @@ def test_trim_is_exact_to_the_frame(tmp_path, target, gop):
     trim(write_video(tmp_path / "a.mp4", numbered_frames(100), gop=gop), target, start_s=1, end_s=3)
     assert frame_numbers(read_clip(target, short_side=48)) == list(range(25, 75))
     assert inspect(target).duration_s == pytest.approx(2.0)
+    with av.open(
+        target
+    ) as container:  # key frames are not those of the source: the first, and one where x264 sees a cut
+        assert sum(packet.is_keyframe for packet in container.demux(video=0) if packet.size) <= 2
 
 
 def test_trim_keeps_the_frame_rate(tmp_path, target):
@@ -40,6 +44,14 @@ def test_picture_that_stands_still_throughout_is_kept(tmp_path, target):
     trim(write_video(tmp_path / "a.mp4", numbered_frames(3), times_s=[0.0, 0.5, 9.0]), target, start_s=2, end_s=4)
     with pytest.raises(BadMedia, match="1 frames decoded, at least 2"):  # by trim; as a clip it shows no motion
         inspect(target)
+
+
+def test_last_frame_is_shown_for_its_own_time(tmp_path, target):
+    source = write_video(tmp_path / "a.mp4", numbered_frames(3), fps=Fraction(1))
+    trim(source, target, start_s=2.5, end_s=4)
+    assert set(frame_numbers(read_clip(target, short_side=48))) == {2}
+    with pytest.raises(BadMedia, match="nothing is shown between seconds 3 and 4"):
+        trim(source, target, start_s=3, end_s=4)
 
 
 def test_end_beyond_the_video_keeps_what_there_is(tmp_path, target):

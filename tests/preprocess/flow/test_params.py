@@ -25,6 +25,8 @@ def test_defaults_are_those_of_opencv():
         ("tau", float("nan"), "tau must be a finite number above 0, got nan"),
         ("tau", 0.3, "tau must be at most 0.25"),
         ("tau", 1e-7, "at least 1e-6, got 1e-07"),
+        ("convention", "opencv", "convention 'opencv' is unknown; use opencv-cpu, opencv-cuda"),
+        ("theta", float("inf"), "theta must be a finite number above 0, got inf"),
         ("lambda_", 0, "lambda_ must be a finite number above 0, got 0"),
         ("epsilon", -1, "epsilon must be"),
         ("scale_step", 1.0, "scale_step must be below 1"),

@@ -62,6 +62,24 @@ def test_joined_sets_read_from_their_own_shards(folder, clips):
         assert joined.jpeg("rgb", row, 1).tobytes() == clips[clip].rgb[1]
 
 
+def test_joined_sets_know_their_bad_shards(folder, clips):
+    (folder / "train-00001-of-00003.h5").unlink()
+    sets = [ShardSet(folder, split, skip_bad=True) for split in ("val", "train")]
+    joined = ShardSet.joined(sets, labels=sets[0].labels)
+    assert keys(joined) == ["clip_0", "clip_0", "clip_1", "", "clip_1", "clip_2"]
+    assert list(joined.bad) == [2]
+    with pytest.raises(BadShard, match=r"train-00001-of-00003\.h5 is missing"):
+        joined.jpeg("rgb", 3, 0)
+
+
+def test_shard_that_changes_its_size_later_fails(folder):
+    shards = ShardSet(folder, "val")
+    with (folder / "val-00000-of-00001.h5").open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(BadShard, match=r"val-00000-of-00001\.h5 has \d+ bytes, the index says"):
+        shards.jpeg("rgb", 0, 0)
+
+
 def test_frames_in_any_order(folder, clips):
     jpegs = ShardSet(folder, "train").jpegs("rgb", 1, (2, 0, 1, 2))
     assert [jpeg.tobytes() for jpeg in jpegs] == [clips[1].rgb[n] for n in (2, 0, 1, 2)]
