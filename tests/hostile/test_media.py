@@ -77,6 +77,11 @@ def growing_picture(path):
     encoded(path, sizes=[(48, 64)] * 3 + [(4096, 4112)], container="mpegts")
 
 
+def later_growing_picture(path):
+    """After what a demuxer looks at before it says how large the picture is."""
+    encoded(path, sizes=[(48, 64)] * 20 + [(4096, 4112)], container="mpegts")
+
+
 def changing_picture(path):
     encoded(path, sizes=[(48, 64), (64, 48)], container="mpegts")
 
@@ -144,7 +149,11 @@ ATTACKS = {
     "folder": (folder, "not a regular file"),
     "socket": (unix_socket, "not a regular file"),
     "17 million pixels in a few kB": (pixel_bomb, "4096x4096 pixels a frame, at most 9437184"),
-    "picture that grows": (growing_picture, "pixels a frame, at most|damaged after|picture changes"),
+    "picture that grows": (growing_picture, "4112x4096 pixels a frame, at most 9437184"),
+    "picture that grows later on": (
+        later_growing_picture,
+        "damaged after 40 frames",
+    ),  # not "changes": no memory for it
     "picture that turns": (changing_picture, r"the picture changes from \(\d+, \d+\) to \(\d+, \d+\) px"),
     "line of pixels": (line_of_pixels, "4096x16 pixels a frame, a side of more than 16 times the other"),
     "80 streams": (many_streams, "more than 64 streams"),
