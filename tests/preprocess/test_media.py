@@ -185,6 +185,8 @@ def test_single_frame_fails(tmp_path):
     path = write_video(tmp_path / "one.mp4", numbered_frames(1))
     with pytest.raises(BadMedia, match="1 frames decoded, at least 2"):
         inspect(path)
+    with pytest.raises(BadMedia, match="1 frames at 25 fps, at least 2 are needed"):
+        read_clip(path)
 
 
 def test_link_and_folder_fail(whole, tmp_path):

@@ -8,6 +8,7 @@ import pytest
 
 from preprocess.errors import BadShard, InvalidInput
 from preprocess.shards import Index, Shard, ShardSet
+from preprocess.shards.head import read_head
 from preprocess.shards.write import write_shard
 
 
@@ -80,6 +81,12 @@ def test_truncated_shard_fails(written, share):
     written.write_bytes(content[: int(len(content) * share)])
     with pytest.raises(BadShard, match=r"train-00000-of-00001\.h5"):
         Shard(written)
+
+
+def test_head_that_tells_of_more_than_the_file_has_fails(written):
+    end = written.stat().st_size
+    with pytest.raises(BadShard, match=rf"shard: /\w+/\w+ ends at byte \d+ of a file of {end // 2} bytes"):
+        read_head(written, file_bytes=end // 2, source="shard")
 
 
 def test_set_counts_through_its_shards(shard_set, clips):

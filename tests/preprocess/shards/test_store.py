@@ -96,6 +96,16 @@ def test_no_more_shards_stay_open_than_allowed(folder):
     assert len(list(Path("/proc/self/fd").iterdir())) <= before + 1
 
 
+def test_shard_that_was_longest_not_read_is_closed(folder):
+    store, mapped = FolderStore(folder), []
+    map_as_it_is, store.keeps_open = store.map, 2
+    store.map = lambda info: mapped.append(info.name) or map_as_it_is(info)
+    shards = ShardSet(store, "train")
+    for clip in (0, 2, 1, 3, 0, 3):  # of shard 0, 1, 0, 2, 0, 2
+        shards.jpeg("rgb", clip, 0)
+    assert [name[:11] for name in mapped] == ["train-00000", "train-00001", "train-00002"]
+
+
 def test_view_outlives_the_open_shard(folder, clips):
     store = FolderStore(folder)
     store.keeps_open = 1
