@@ -142,6 +142,7 @@ def evaluate(config: EvaluateConfig, *, observe: Observer = ignore) -> Results:
     tested = Trial(
         model=info.model,
         stream=info.stream,
+        transfer=info.transfer,
         weights=(info.name,),
         dataset=shown(config.dataset or dataset_of(loader.labels) or folder_name(config.shards)),
         split=config.split,

@@ -14,26 +14,26 @@ _SAME = ("frames", "crop", "windows", "crops")
 
 
 def mean_over_folds(paths: Sequence[Path]) -> list[Results]:
-    """Mean over folds of each network, stream and fusion that the results have.
+    """Mean over folds of each network, stream, way of transfer and fusion that the results have.
 
     Args:
         paths: results, or their folders, of one fold each.
 
     Returns:
-        A mean for each network, stream and fusion.
+        A mean for each of them.
 
     Raises:
         InvalidInput: fewer than two results of a network, one without its fold, the same fold twice, or folds that
             were tested in other ways.
     """
-    groups: dict[tuple[object, ...], dict[int, tuple[Path, Results]]] = defaultdict(dict)
+    groups: dict[tuple[str, ...], dict[int, tuple[Path, Results]]] = defaultdict(dict)
     for path in paths:
         for one in read_results(path):
             tested = one.tested
             if len(tested.folds) != 1:
                 found = f"the mean of folds {', '.join(map(str, tested.folds))}" if tested.folds else "no fold"
                 raise InvalidInput(f"{path} is of {found}; give results of `i3d_train evaluate --fold N --out`")
-            group = groups[tested.model, tested.stream, tested.fusion, tested.dataset, tested.split]
+            group = groups[tested.name, tested.dataset, tested.split]
             (fold,) = tested.folds
             if fold in group:
                 raise InvalidInput(

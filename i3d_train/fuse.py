@@ -17,7 +17,7 @@ from i3d_train.clip_logits import LOGITS_NAME, ClipLogits
 from i3d_train.results import FUSIONS, Results, read_results
 from preprocess.errors import InvalidInput
 
-_SAME = ("model", "dataset", "split", "folds", "frames", "crop", "windows", "crops")
+_SAME = ("model", "transfer", "dataset", "split", "folds", "frames", "crop", "windows", "crops")
 """Of what both have to be."""
 _NAMED = 5
 """Keys or classes that a message names."""
@@ -36,7 +36,7 @@ def fuse(rgb: Path, flow: Path, *, most_wrong: int = 20) -> tuple[list[Results],
 
     Raises:
         InvalidInput: a folder has no evaluation of one network, a stream is another, or clips, labels, classes,
-            splits, folds, windows or crops differ, named.
+            splits, folds, windows, crops or ways of transfer differ, named.
     """
     rgb, flow = (path if path.is_dir() else path.parent for path in (rgb, flow))
     found_rgb, found_flow = _single(rgb, "rgb"), _single(flow, "flow")

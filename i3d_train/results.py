@@ -9,6 +9,7 @@ from typing import Any
 from i3d_train.clip_logits import ClipLogits
 from i3d_train.data import UNLABELLED
 from i3d_train.scoring import ClassScore
+from i3d_train.weight_info import transfer_of
 from preprocess.errors import InvalidInput
 from preprocess.paths import publish
 
@@ -42,6 +43,8 @@ class Trial:
     """`rgb`, `flow` or `both`."""
     fusion: str | None = None
     """How two networks were fused, a key of `FUSIONS`; None for one network."""
+    transfer: str | None = None
+    """How the network came from another data set, one of `TRANSFERS`; None where its weights do not say."""
     weights: tuple[str, ...]
     """Names of the files."""
     dataset: str
@@ -72,9 +75,10 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """Model, stream and fusion, as one phrase."""
+        """Model, stream, transfer and fusion, as one phrase."""
+        transfer = "" if self.transfer is None else f", {self.transfer}"
         fusion = "" if self.fusion is None else f", {FUSIONS[self.fusion]}"
-        return f"{self.model} {self.stream}{fusion}"
+        return f"{self.model} {self.stream}{transfer}{fusion}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,6 +194,7 @@ def _from_json(entry: dict[str, Any]) -> Results:
     values = {field.name: entry[field.name] for field in fields(Results)}
     if tested["fusion"] is not None and tested["fusion"] not in FUSIONS:
         raise ValueError(f"fusion is {tested['fusion']!r}")
+    transfer_of(tested["transfer"])
     return Results(
         **values
         | {

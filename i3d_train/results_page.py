@@ -1,10 +1,12 @@
 """Results as a Markdown page: the accuracies as the I3D paper's Table 2 has them, then all numbers.
 
-Rows are architectures, columns the streams of each test.
+Rows are architectures, each once for every way of transfer (which are columns in the paper's Table 4); columns are the
+streams of each test.
 """
 
 from collections.abc import Sequence
 
+from i3d_train.config import TRANSFERS
 from i3d_train.confusion import CSV_NAME, PICTURE_NAME, Confusion
 from i3d_train.results import FUSIONS, Results
 from preprocess.console import printable
@@ -23,6 +25,8 @@ ARCHITECTURES = {
 _STREAMS = {"rgb": "RGB", "flow": "Flow", "both": "RGB + Flow"}
 _PAIRS = 20
 """Confusions that are named."""
+_Row = tuple[str, str | None]
+"""Of the first table: model and way of transfer."""
 
 
 def results_page(results: Sequence[Results], *, confusion: Confusion | None = None) -> str:
@@ -33,7 +37,7 @@ def results_page(results: Sequence[Results], *, confusion: Confusion | None = No
         confusion: of the last of them, whose table and picture lie beside the page.
 
     Raises:
-        InvalidInput: two results are of the same network, stream and test.
+        InvalidInput: two results are of the same network, stream, way of transfer and test.
     """
     parts = ["# Results", _table_2(results), "## All numbers", _numbers(results)]
     parts += [_note(results)]
@@ -47,10 +51,10 @@ def results_page(results: Sequence[Results], *, confusion: Confusion | None = No
 
 
 def _table_2(results: Sequence[Results]) -> str:
-    cells: dict[tuple[str, str, str], Results] = {}
+    cells: dict[tuple[_Row, str, str], Results] = {}
     for one in results:
         tested = one.tested
-        place = (tested.model, tested.where, tested.stream)
+        place = ((tested.model, tested.transfer), tested.where, tested.stream)
         # the sum of logits is the released code's fusion, and this table has room for one
         if place not in cells or (tested.fusion == "sum" and cells[place].tested.fusion == "mean"):
             cells[place] = one
@@ -60,17 +64,22 @@ def _table_2(results: Sequence[Results]) -> str:
                 f"leave one of them out"
             )
     tests = list(dict.fromkeys(where for _, where, _ in cells))
-    # a model that the paper does not have comes after those that it has
-    models = sorted({model for model, _, _ in cells}, key=lambda name: ([*ARCHITECTURES, name].index(name), name))
+    named = sorted({row for row, _, _ in cells}, key=_order)
     head = ["Architecture", *(f"{where}: {column}" for where in tests for column in _STREAMS.values())]
     rows = [
         [
-            ARCHITECTURES.get(model, model),
-            *(_percent(cells.get((model, where, stream))) for where in tests for stream in _STREAMS),
+            ", ".join([ARCHITECTURES.get(model, model), *([transfer] if transfer else [])]),
+            *(_percent(cells.get(((model, transfer), where, stream))) for where in tests for stream in _STREAMS),
         ]
-        for model in models
+        for model, transfer in named
     ]
     return f"Top-1 accuracy in percent.\n\n{_table(head, rows)}"
+
+
+def _order(row: _Row) -> tuple[int, str, int]:
+    model, transfer = row
+    # a model that the paper does not have comes after those that it has
+    return [*ARCHITECTURES, model].index(model), model, (None, *TRANSFERS).index(transfer)
 
 
 def _numbers(results: Sequence[Results]) -> str:

@@ -23,7 +23,7 @@ import torch
 
 from i3d_train import checkpoint
 from i3d_train.archive import MALFORMED, archive_fault
-from i3d_train.weight_info import WeightsInfo, read_header
+from i3d_train.weight_info import WeightsInfo, read_header, transfer_of
 from preprocess.errors import EnvironmentProblem, InvalidInput
 
 _TABLE_END = bytes.fromhex("57fb808b247547db")
@@ -145,9 +145,10 @@ def _open_torch(path: Path) -> TensorFile:
 
 def _checkpoint_info(path: Path, saved: checkpoint.Checkpoint) -> WeightsInfo:
     try:
-        width = float(saved.config.get("width", 1.0))
-    except (ValueError, TypeError, AttributeError) as error:
-        raise InvalidInput(f"checkpoint {path} has a damaged configuration ({error}); use an older one") from error
+        width = float(saved.config["width"])
+        transfer = transfer_of(saved.config["transfer"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise InvalidInput(f"checkpoint {path} has a damaged configuration ({error!r}); use an older one") from error
     return WeightsInfo(
         path=path,
         model=saved.model_name,
@@ -155,6 +156,7 @@ def _checkpoint_info(path: Path, saved: checkpoint.Checkpoint) -> WeightsInfo:
         num_classes=saved.num_classes,
         labels=saved.labels,
         width=width,
+        transfer=transfer,
     )
 
 

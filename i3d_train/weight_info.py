@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from i3d_train.config import TRANSFERS
 from i3d_train.models import MODELS
 from preprocess.address import shown
 from preprocess.errors import InvalidInput
@@ -27,6 +28,8 @@ class WeightsInfo:
     """Class names in the order of the logits; empty when the file carries none."""
     width: float = 1.0
     """Share of the published channels."""
+    transfer: str | None = None
+    """One of `TRANSFERS`, how the run that trained them began; None where it was told none, or is not known."""
 
     @property
     def name(self) -> str:
@@ -50,6 +53,7 @@ def header_of(info: WeightsInfo, *, source: Mapping[str, str]) -> dict[str, str]
         "stream": info.stream,
         "num_classes": info.num_classes,
         "width": info.width,
+        "transfer": info.transfer,
         "labels": list(info.labels),
         "source": dict(source),
     }
@@ -74,6 +78,7 @@ def read_header(metadata: Mapping[str, str], path: Path) -> WeightsInfo | None:
             num_classes=int(record["num_classes"]),
             labels=labels,
             width=float(record["width"]),
+            transfer=transfer_of(record["transfer"]),
         )
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InvalidInput(f"{path} has a damaged header ({error!r}); convert it again") from error
@@ -85,3 +90,14 @@ def read_header(metadata: Mapping[str, str], path: Path) -> WeightsInfo | None:
     if labels and len(labels) != info.num_classes:
         raise InvalidInput(f"{path} names {len(labels)} of {info.num_classes} classes; convert it again")
     return info
+
+
+def transfer_of(value: object) -> str | None:
+    """What a file says of its `WeightsInfo.transfer`.
+
+    Raises:
+        ValueError: neither null nor one of `TRANSFERS`.
+    """
+    if value is not None and value not in TRANSFERS:
+        raise ValueError(f"transfer is {value!r}")
+    return None if value is None else str(value)

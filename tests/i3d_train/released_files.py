@@ -89,7 +89,7 @@ def write_checkpoint(folder: Path, network: Network, *, model: str, **changes: A
         optimizer={},
         loader={},
         rng=[],
-        config={"width": network.width},
+        config={"width": network.width, "transfer": "full"},
     )
     return save(folder, replace(saved, **changes), keep=1)
 

@@ -63,6 +63,7 @@ def test_checkpoint_comes_back_to_the_bit_with_its_labels(tmp_path):
     info = weights.describe(tmp_path / "w.safetensors")
     assert done.info == info
     assert (info.model, info.stream, info.labels) == ("convnet_lstm", "rgb", ("class 0", "class 1"))
+    assert info.transfer == "full"
     assert same_tensors(network, weights.restore(tmp_path / "w.safetensors"))
 
 

@@ -19,6 +19,7 @@ from i3d_train.train import train
 from i3d_train.trainer import Trainer
 from pipelines import open_loader
 from preprocess.errors import EnvironmentProblem, InvalidInput
+from tests.i3d_train.released_files import write_checkpoint
 from tests.i3d_train.small_shards import FRAMES, LABELS, noisy_clips, small_run, write_set
 from tests.i3d_train.small_weights import small_network, write_small
 
@@ -92,6 +93,12 @@ def test_results_say_what_was_tested(evaluation, shards, trained):
         frames=9,
         crop=32,
     )
+
+
+def test_results_tell_the_way_of_transfer(evaluation, tmp_path):
+    network = small_network("i3d", stream="rgb")
+    path = write_checkpoint(tmp_path, network, model="i3d", labels=LABELS)
+    assert evaluate(replace(evaluation, weights=path)).tested.transfer == "full"
 
 
 def test_names_that_are_no_utf8_are_written_all_the_same(evaluation, shards, tmp_path):

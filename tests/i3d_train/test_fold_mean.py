@@ -54,6 +54,15 @@ def test_each_stream_and_fusion_has_its_mean(tmp_path):
     assert means[-1].top1 == pytest.approx(sum(read_results(folder)[-1].top1 for folder in fused) / 3)
 
 
+def test_each_way_of_transfer_has_its_mean(tmp_path):
+    found = [
+        written(tmp_path / f"{way}{fold}", answers([logits], [0]), folds=(fold,), transfer=way)
+        for way, logits in (("fixed", [0, 1, 0]), ("full", [1, 0, 0]))
+        for fold in (1, 2)
+    ]
+    assert {one.tested.transfer: one.top1 for one in mean_over_folds(found)} == {"fixed": 0, "full": 1}
+
+
 def test_same_fold_twice_fails(folds):
     with pytest.raises(InvalidInput, match=r"fold 2 of i3d rgb comes twice, in .*fold2 and .*fold2"):
         mean_over_folds([*folds, folds[1]])

@@ -103,6 +103,7 @@ def test_other_label_fails(rgb, tmp_path):
     [
         ({"stream": "rgb"}, r"holds results of i3d rgb, expected those of one network for flow"),
         ({"model": "c3d"}, r"is of model i3d, .*flow of c3d; fuse two evaluations of the same test"),
+        ({"transfer": "full"}, r"is of transfer None, .*flow of full"),
         ({"folds": (2,)}, r"is of folds \(1,\), .*flow of \(2,\)"),
         ({"split": "val"}, r"is of split test, .*flow of val"),
         ({"dataset": "hmdb51"}, r"is of dataset ucf101, .*flow of hmdb51"),

@@ -49,6 +49,7 @@ def test_what_is_written_is_read_back(tmp_path):
         (lambda record: record.update(format="x"), r"are no results of `i3d_train evaluate --out`"),
         (lambda record: record["results"][0].pop("top1"), r"is damaged \(KeyError\('top1'\)\)"),
         (lambda record: record["results"][0].update(loss="much"), r"is damaged \(ValueError"),
+        (lambda record: record["results"][0]["tested"].update(transfer="some"), r"is damaged .*transfer is 'some'"),
         (lambda record: record["results"][0]["tested"].update(fusion="product"), r"fusion is 'product'"),
     ],
 )

@@ -33,6 +33,20 @@ def test_rows_are_architectures_in_the_papers_order_and_columns_streams():
     ]
 
 
+def test_each_way_of_transfer_has_its_row():
+    ways = ["full", None, "original", "fixed"]
+    page = results_page([result(transfer=way) for way in ways] + [result(transfer="full", stream="flow")])
+    network = "(e) Two-Stream I3D"
+    assert [row[0] for row in rows(page)[2:6]] == [
+        network,
+        f"{network}, original",
+        f"{network}, fixed",
+        f"{network}, full",
+    ]
+    assert rows(page)[5] == [f"{network}, full", "50.0", "50.0", "-"]
+    assert [row[0] for row in rows(page)[8:]][:2] == ["i3d rgb, full", "i3d rgb"]
+
+
 def test_each_test_has_its_columns():
     table = rows(results_page([result(), result(dataset="kinetics400", split="val", folds=())]))
     assert table[0][1::3] == ["ucf101 test, fold 1: RGB", "kinetics400 val: RGB"]

@@ -9,7 +9,9 @@ from i3d_train.weight_info import HEADER, WeightsInfo, header_of, read_header
 from preprocess.errors import InvalidInput
 
 PATH = Path("w.safetensors")
-INFO = WeightsInfo(path=PATH, model="c3d", stream="rgb", num_classes=2, labels=("dive", "r\u00eaver"), width=0.25)
+INFO = WeightsInfo(
+    path=PATH, model="c3d", stream="rgb", num_classes=2, labels=("dive", "r\u00eaver"), width=0.25, transfer="fixed"
+)
 SOURCE = {"name": "checkpoint-5.pt", "sha256": "ab"}
 
 
@@ -38,6 +40,7 @@ def test_metadata_of_others_is_none_of_ours():
         (changed(num_classes=3), r"names 2 of 3 classes; convert it again"),
         (changed(num_classes=None), r"damaged header"),
         (changed(labels=5), r"damaged header"),
+        (changed(transfer=["full"]), r"damaged header"),
         ({HEADER: "{"}, r"damaged header"),
         ({HEADER: "[" * 100_000}, r"damaged header"),
         ({HEADER: "[]"}, r"damaged header"),
