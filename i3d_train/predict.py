@@ -19,8 +19,9 @@ from i3d_train.models.network import BOTH, Clips, Network
 from i3d_train.models.sampling import Sampling
 from i3d_train.options import Machine, check_at_least
 from i3d_train.scoring import NOT_FINITE_REMEDY, ranked
+from preprocess.cores import cores
 from preprocess.errors import BadMedia, InvalidInput, UnreadableFile
-from preprocess.flow import FLOW_ZERO, quantise, tvl1
+from preprocess.flow import FLOW_ZERO, tvl1_codes
 from preprocess.media import to_gray
 from preprocess.media_process import read_clip
 
@@ -127,7 +128,7 @@ def clip_input(path: Path, *, stream: str, frames: int, crop: int) -> dict[str, 
         found["rgb"] = _as_input(_centre(frames_THWC[:last], crop), zero=127.5, span=127.5)
     if stream in ("flow", BOTH):
         # flow of whole frames, cropped after it: the published order, and what the shards hold
-        codes_TCHW = quantise(tvl1(to_gray(frames_THWC)))
+        codes_TCHW = tvl1_codes(to_gray(frames_THWC), threads=cores())
         found["flow"] = _as_input(_centre(codes_TCHW.transpose(0, 2, 3, 1), crop), zero=FLOW_ZERO, span=FLOW_SPAN)
     return found
 

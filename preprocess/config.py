@@ -1,6 +1,5 @@
 """What can be set: one frozen dataclass a command, each field documented and checked."""
 
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -8,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from preprocess.cores import cores
 from preprocess.errors import InvalidInput
 from preprocess.flow.params import Tvl1Params
 from preprocess.schedule import RetryPolicy
@@ -35,7 +35,7 @@ def _check(condition: bool, message: str) -> None:
 class WorkerConfig:
     """How work is spread over processes."""
 
-    workers: int = field(default_factory=lambda: os.cpu_count() or 1)
+    workers: int = field(default_factory=cores)
     """Worker processes; 0 does everything in this process, without Ray."""
     gpus: int = 0
     """GPUs, one for each worker; 0 keeps workers on the CPU."""
@@ -61,12 +61,12 @@ class WorkerConfig:
 
     @classmethod
     def on_gpus(cls, gpus: int, *, address: str | None = None) -> "WorkerConfig":
-        """A worker for each GPU, with its share of the machine's cores, 16 at most, to decode and encode for it.
+        """A worker for each GPU, with its share of the cores, 16 at most, to decode and encode for it.
 
         A frame takes 2 to 3.5 ms of a core (340x256, measured on an Intel Xeon): 16 keep up with some 5,000 a second.
         """
         most = 16
-        share = most if address else (os.cpu_count() or 1) // max(gpus, 1) - 1
+        share = most if address else cores() // max(gpus, 1) - 1
         return cls(workers=gpus, gpus=gpus, helpers=min(max(share, 1), most), address=address)
 
 

@@ -3,7 +3,6 @@
 A shard that is damaged costs no other its check, and nothing is changed.
 """
 
-import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from preprocess.cores import cores
 from preprocess.errors import BadShard, InvalidInput
 from preprocess.shards.index import INDEX_NAME, Index, ShardInfo
 from preprocess.shards.jpeg import LONGEST_HEADER, read_jpeg_header
@@ -68,7 +68,7 @@ def verify_folder(
         BadShard: the index itself is damaged.
         EnvironmentProblem: a shard may not be read by this user.
     """
-    workers = workers if workers is not None else os.cpu_count() or 1
+    workers = workers if workers is not None else cores()
     if workers < 1:
         raise InvalidInput(f"workers must be at least 1, got {workers}")
     started, started_cpu = time.monotonic(), time.process_time()

@@ -22,6 +22,7 @@ SHARED = {
         "address",
         "object_store",
         "flow_color",
+        "cores",
     )
 }
 MAY_IMPORT = {

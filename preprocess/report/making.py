@@ -1,6 +1,5 @@
 """From a folder of shards to its report."""
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from preprocess.cores import cores
 from preprocess.errors import BadShard, InvalidInput
 from preprocess.paths import publish
 from preprocess.report.content import Part, Problem, Report, Sampling
@@ -75,7 +75,7 @@ def make_report(
             report.
         EnvironmentProblem: a worker process was killed.
     """
-    workers = workers if workers is not None else os.cpu_count() or 1
+    workers = workers if workers is not None else cores()
     tables = read_tables(folder)
     rows, strata = tables.usable, tables.strata
     sample = draw(rows, strata=strata, wanted=sampling.clips, seed=sampling.seed).tolist()

@@ -12,6 +12,7 @@ from i3d_train import checkpoint, weights
 from i3d_train.models import build, network_class
 from i3d_train.predict import PredictConfig, clip_input, predict
 from i3d_train.trainer import Trainer
+from preprocess.cores import cores
 from preprocess.errors import InvalidInput
 from preprocess.labels import label_table
 from tests.i3d_train.small_videos import write_video
@@ -64,14 +65,21 @@ def test_black_is_minus_one(tmp_path):
 
 
 def test_flow_input_is_a_quantised_field_between_frames(tmp_path, monkeypatch):
-    monkeypatch.setattr("i3d_train.predict.tvl1", lambda gray: np.full((len(gray) - 1, 2, *gray.shape[1:]), 25.0))
+    def codes(gray_THW, *, threads):
+        assert threads == cores()
+        return np.full((len(gray_THW) - 1, 2, *gray_THW.shape[1:]), 255, np.uint8)
+
+    monkeypatch.setattr("i3d_train.predict.tvl1_codes", codes)
     x = clip_input(write_video(tmp_path / "a.mp4", frames=12), stream="flow", frames=10, crop=224)["flow"]
     assert x.shape == (1, 2, 10, 224, 224)
     assert x.unique().tolist() == [1.0]
 
 
 def test_both_streams_have_the_same_times(tmp_path, monkeypatch):
-    monkeypatch.setattr("i3d_train.predict.tvl1", lambda gray: np.zeros((len(gray) - 1, 2, *gray.shape[1:])))
+    monkeypatch.setattr(
+        "i3d_train.predict.tvl1_codes",
+        lambda gray_THW, **_: np.full((len(gray_THW) - 1, 2, *gray_THW.shape[1:]), 128, np.uint8),
+    )
     video = write_video(tmp_path / "a.mp4", frames=12)
     both = clip_input(video, stream="both", frames=250, crop=224)
     assert [both[stream].shape[1:3] for stream in ("rgb", "flow")] == [(3, 11), (2, 11)]

@@ -258,7 +258,7 @@ def test_worker_whose_gpu_failed_is_replaced(tmp_path):
 
 
 def test_gpu_workers_share_the_cores(monkeypatch):
-    monkeypatch.setattr("os.cpu_count", lambda: 32)
+    monkeypatch.setattr("preprocess.config.cores", lambda: 32)
     assert [WorkerConfig.on_gpus(gpus).helpers for gpus in (1, 2, 4, 32)] == [16, 15, 7, 1]
     assert WorkerConfig.on_gpus(4, address="auto").helpers == 16  # whatever this machine has
 
