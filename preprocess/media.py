@@ -19,7 +19,7 @@ Shapes: T = frames, H, W = pixels, 3 = R, G, B.
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -29,7 +29,7 @@ import av
 import cv2
 import numpy as np
 from av.container import InputContainer
-from av.video.reformatter import ColorRange
+from av.video.reformatter import ColorRange, VideoReformatter
 from av.video.stream import VideoStream
 
 from preprocess.errors import BadMedia
@@ -86,6 +86,7 @@ class Video:
     stream: VideoStream
     time_base: Fraction
     """Seconds a tick."""
+    _reformatter: VideoReformatter = field(default_factory=VideoReformatter)
 
     def frames(self, *, from_s: float = 0.0, absolute: bool = False) -> Iterator[tuple[Fraction, av.VideoFrame]]:
         """Frames in presentation order, each with its time in seconds.
@@ -130,6 +131,19 @@ class Video:
         if frame.duration:
             return frame.duration * self.time_base
         return 1 / (self.stream.average_rate or Fraction(25))
+
+    def converted(self, frame: av.VideoFrame, pixel_format: str) -> av.VideoFrame:
+        """A frame of this video in another pixel format; its range of colours stays, that of RGB becomes limited.
+
+        Raises:
+            BadMedia: nothing is known to convert its own format.
+        """
+        try:
+            # a frame left to itself starts a thread a core, which live as long as it does: those of one clip would fill
+            # the address space that a decoder may take
+            return self._reformatter.reformat(frame, format=pixel_format, threads=1)
+        except (av.FFmpegError, ValueError, MemoryError) as error:
+            raise BadMedia(f"pixels of format {frame.format.name} cannot be converted ({error})") from error
 
     @property
     def _seeks(self) -> bool:
@@ -223,7 +237,7 @@ def inspect(path: Path) -> VideoInfo:
         stillness = Stillness(video.time_base)
         for tick, frame in video.ticks():
             count, shown = count + 1, (tick, frame)
-            _look_at(frame, tick, stillness)
+            _look_at(video, frame, tick, stillness)
         if shown is None or count < 2:
             raise BadMedia(f"{path.name}: {count} frames decoded, at least 2 are needed")
         last_tick, last = shown
@@ -316,17 +330,21 @@ def _resampled(path: Path, *, fps: Fraction, short_side: int) -> Iterator[np.nda
     # of 60 fps material more than half the frames never are.
     waiting: av.VideoFrame | None = None
     shown: np.ndarray | None = None
+    upright = (False, 0)
     index, end_s = 0, Fraction()
     with open_video(path) as video:
         for time_s, frame in video.frames():
+            if waiting is None:
+                # of the first one only: a frame that was asked refers to itself, and stays until Python looks for that
+                upright = orientation(frame)
             while waiting is not None and index / fps < time_s:
-                shown = _resize(_upright_rgb(waiting), short_side) if shown is None else shown
+                shown = _resize(_upright_rgb(video, waiting, upright), short_side) if shown is None else shown
                 yield shown
                 index += 1
             waiting, shown = frame, None
             end_s = time_s + video.seconds(frame)
         while waiting is not None and index / fps < end_s:
-            shown = _resize(_upright_rgb(waiting), short_side) if shown is None else shown
+            shown = _resize(_upright_rgb(video, waiting, upright), short_side) if shown is None else shown
             yield shown
             index += 1
 
@@ -338,10 +356,9 @@ def _resize(frame_HW3: np.ndarray, short_side: int) -> np.ndarray:
     return cv2.resize(frame_HW3, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
-def _look_at(frame: av.VideoFrame, tick: int, stillness: Stillness) -> None:
+def _look_at(video: Video, frame: av.VideoFrame, tick: int, stillness: Stillness) -> None:
     if frame.format.name not in _PLANAR:
-        with _convertible(frame):
-            frame = frame.reformat(format="yuv420p")  # which keeps the range, and makes RGB limited
+        frame = video.converted(frame, "yuv420p")
     planes = [  # views; rows are padded
         np.ndarray((plane.height, plane.width), np.uint8, memoryview(plane), strides=(abs(plane.line_size), 1))
         for plane in frame.planes
@@ -349,19 +366,10 @@ def _look_at(frame: av.VideoFrame, tick: int, stillness: Stillness) -> None:
     stillness.add(tick, planes, full_range=frame.color_range == ColorRange.JPEG)
 
 
-def _upright_rgb(frame: av.VideoFrame) -> np.ndarray:
-    with _convertible(frame):
-        rgb_HW3 = frame.to_ndarray(format="rgb24")
-    is_mirrored, turns = orientation(frame)
+def _upright_rgb(video: Video, frame: av.VideoFrame, orientation: tuple[bool, int]) -> np.ndarray:
+    rgb_HW3 = video.converted(frame, "rgb24").to_ndarray()
+    is_mirrored, turns = orientation
     return np.ascontiguousarray(np.rot90(rgb_HW3[:, ::-1] if is_mirrored else rgb_HW3, turns))
-
-
-@contextmanager
-def _convertible(frame: av.VideoFrame) -> Iterator[None]:
-    try:
-        yield
-    except (av.FFmpegError, ValueError, MemoryError) as error:
-        raise BadMedia(f"pixels of format {frame.format.name} cannot be converted ({error})") from error
 
 
 def _upright_size(frame: av.VideoFrame) -> tuple[int, int]:

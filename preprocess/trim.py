@@ -121,6 +121,7 @@ def _upright_even_420(frame: av.VideoFrame, time_base: Fraction) -> av.filter.Gr
     mirror = ("hflip",) if is_mirrored else ()
     turn = {0: (), 1: ("transpose=cclock",), 2: ("hflip", "vflip"), 3: ("transpose=clock",)}[turns]
     graph = av.filter.Graph()
+    graph.threads = 1  # as the decoder and the encoder
     nodes = [graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=time_base)]
     for step in (*mirror, *turn, "crop=trunc(iw/2)*2:trunc(ih/2)*2:0:0", "setsar=1", "format=yuv420p"):
         name, _, arguments = step.partition("=")

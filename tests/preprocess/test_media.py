@@ -1,7 +1,9 @@
 import errno
+import gc
 import hashlib
 import os
 from fractions import Fraction
+from pathlib import Path
 from types import SimpleNamespace
 
 import av
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 
 from preprocess.errors import BadMedia, UnreadableFile
-from preprocess.media import Video, inspect, open_video, probe, read_clip, resized_size, to_gray
+from preprocess.media import Video, clip_frames, inspect, open_video, probe, read_clip, resized_size, to_gray
 from tests.preprocess.conftest import frame_numbers, numbered_frames, textured_frames, write_video
 
 
@@ -102,6 +104,23 @@ def test_display_matrix_turns_and_mirrors_the_frames(tmp_path, rotation, mirrore
     assert (inspect(path).height, inspect(path).width) == expected.shape[1:3]
     assert turned.shape == expected.shape
     assert np.abs(turned.astype(int) - expected).mean() < 4  # coding noise; unturned it is above 40
+
+
+def test_decoding_starts_no_threads_and_keeps_no_frames(tmp_path):
+    video = write_video(tmp_path / "a.mp4", textured_frames(60), rotation=90)
+    gc.collect()
+    gc.disable()
+    try:
+        before = _threads()
+        threads = [_threads() for _ in clip_frames(video, fps=Fraction(25), short_side=32)]
+        kept = sum(isinstance(one, av.VideoFrame) for one in gc.get_objects())
+    finally:
+        gc.enable()
+    assert (len(threads), max(threads), kept <= 1) == (60, before, True)
+
+
+def _threads():
+    return len(list(Path("/proc/self/task").iterdir()))
 
 
 def test_gray_is_bt601_luma():

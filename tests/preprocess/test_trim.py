@@ -6,7 +6,7 @@ import pytest
 
 from preprocess.errors import BadMedia, Cause, InvalidInput
 from preprocess.media import inspect, read_clip
-from preprocess.trim import trim
+from preprocess.trim import _upright_even_420, trim
 from tests.preprocess.conftest import frame_numbers, numbered_frames, textured_frames, write_video
 
 
@@ -152,3 +152,7 @@ def test_real_containers_without_a_good_index(shared_data, target, name, start_s
         np.abs(clip - whole[first : first + len(clip)]).mean() for first in range(start_s * 25 - 2, start_s * 25 + 1)
     ]
     assert min(distance) == distance[-1] < 3
+
+
+def test_filters_start_no_threads():
+    assert _upright_even_420(av.VideoFrame(64, 48, "yuv420p"), Fraction(1, 25)).threads == 1
