@@ -106,6 +106,13 @@ def test_files_are_small_and_ascii(path):
     assert text.isascii(), f"{path}: {next(c for c in text if not c.isascii())!r}"
 
 
+@pytest.mark.parametrize("path", FILES + TESTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_docstrings_hold_no_half_of_a_character(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            (ast.get_docstring(node) or "").encode()  # which Python 3.13 does before it imports the module
+
+
 def test_no_grab_bags():
     assert not [path for path in FILES if path.stem in {"utils", "util", "helpers", "misc", "common"}]
 

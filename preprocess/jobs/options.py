@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -136,6 +137,8 @@ def _path(name: str, value: str, *, root: Path) -> str:
         raise InvalidInput(f"option {name} is a path below {root}, without '..', got {_shown(value)}")
     try:
         path = inside(root, value).relative_to(root.resolve())
+        with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+            (root / value).stat()  # tells of links in a circle, of which resolving tells nothing from Python 3.13 on
     except InvalidInput as error:
         raise InvalidInput(f"option {name}: {error}; only what lies below it can be used") from error
     except (OSError, RuntimeError) as error:  # too long, or links in a circle

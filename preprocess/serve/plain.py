@@ -6,11 +6,11 @@ from typing import Any
 
 
 def plain(value: Any) -> Any:
-    """`value`, a dataclass as a dict, without what JSON or UTF-8 cannot carry: numbers that are none, half surrogates.
+    r"""`value`, a dataclass as a dict, without what JSON or UTF-8 cannot carry: numbers that are none, half surrogates.
 
     Example:
         >>> plain({"a": [float("nan"), "x\ud800"]})
-        {'a': ['nan', 'x\\\\ud800']}
+        {'a': ['nan', 'x\\ud800']}
     """
     if is_dataclass(value) and not isinstance(value, type):
         value = asdict(value)

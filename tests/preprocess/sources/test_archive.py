@@ -238,7 +238,7 @@ def test_header_that_points_backwards_is_refused(tmp_path):
     header[148:156] = b" " * 8
     header[148:156] = f"{sum(header):06o}\0 ".encode()
     (tmp_path / "a.tar").write_bytes(header + bytes(1024))
-    with pytest.raises(BadMedia, match="points backwards"):
+    with pytest.raises(BadMedia, match=r"points backwards|invalid offset"):
         read(tmp_path / "a.tar")
 
 
