@@ -35,6 +35,7 @@ import click
 import cv2
 import numpy as np
 import torch
+from av.video.reformatter import VideoReformatter
 from torch.utils.data import DataLoader, Dataset
 
 from pipelines import LOADERS, open_loader
@@ -113,6 +114,7 @@ class FromVideos:
     def __call__(self, plan: SamplePlan, _stream: str) -> np.ndarray:
         """uint8 [T, H, W, 3]."""
         (top, left), side, frames = plan.corners[0], self.crop, []
+        reformatter = VideoReformatter()  # `to_ndarray` with a format starts threads anew for each frame
         with av.open(self.videos[plan.clip]) as container:
             video = container.streams.video[0]
             video.codec_context.thread_count = 1
@@ -120,7 +122,8 @@ class FromVideos:
             for frame in container.decode(video):
                 if round(frame.pts * video.time_base * self.fps) < plan.frames[0]:
                     continue
-                frames.append(frame.to_ndarray(format="rgb24")[top : top + side, left : left + side])
+                rgb_HW3 = reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
+                frames.append(rgb_HW3[top : top + side, left : left + side])
                 if len(frames) == len(plan.frames):
                     break
         return np.stack(frames)

@@ -64,11 +64,14 @@ def test_measured_variance_is_that_of_few_values_too(model, side, layers):
 
 
 def test_layers_that_saw_nothing_are_left():
-    used, idle = nn.Sequential(nn.BatchNorm1d(2)).eval(), nn.BatchNorm1d(2).eval()
-    used.idle, used.forward = idle, used[0]
-    batch_norm.measure(used, [torch.rand(4, 2)], group=ALONE)
-    assert used[0].running_mean.all()
-    assert same_tensors(idle, nn.BatchNorm1d(2))
+    class Network(nn.ModuleDict):
+        def forward(self, x_BC):
+            return self["used"](x_BC)
+
+    network = Network({"used": nn.BatchNorm1d(2), "idle": nn.BatchNorm1d(2)}).eval()
+    batch_norm.measure(network, [torch.rand(4, 2)], group=ALONE)
+    assert network["used"].running_mean.all()
+    assert same_tensors(network["idle"], nn.BatchNorm1d(2))
 
 
 def test_measuring_leaves_mode_and_momentum_and_draws_no_random_numbers():
