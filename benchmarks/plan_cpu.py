@@ -10,7 +10,6 @@ Example:
 
 import os
 import platform
-import resource
 import subprocess
 import sys
 import tempfile
@@ -51,7 +50,8 @@ def plan(inputs: Inputs, *, resumed: bool) -> None:
         what = f"resumed, with a manifest of {report.outcomes['done']} clips"
     else:
         wanted.write(inputs.folder)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # of this program alone; ru_maxrss would be that of whoever started it, if that is larger
+    peak = int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) / 1024
     print(f"{len(wanted.clips):10}{time.process_time():10.1f}{peak:10.0f}  {what}")
 
 
