@@ -21,6 +21,7 @@ import click
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.peak_memory import peak_bytes
 from benchmarks.scale_lists import Inputs
 from preprocess.annotations import read_lists, select
 from preprocess.config import DownloadConfig, WorkerConfig
@@ -50,9 +51,7 @@ def plan(inputs: Inputs, *, resumed: bool) -> None:
         what = f"resumed, with a manifest of {report.outcomes['done']} clips"
     else:
         wanted.write(inputs.folder)
-    # of this program alone; ru_maxrss would be that of whoever started it, if that is larger
-    peak = int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) / 1024
-    print(f"{len(wanted.clips):10}{time.process_time():10.1f}{peak:10.0f}  {what}")
+    print(f"{len(wanted.clips):10}{time.process_time():10.1f}{peak_bytes() / 2**20:10.0f}  {what}")
 
 
 @click.command()

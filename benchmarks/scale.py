@@ -27,6 +27,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.peak_memory import peak_bytes
 from benchmarks.scale_lists import FEW, Inputs
 from benchmarks.scale_steps import STEPS, Found, on_ray
 
@@ -106,22 +107,16 @@ def power(sizes: Sequence[int], values: Sequence[float]) -> float:
 
 
 def _measured(step: str, function: Callable[[Inputs], Found], inputs: Inputs) -> Measured:
-    base_bytes, began_s = _peak_bytes(), time.process_time()
+    base_bytes, began_s = peak_bytes(), time.process_time()
     found = function(inputs)
     return Measured(
         step=step,
         clips=inputs.clips,
         cpu_s=time.process_time() - began_s,
         base_bytes=base_bytes,
-        peak_bytes=_peak_bytes(),
+        peak_bytes=peak_bytes(),
         found=found,
     )
-
-
-def _peak_bytes() -> int:
-    # of this program alone; ru_maxrss would be that of whoever started it, if that is larger
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
 def _print(row: Measured) -> None:

@@ -26,6 +26,7 @@ from fastapi.testclient import TestClient
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.peak_memory import peak_bytes
 from benchmarks.scale_lists import Inputs
 from preprocess.jsonl import line_of
 from preprocess.outcomes import MANIFEST_NAME, Outcome, read_manifest
@@ -63,7 +64,7 @@ def make_manifest(folder: Path, rows: int) -> None:
 
 def measure(root: Path) -> None:
     """Print what the index and each page cost."""
-    base_mb = peak_mb()
+    base_mb = peak_bytes() / 2**20
     started, began = time.perf_counter(), time.process_time()
     app = create_app(ServeConfig(root=root))
     app.state.index.catch_up()
@@ -71,7 +72,7 @@ def measure(root: Path) -> None:
     manifest, index = (root / "clips" / MANIFEST_NAME), root / ".kineflow-serve" / "index.sqlite"
     print(
         f"index of {manifest.stat().st_size / 1e6:.0f} MB: {took:.1f} s ({cpu:.1f} s CPU), "
-        f"{index.stat().st_size / 1e6:.0f} MB, peak memory {peak_mb():.0f} MB (before: {base_mb:.0f})"
+        f"{index.stat().st_size / 1e6:.0f} MB, peak memory {peak_bytes() / 2**20:.0f} MB (before: {base_mb:.0f})"
     )
     started = time.perf_counter()
     app.state.index.catch_up()
@@ -111,7 +112,7 @@ def measure(root: Path) -> None:
         times = [time_of(client, address) for _ in range(11)]
         rest = statistics.median(times[1:])
         print(f"{times[0]:10.1f}{rest:11.1f}{max(times[1:]):12.1f}  {address.replace(key, 'KEY')}")
-    print(f"peak memory {peak_mb():.0f} MB")
+    print(f"peak memory {peak_bytes() / 2**20:.0f} MB")
 
 
 def time_of(client: TestClient, address: str) -> float:
@@ -119,12 +120,6 @@ def time_of(client: TestClient, address: str) -> float:
     started = time.perf_counter()
     assert client.get(address).status_code == 200, address
     return 1000 * (time.perf_counter() - started)
-
-
-def peak_mb() -> float:
-    """Of this process so far; `getrusage` would count that of the process that started it."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 @click.command()

@@ -29,21 +29,21 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import takewhile
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.train_clips import MemoryFeed, write_clips
 from benchmarks.train_flops import flops_of_a_clip, peak_tflops
+from benchmarks.train_plain import Loop, plain_loop
+from benchmarks.train_table import Found, table
 from i3d_train.config import TrainConfig
-from i3d_train.models import build
 from i3d_train.trainer import Trainer
 from pipelines import Batch
 from preprocess.errors import EnvironmentProblem
@@ -76,32 +76,6 @@ ORDINARY_COSINE = 0.7
 """A row is wrong whose gradient has a cosine below this, by the first word of its name. Rounding alone turns it, since
 the weights are random and each of some twenty layers normalises: by autocast on a CPU, eight clips of 16 frames of
 64x64 and a quarter of the width, fp16 (as exact as TF32) had 0.93 and bf16 0.62. A wrong kernel has about 0."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Found:
-    """One row of the table."""
-
-    clips_per_s: float
-    lowest: float
-    highest: float
-    memory_gib: float
-    """Peak of what PyTorch held in the timed steps: cuDNN's search for the fastest kernels before them takes more."""
-    loss_error: float
-    """Of the first step, as a part of the plain network's."""
-    cosine: float
-    """Between its gradient and the plain network's, over all parameters."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Loop:
-    """A network and its training step."""
-
-    model: nn.Module
-    first: Callable[[], float]
-    """The first step, on the first of the clips; returns the loss."""
-    step: Callable[[], object]
-    """Any further one."""
 
 
 class Wrong(Exception):
@@ -163,31 +137,6 @@ class Bench:
             elif (apart := float((one[stream] - other[stream].to(one[stream].device)).abs().max() * 127)) > CODES:
                 self.wrong[FED] = f"pixels differ from OpenCV's by up to {apart:.1f} codes"
         return batches, trainer.model.num_classes
-
-    def plain(self, *, tf32: bool) -> Loop:
-        """A step as one writes it first."""
-        torch.backends.cudnn.benchmark = False
-        torch.backends.cudnn.allow_tf32 = tf32
-        config = self.config
-        # the weights that a trainer starts from
-        torch.manual_seed(config.seed)
-        model = build(config.model, num_classes=self.num_classes, stream=config.stream, width=config.width)
-        model.to(config.device).train()
-        for module in model.modules():
-            if isinstance(module, nn.Dropout):
-                module.p = 0.0
-        optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9, weight_decay=1e-7)
-        feed = MemoryFeed(self.batches)
-
-        def step() -> float:
-            (batch,) = feed.next_step()
-            optimizer.zero_grad()
-            loss = F.cross_entropy(model(batch[config.stream]), batch["label"])
-            loss.backward()
-            optimizer.step()
-            return loss.item()
-
-        return Loop(model=model, first=step, step=step)
 
     def ours(self, *, fed: bool = False, **changes: object) -> Loop:
         """A step of `i3d_train run`, from memory or fed by DALI."""
@@ -341,7 +290,10 @@ def main() -> None:
         vars(arguments).update(frames=9, crop=32, batch_size=8, width=0.2, steps=1, fed_steps=2, rounds=2, threads=1)
     with tempfile.TemporaryDirectory() as temporary:
         bench = Bench(arguments, Path(temporary))
-        rows = {name: lambda tf32=tf32: bench.plain(tf32=tf32) for name, tf32 in PLAIN.items()}
+        rows = {
+            name: lambda tf32=tf32: plain_loop(bench.config, bench.batches, num_classes=bench.num_classes, tf32=tf32)
+            for name, tf32 in PLAIN.items()
+        }
         rows |= {name: lambda changes=changes: bench.ours(**changes) for name, changes in OURS.items()}
         with interruptible(bench):
             for name in (next(iter(PLAIN)), *BF16):
@@ -384,11 +336,7 @@ def report(bench: Bench, arguments: argparse.Namespace) -> None:
         f"{peak:.0f} TFLOP/s ({source}); medians of at most {arguments.rounds} rounds of "
         f"{arguments.steps} steps, {arguments.fed_steps} where DALI feeds\n"
     )
-    print(f"| | clips/s (range) | {' | '.join(f'times {name}' for name in PLAIN)} | of the bf16 peak", end="")
-    print(" | peak memory, GiB | error of the first loss | cosine of the gradients |")
-    print("|---|---|---|---|---|---|---|---|")
-    for name in bench.found:
-        row(bench, name, flops=flops, peak=peak)
+    print(table(bench.found, plain=PLAIN, flops=flops, peak=peak))
     print()
     first = bench.found.get(next(iter(PLAIN)))
     if first is not None and best in bench.found:
@@ -400,17 +348,6 @@ def report(bench: Bench, arguments: argparse.Namespace) -> None:
             f"goal -{FEED_GOAL:.0%}"
         )
     sys.stdout.flush()
-
-
-def row(bench: Bench, name: str, *, flops: int, peak: float) -> None:
-    """One line of the table."""
-    found = bench.found[name]
-    plain = [bench.found.get(other) for other in PLAIN]
-    cells = [name, f"{found.clips_per_s:.1f} ({found.lowest:.1f} to {found.highest:.1f})"]
-    cells += [f"{found.clips_per_s / other.clips_per_s:.2f}" if other else "-" for other in plain]
-    cells += [f"{found.clips_per_s * flops / (peak * 1e12):.1%}", f"{found.memory_gib:.1f}"]
-    cells += [f"{found.loss_error:.4%}", f"{found.cosine:.4f}"]
-    print(f"| {' | '.join(cells)} |")
 
 
 def report_rest(bench: Bench) -> None:

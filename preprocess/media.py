@@ -366,9 +366,9 @@ def _look_at(video: Video, frame: av.VideoFrame, tick: int, stillness: Stillness
     stillness.add(tick, planes, full_range=frame.color_range == ColorRange.JPEG)
 
 
-def _upright_rgb(video: Video, frame: av.VideoFrame, orientation: tuple[bool, int]) -> np.ndarray:
+def _upright_rgb(video: Video, frame: av.VideoFrame, upright: tuple[bool, int]) -> np.ndarray:
     rgb_HW3 = video.converted(frame, "rgb24").to_ndarray()
-    is_mirrored, turns = orientation
+    is_mirrored, turns = upright
     return np.ascontiguousarray(np.rot90(rgb_HW3[:, ::-1] if is_mirrored else rgb_HW3, turns))
 
 

@@ -9,6 +9,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("preprocess", "pipelines", "i3d_train")
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
+BENCHMARKS = sorted((ROOT / "benchmarks").glob("*.py"))
 
 SHARED = {
     f"preprocess.{name}"
@@ -99,7 +100,7 @@ def test_shards_need_numpy_and_h5py_only(path):
         assert top in {"numpy", "h5py", "preprocess"} or top in sys.stdlib_module_names, f"{path}:{line}: import {name}"
 
 
-@pytest.mark.parametrize("path", FILES + TESTS, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", FILES + TESTS + BENCHMARKS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_files_are_small_and_ascii(path):
     text = path.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 400
