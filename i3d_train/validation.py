@@ -190,7 +190,7 @@ def open_validation(
             f"schedule plateau follows the validation loss and {lacks}; use --schedule step, or another --val-split "
             f"or shards that have labelled clips of it"
         )
-    logger.warning("%s: no validation", lacks)
+    logger.warning("%s: no validation; --val-split names another split", lacks)
     return None
 
 

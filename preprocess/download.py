@@ -36,7 +36,8 @@ from preprocess.outcomes import (
     read_standings,
     write_missing,
 )
-from preprocess.paths import exclusive, make_folder, swept
+from preprocess.paths import check_not_taken, exclusive, make_folder, swept
+from preprocess.plan import PLAN_NAME
 from preprocess.schedule import ClipQueue
 from preprocess.sources.http import Connection
 from preprocess.sources.mirror import archives_of
@@ -106,6 +107,7 @@ def download(
         observer: told of every clip and pause.
 
     Raises:
+        InvalidInput: the folder holds shards.
         EnvironmentProblem: no space, no Ray, no JavaScript for YouTube, nothing but walls, or another run holds the
             folder; what was done stays done.
     """
@@ -114,6 +116,7 @@ def download(
     config = config.absolute()
     make_folder(config.out)
     with exclusive(config.out), swept(config.out), config.target.records(_RECORDS) as records:
+        check_not_taken(config.out, PLAN_NAME, holds="shards", place=config.target.name)
         shutil.rmtree(workspace(config.out), ignore_errors=True)
         wanted.write(config.out)
         entries = read_standings(config.out, is_there=config.target.sized())

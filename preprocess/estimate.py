@@ -12,6 +12,8 @@ from preprocess.config import FlowConfig, WorkerConfig
 from preprocess.errors import BadMedia
 from preprocess.extract import StageSeconds, extract_all
 from preprocess.flow import BACKENDS, resolve_backend
+from preprocess.outcomes import MANIFEST_NAME
+from preprocess.paths import check_not_taken
 from preprocess.plan import check_earlier, make_plan, read_plan
 from preprocess.target import FolderTarget, Target
 
@@ -72,6 +74,7 @@ def estimate(
     check_apart(source, target)
     found = source.clips()
     plan = make_plan(found, config=config, backend=backend, labels=labels)
+    check_not_taken(target.folder, MANIFEST_NAME, holds="clips", place=target.name)
     check_earlier(read_plan(target.folder), plan, place=target.name, replan=replan)
     spent = StageSeconds()
     failed: dict[str, str] = {}

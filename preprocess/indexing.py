@@ -25,7 +25,8 @@ from preprocess.outcomes import (
     append_manifest,
     read_manifest,
 )
-from preprocess.paths import exclusive, make_folder, publish, sweep_temporaries
+from preprocess.paths import check_not_taken, exclusive, make_folder, publish, sweep_temporaries
+from preprocess.plan import PLAN_NAME
 from preprocess.video_files import VideoFile, find_files, index_file
 from preprocess.workers import run_tasks
 
@@ -82,7 +83,7 @@ def index_videos(
 
     Raises:
         InvalidInput: no such folder, data set or fold, a split file is missing, none of the videos is there, or the
-            manifest is of something else.
+            manifest is of something else, or the folder holds shards.
         EnvironmentProblem: no space, no Ray, or another run holds the folder; what was done stays done.
     """
     if fold not in FOLDS:
@@ -96,6 +97,7 @@ def index_videos(
         raise InvalidInput(f"{folder} has none of the {len(folds.videos)} videos that the splits of {dataset} name")
     make_folder(out)
     with exclusive(out):
+        check_not_taken(out, PLAN_NAME, holds="shards")
         if out != folder and not folder.resolve().is_relative_to(out.resolve()):
             sweep_temporaries(out, subfolders=True)
         known = _known(out, folds, dataset=dataset, fold=fold)

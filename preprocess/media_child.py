@@ -83,6 +83,12 @@ def _answer(channel: socket.socket, request: dict[str, Any]) -> None:
 
 def _failure(error: Exception, path: Path) -> dict[str, str]:
     """The answer when something other than this code is at fault: the file, or the machine."""
+    if (
+        # where a decoder lacks memory, that is behind what it says
+        isinstance(error if isinstance(error, MemoryError) else error.__cause__, MemoryError)
+        and resource.getrlimit(resource.RLIMIT_AS)[0] < MEMORY_BYTES
+    ):
+        return {"environment": f"{path} needs more memory than a decoder gets here (see ulimit -v)"}
     if isinstance(error, BadMedia):
         return {"bad_media": str(error), "cause": error.cause.value}
     if isinstance(error, UnreadableFile):
@@ -90,8 +96,6 @@ def _failure(error: Exception, path: Path) -> dict[str, str]:
     if isinstance(error, OSError):
         # the only file it writes is in memory, and ends before our own limit
         return {"environment": f"the frames of {path} cannot be kept in memory ({error.strerror}; see ulimit -f)"}
-    if resource.getrlimit(resource.RLIMIT_AS)[0] < MEMORY_BYTES:
-        return {"environment": f"{path} needs more memory than a decoder gets here (see ulimit -v)"}
     return {"bad_media": f"{path.name}: needs more memory than a decoder may have", "cause": "damaged"}
 
 

@@ -122,6 +122,22 @@ def make_folder(folder: Path) -> None:
         raise EnvironmentProblem(f"cannot make the folder {folder}: {error.strerror}; choose another one") from error
 
 
+def check_not_taken(folder: Path, sign: str, *, holds: str, place: str | None = None) -> None:
+    """That an output folder does not hold something else, whose status a run would write over.
+
+    Args:
+        folder: of the output.
+        sign: name of a file that only the something else has.
+        holds: what that is.
+        place: name of the folder for the message; None is its path.
+
+    Raises:
+        InvalidInput: it does.
+    """
+    if (folder / sign).exists():
+        raise InvalidInput(f"{place or folder} holds {holds} ({sign}); choose another --out")
+
+
 def check_writable(path: Path) -> None:
     """Make the folder of an output file, and see that the file can be published: before hours of work, not after.
 

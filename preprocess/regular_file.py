@@ -26,7 +26,8 @@ def regular_file(path: Path) -> Iterator[int]:
     try:
         descriptor = _opened(path)
     except _NotRegular as error:
-        raise BadMedia(f"{path.name}: not a regular file") from error
+        what = "a link, which is not followed; put the file itself there" if path.is_symlink() else "not a regular file"
+        raise BadMedia(f"{path.name}: {what}") from error
     except OSError as error:
         raise _unreadable(path, error) from error
     try:

@@ -220,7 +220,7 @@ def test_link_among_the_clips_is_not_followed(tmp_path):
         workers=WorkerConfig(workers=0),
     )
     assert report.clips == 1
-    assert report.failed == {"link": "link.mp4: not a regular file"}
+    assert report.failed == {"link": "link.mp4: a link, which is not followed; put the file itself there"}
 
 
 # --- the terminal -------------------------------------------------------------------------------------------------

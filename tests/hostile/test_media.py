@@ -144,7 +144,7 @@ ATTACKS = {
     "picture": (text(b"\x89PNG\r\n\x1a\n" + bytes(100)), NOT_VIDEO),
     "nothing": (text(b""), "empty file"),
     "zeros": (text(bytes(5000)), NOT_VIDEO),
-    "link": (link, "not a regular file"),
+    "link": (link, "a link, which is not followed"),
     "pipe": (pipe, "not a regular file"),
     "folder": (folder, "not a regular file"),
     "socket": (unix_socket, "not a regular file"),

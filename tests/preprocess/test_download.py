@@ -238,6 +238,14 @@ def test_killer_is_quarantined_and_tried_again_when_asked(run, tmp_path, monkeyp
     assert run(retry=frozenset({"quarantined"})).outcomes["done"] == 1
 
 
+def test_clips_do_not_go_where_shards_are(run, tmp_path):
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips" / "plan.json").write_text("{}")
+    with pytest.raises(InvalidInput, match=r"clips holds shards \(plan\.json\); choose another --out"):
+        run()
+    assert {path.name for path in (tmp_path / "clips").iterdir()} == {"plan.json", ".lock"}
+
+
 def test_folder_that_cannot_be_made_fails(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     config = DownloadConfig(out=tmp_path / "file" / "x", source_dir=tmp_path)

@@ -202,7 +202,7 @@ def test_symbolic_link_is_bad_media(run, folder, tmp_path):
     (folder / "wave" / "b.avi").rename(tmp_path / "b.avi")
     (folder / "wave" / "b.avi").symlink_to(tmp_path / "b.avi")
     assert run().outcomes == {"done": 2, "bad_media": 1}
-    assert rows(folder / "missing.csv")[0]["reason"] == "b.avi: not a regular file"
+    assert rows(folder / "missing.csv")[0]["reason"] == "b.avi: a link, which is not followed; put the file itself there"
 
 
 def test_other_folder_gets_hard_links_and_the_videos_stay_alone(run, folder, tmp_path):
@@ -283,6 +283,13 @@ def test_manifest_of_something_else_fails(run, folder):
     append_manifest(folder, entry)
     with pytest.raises(InvalidInput, match=r"manifest\.jsonl is of 'youtube', not of hmdb51; choose another --out"):
         run()
+
+
+def test_videos_are_not_indexed_where_shards_are(run, folder):
+    (folder / "plan.json").write_text("{}")
+    with pytest.raises(InvalidInput, match=r"holds shards \(plan\.json\); choose another --out"):
+        run()
+    assert not (folder / "manifest.jsonl").exists()
 
 
 @pytest.mark.parametrize("name", ["manifest.jsonl", "fold2.csv", "missing.csv"])

@@ -210,7 +210,7 @@ def test_single_frame_fails(tmp_path):
 
 def test_link_and_folder_fail(whole, tmp_path):
     (tmp_path / "link.mp4").symlink_to(whole)
-    with pytest.raises(BadMedia, match="not a regular file"):
+    with pytest.raises(BadMedia, match="a link, which is not followed"):
         inspect(tmp_path / "link.mp4")
     with pytest.raises(BadMedia, match="not a regular file"):
         inspect(tmp_path)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -189,6 +190,22 @@ def test_limit_of_the_machine_is_no_bad_media(poisoned, clip, limit, size, name,
     path = clip(name)
     with _lower_limit(limit, size), pytest.raises(EnvironmentProblem, match=words):
         read_clip(path, short_side=48)
+
+
+def test_memory_that_a_conversion_lacks_here_is_no_bad_media(clip, monkeypatch):
+    class Reformatter:
+        def reformat(self, *_, **__):
+            raise MemoryError
+
+    path = clip("a")
+    with media.open_video(path) as video:
+        _, frame = next(video.frames())
+        with pytest.raises(BadMedia) as caught:
+            replace(video, _reformatter=Reformatter()).converted(frame, "rgb24")
+    allowed = media_child.MEMORY_BYTES
+    for limit, answer in ((allowed - 1, "environment"), (allowed, "bad_media")):
+        monkeypatch.setattr(resource, "getrlimit", lambda what, limit=limit: (limit, limit))
+        assert answer in media_child._failure(caught.value, path)
 
 
 @contextmanager

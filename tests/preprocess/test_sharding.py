@@ -225,6 +225,15 @@ def test_shards_do_not_go_where_the_clips_are(clips):
     assert sorted(path.name for path in clips.iterdir()) == ["train", "val"]
 
 
+def test_shards_do_not_go_where_other_clips_are(clips, tmp_path):
+    (tmp_path / "others").mkdir()
+    (tmp_path / "others" / "manifest.jsonl").write_text("")
+    for work in (make_shards, estimate):
+        with pytest.raises(InvalidInput, match=r"others holds clips \(manifest\.jsonl\); choose another --out"):
+            work(clips, tmp_path / "others", config=CONFIG, workers=WorkerConfig(workers=0), replan=True)
+    assert {path.name for path in (tmp_path / "others").iterdir()} == {"manifest.jsonl", ".lock"}
+
+
 def test_replan_drops_the_old_shards(clips, shards):
     run(clips, shards, config=FlowConfig(short_side=48), replan=True)
     assert sorted(contents(shards)) == ["index.json", "plan.json", "train-00000-of-00001.h5", "val-00000-of-00001.h5"]
