@@ -69,15 +69,13 @@ def _answer(channel: socket.socket, request: dict[str, Any]) -> None:
             answer = {"shape": _write_frames(descriptors[0], path, request)}
     except (BadMedia, UnreadableFile, MemoryError, OSError) as error:
         answer = _failure(error, path)
-        descriptors.clear()
     except Exception:  # noqa: BLE001 a mistake of ours: raised again on the other side
         answer = {"mistake": traceback.format_exc()[-MESSAGE_BYTES // 8 :]}
-        descriptors.clear()
     message = json.dumps(answer, default=str).encode()  # fractions as texts
     if len(message) > MESSAGE_BYTES:
         message = json.dumps({"bad_media": f"{path.name}: too many still pictures", "cause": "damaged"}).encode()
-    socket.send_fds(channel, [message], descriptors)
-    for descriptor in descriptors:
+    socket.send_fds(channel, [message], descriptors if "shape" in answer else [])
+    for descriptor in descriptors:  # also with the frames up to a damage: they stay in memory for as long
         os.close(descriptor)
 
 

@@ -119,7 +119,7 @@ def _ask(request: dict[str, Any], path: Path, *, deadline_s: float = DEADLINE_S)
     deaths: list[str] = []
     while len(deaths) < _TRIES:
         try:
-            with _borrowed() as child:
+            with _borrowed(fresh=bool(deaths)) as child:
                 answer, descriptors = child.ask(message, deadline_s=deadline_s)
         except _Died as death:
             deaths.append(str(death))
@@ -192,10 +192,11 @@ _lock = threading.Lock()
 
 
 @contextmanager
-def _borrowed() -> Iterator[_Child]:
-    """A process for one request; whatever ends the request early ends the process."""
+def _borrowed(*, fresh: bool) -> Iterator[_Child]:
+    """A process for one request, a new one or not; whatever ends the request early ends the process."""
     with _lock:
-        child = _idle.pop() if _idle else None
+        # what killed one that waited may have killed all of them
+        child = _idle.pop() if _idle and not fresh else None
     child = child or _Child()
     try:
         yield child

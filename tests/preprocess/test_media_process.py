@@ -95,6 +95,25 @@ def test_answer_longer_than_a_message_is_refused(tmp_path, monkeypatch):
         assert json.loads(ours.recv(1000)) == {"bad_media": "a.mp4: too many still pictures", "cause": "damaged"}
 
 
+@pytest.mark.parametrize("error", [BadMedia("damaged after 2 frames"), MemoryError(), AssertionError()])
+def test_frames_up_to_a_damage_do_not_stay_in_memory(tmp_path, monkeypatch, error):
+    def clip_frames(path, **_):
+        yield from textured_frames(2)
+        raise error
+
+    monkeypatch.setattr(media_child, "clip_frames", clip_frames)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        media_child._answer(
+            theirs, {"call": "read_clip", "path": "a.mp4", "fps": "25", "short_side": 48, "max_frames": None}
+        )
+        answer, descriptors, _, _ = socket.recv_fds(ours, 1 << 17, 1)
+        assert answer
+        assert descriptors == []
+        assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
 def test_frames_may_be_changed_and_outlive_the_process(clip):
     frames = read_clip(clip("a"), short_side=48)
     media_process.end_all()
@@ -231,9 +250,10 @@ def test_mistake_of_ours_is_no_bad_media(poisoned, clip):
         read_clip(clip("bug"), short_side=48)
 
 
-def test_decoder_that_died_while_it_waited_is_replaced(poisoned, clip):
-    read_clip(clip("a"), short_side=48)
-    os.kill(poisoned("a")[0], signal.SIGKILL)
+def test_decoders_that_died_while_they_waited_are_replaced(poisoned, clip):
+    media_process._idle += [media_process._Child(), media_process._Child()]
+    for child in media_process._idle:
+        child._process.kill()
     assert len(read_clip(clip("a"), short_side=48)) == 6
 
 
