@@ -3,7 +3,7 @@
 import logging
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any, Generic, Protocol, TypeVar
 
 from preprocess.errors import EnvironmentProblem, KineflowError, WorkerDied
@@ -32,7 +32,7 @@ class Flight(Generic[Item]):
     Args:
         ray: the module, connected.
         task: a remote function of an item.
-        deadline_s: a task that takes longer is killed.
+        deadline_s: a task that takes longer, counted from when it began, is killed.
         on_lost: see there.
     """
 
@@ -82,6 +82,12 @@ class Flight(Generic[Item]):
                 raise EnvironmentProblem(f"no GPU answers any more; the last one, {reason}; what is finished stays")
             logger.warning("going on without a GPU: %s", reason)
 
+    def began(self, task_ids: Container[str]) -> None:
+        """These tasks have their worker: those that a busy cluster has no room for yet are not late."""
+        for reference, run in self._running.items():
+            if reference.task_id().hex() in task_ids:
+                run.begin()
+
     def wait(self) -> list[Any]:
         """References of what is finished, after a second at the latest; tasks past their deadline are killed."""
         finished, _ = self._ray.wait(list(self._running), num_returns=1, timeout=POLL_S)
@@ -94,7 +100,9 @@ class Flight(Generic[Item]):
     def results(self, finished: Iterable[Any]) -> Iterator[tuple[Item, Any]]:
         """What came out of finished tasks; one whose worker died the first time is kept for another try instead."""
         for reference in finished:
-            run = self._running.pop(reference)
+            run = self._running.pop(reference, None)
+            if run is None:  # handed back, then its worker died too
+                continue
             result = _result(self._ray, reference, self._deadline_s if run.is_late else None)
             if isinstance(result, _NodeLost) and run.losses < _LOSSES:
                 logger.warning("going on without a node: %s", result)
@@ -120,11 +128,15 @@ class _Running(Generic[Item]):
         self.tries = tries
         self.losses = losses
         self.is_late = False
+        self._since: float | None = None
+
+    def begin(self) -> None:
         self._since = time.monotonic()
 
     @property
     def seconds(self) -> float:
-        return time.monotonic() - self._since
+        """Since it began."""
+        return 0.0 if self._since is None else time.monotonic() - self._since
 
 
 class _NodeLost(WorkerDied):

@@ -253,9 +253,10 @@ class WorkerPool:
                     time.sleep(min(wait_s, POLL_S))
                     continue
                 finished = flight.wait()
-                ticks, handed_back = board.take()
+                ticks, begun, handed_back = board.take()
                 for told in ticks:
                     on_tick(told)
+                flight.began(begun)
                 flight.keep(handed_back, workers=config.workers)
                 yield from flight.results(finished)
         finally:
@@ -270,6 +271,7 @@ def _called(
     def call(item: Item) -> Value:
         if wanted is not None and (unmet := wanted.unmet()):  # of a node that joined later
             raise EnvironmentProblem(f"node {ray.get_runtime_context().get_node_id()[:8]} {unmet}")
+        board.begin(ray.get_runtime_context().get_task_id())
         try:
             # waits until it is counted: otherwise a result could come in before its last ticks
             return function(item, lambda told=None: board.add(told))
@@ -333,7 +335,12 @@ class _Board:
 
     def __init__(self) -> None:
         self._ticks: list[Any] = []
+        self._begun: set[str] = set()
         self._handed_back: dict[str, str] = {}
+
+    def begin(self, task_id: str) -> None:
+        """A task has its worker."""
+        self._begun.add(task_id)
 
     def add(self, told: Any) -> None:
         """One tick more, and what was told with it."""
@@ -343,8 +350,8 @@ class _Board:
         """A task cannot do its item and will not end."""
         self._handed_back[task_id] = reason
 
-    def take(self) -> tuple[list[Any], dict[str, str]]:
-        """Ticks and tasks since the last call."""
-        taken = self._ticks, self._handed_back
-        self._ticks, self._handed_back = [], {}
+    def take(self) -> tuple[list[Any], set[str], dict[str, str]]:
+        """Ticks, tasks that began, and those handed back, since the last call."""
+        taken = self._ticks, self._begun, self._handed_back
+        self._ticks, self._begun, self._handed_back = [], set(), {}
         return taken

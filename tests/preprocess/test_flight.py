@@ -40,6 +40,13 @@ class FakeRay:
         return end
 
 
+class Reference:
+    """To a task, which is called by its item."""
+
+    def __init__(self, item):
+        self.task_id = lambda: SimpleNamespace(hex=lambda: item)
+
+
 def fly(ends):
     """What comes out of one item, how often its node was lost, and how many tries it took."""
     lost, tries, results = [], [], []
@@ -68,3 +75,42 @@ def test_item_whose_nodes_are_lost_again_and_again_is_given_up():
     result, lost, tries = fly([LostError()] * 20)
     assert isinstance(result, WorkerDied)
     assert (lost, tries) == (5, 7)
+
+
+def test_only_a_task_that_has_begun_is_late(monkeypatch):
+    clock, cancelled, ray = [0.0], [], FakeRay([CrashedError(), CrashedError()])
+    monkeypatch.setattr("preprocess.flight.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    ray.cancel = lambda reference, force: cancelled.append(reference)
+    flight = Flight(ray, SimpleNamespace(remote=Reference), deadline_s=10.0, on_lost=None)
+    for item in ("waits for a worker", "begun"):
+        flight.start(item)
+    _, reference = flight._running
+    clock[0] = 100.0
+    flight.began({"begun"})
+    clock[0] = 110.0
+    flight.wait()
+    assert cancelled == []
+    clock[0] = 110.5
+    flight.wait()
+    flight.wait()
+    assert cancelled == [reference]
+    assert list(flight.results(cancelled)) == []  # for another try, which is as long
+    flight.start_again()
+    flight.wait()
+    assert cancelled == [reference]
+    *_, again = flight._running
+    flight.began({"begun"})
+    clock[0] = 121.0
+    flight.wait()
+    ((_, result),) = flight.results([again])
+    assert str(result) == "its worker process was killed after 10 s without an answer"
+
+
+def test_worker_that_dies_after_it_handed_its_item_back_costs_nothing():
+    flight = Flight(FakeRay(["made"]), SimpleNamespace(remote=Reference), deadline_s=None, on_lost=None)
+    flight.start("item")
+    finished = flight.wait()
+    flight.keep({"item": "GPU 0 does not answer"}, workers=2)
+    assert list(flight.results(finished)) == []
+    flight.start_again()
+    assert list(flight.results(flight.wait())) == [("item", "made")]

@@ -13,7 +13,7 @@ import pytest
 
 from preprocess.config import WorkerConfig
 from preprocess.errors import BadShard, DeviceDead, DeviceLost, EnvironmentProblem, InvalidInput, WorkerDied
-from preprocess.workers import _called, _cores_beside_a_gpu, run_tasks, worker_pool
+from preprocess.workers import _Board, _called, _cores_beside_a_gpu, run_tasks, worker_pool
 
 
 def work(item, tick):
@@ -195,9 +195,10 @@ def test_error_of_a_task_ends_the_run():
 
 
 def test_node_that_joins_later_and_lacks_something_fails():
-    node = SimpleNamespace(get_runtime_context=lambda: SimpleNamespace(get_node_id=lambda: "f" * 32))
+    context = SimpleNamespace(get_node_id=lambda: "f" * 32, get_task_id=lambda: "e" * 32)
+    node = SimpleNamespace(get_runtime_context=lambda: context)
     wanted = SimpleNamespace(unmet=lambda: "has ray 1.0 (here 2.0)")
-    call = _called(node, work, board=None, wanted=wanted)
+    call = _called(node, work, board=_Board(), wanted=wanted)
     with pytest.raises(EnvironmentProblem, match=r"node ffffffff has ray 1\.0 \(here 2\.0\)"):
         call(2)
     wanted.unmet = lambda: ""
