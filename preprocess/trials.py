@@ -119,12 +119,17 @@ def run_shards(
     found: dict[str, set[str]] = {}
     with worker_pool(workers, writes=writes, reads=reads) as pool:
         notes = pool.hosted(Notes)
+
+        def forgive(shard: Shard) -> None:
+            notes.forget(shard.name)
+            found.pop(shard.name, None)  # its killers are found anew
+
         for shard, result in pool.run(
             partial(make, notes=notes, helpers=pool.helpers),
             supply,
             on_tick=on_tick,
             on_poll=on_poll,
-            on_lost=lambda shard: notes.forget(shard.name),
+            on_lost=forgive,
         ):
             killers = Trials(shard.name, notes=notes).killers() if isinstance(result, WorkerDied) else set()
             if killers > found.get(shard.name, set()):

@@ -1,6 +1,7 @@
 """Clips and moments that kill a worker: what they cost."""
 
 import signal
+from contextlib import nullcontext
 
 import h5py
 import pytest
@@ -77,6 +78,38 @@ def test_run_goes_on_while_killers_are_found(clips):
     results = list(run_shards(make, [Shard("a.h5")], workers=workers, on_tick=lambda told: None))
     assert [result for _, result in results] == ["made"]
     assert tries == [4, 3, 2]
+
+
+def test_killer_is_found_anew_when_a_node_is_lost_with_what_was_known_of_it(clips, monkeypatch):
+    (killer, *_) = [clip_file(path, folder=clips) for path in sorted(clips.rglob("*.mp4"))]
+    tries = []
+
+    def make(shard, tick, *, notes, helpers):
+        trials = Trials(shard.name, notes=notes)
+        tries.append(trials.killers())
+        if tries[-1]:
+            return "made"
+        for _ in range(DEATHS):
+            list(trials.begun([(killer, 0)]))
+        return WorkerDied("its worker process died")
+
+    class Pool:
+        helpers = 0
+
+        def hosted(self, kind):
+            return kind()
+
+        def run(self, function, supply, *, on_lost, **_):
+            while shard := supply.take():
+                if len(tries) == 1:  # the node of the second try
+                    on_lost(shard)
+                yield shard, function(shard, None)
+
+    monkeypatch.setattr("preprocess.trials.worker_pool", lambda workers, **_: nullcontext(Pool()))
+    config = WorkerConfig(workers=0)
+    results = list(run_shards(make, [Shard("a.h5")], workers=config, on_tick=lambda told: None))
+    assert [result for _, result in results] == ["made"]
+    assert tries == [set(), set(), {killer.key}]
 
 
 def test_decoder_that_is_killed_is_replaced(clips, tmp_path):
