@@ -30,7 +30,10 @@ def deadline(seconds: float) -> Iterator[None]:
     before = signal.signal(signal.SIGALRM, raise_it)
     signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN_S)
     try:
-        yield
-    finally:
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    finally:  # once more: an alarm may come in before the line above is reached, and its next one after the block
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
