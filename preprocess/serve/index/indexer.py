@@ -157,8 +157,8 @@ class Indexer:
             logger.error(what, exc_info=error)
 
     def _make_anew(self) -> None:
-        self._db.close()
-        with self._opening:  # nobody may meet the moment without a file, or without its tables
+        with self._opening:  # nobody may meet the moment without a file, or without its log or its tables
+            self._db.close()
             remove(self._path)
             self._db = open_for_writing(self._path)
             self._generation += 1

@@ -3,6 +3,7 @@ import shutil
 import sqlite3
 import threading
 import time
+from contextlib import closing
 
 import pytest
 
@@ -188,6 +189,17 @@ def test_readers_go_on_while_it_is_made_anew(small, path, monkeypatch):
     wait_until(lambda: not indexer.progress().is_behind)
     indexer.stop()
     assert problems == []
+
+
+def test_a_reader_keeps_to_the_file_that_it_opened(small, path):
+    indexer = indexed(small, path)
+    reader = schema.open_for_reading(path)
+    indexer.stop()
+    schema.remove(path)
+    with closing(reader), closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("PRAGMA journal_mode = WAL")
+        other.execute("CREATE TABLE other (number)")
+        assert reader.execute("SELECT count(*) FROM run").fetchone() == (2,)
 
 
 def test_a_run_that_nobody_thought_of_costs_no_other(small, path, monkeypatch, caplog):
