@@ -25,7 +25,7 @@ from tests.preprocess.conftest import textured_frames, write_video
 
 # what a decoder does to its process, for a file called by it; `{}` is a folder for notes
 POISON = """
-import os, signal, sys, time
+import ctypes, os, signal, sys, time
 sys.path[:] = sys.argv[2:]
 from pathlib import Path
 from preprocess import media_child
@@ -34,13 +34,15 @@ def clip_frames(path, **options):
     notes = Path({notes!r}) / path.stem
     with notes.open("a") as file:
         file.write(str(os.getpid()) + " ")
-    if path.stem == "crash" or (path.stem == "once" and len(notes.read_text().split()) == 1):
+    if path.stem == "crash" or (path.stem in {{"once", "both"}} and len(notes.read_text().split()) == 1):
         os.kill(os.getpid(), signal.SIGSEGV)
-    if path.stem == "killed":
+    if path.stem == "killed" or (path.stem == "both" and len(notes.read_text().split()) == 2):
         os.kill(os.getpid(), signal.SIGKILL)
     if path.stem == "hang":
         while True:
             time.sleep(0.01)
+    if path.stem == "stuck":  # in C, and no other thread of Python gets its turn
+        ctypes.PyDLL(None).sleep(600)
     if path.stem == "greedy":
         bytearray(media_child.MEMORY_BYTES)
     if path.stem == "bug":
@@ -73,7 +75,7 @@ def is_alive(pid):
 
 def test_frames_and_header_are_those_of_the_module_itself(clip):
     path = clip("a")
-    for options in ({"short_side": 48}, {"short_side": 100}, {"short_side": 48, "max_frames": 3}):
+    for options in ({"short_side": 48}, {"short_side": 100}, {"short_side": 48, "max_frames": 2}):
         assert np.array_equal(read_clip(path, **options), media.read_clip(path, **options))
     assert probe(path) == media.probe(path)
 
@@ -115,8 +117,11 @@ def test_frames_up_to_a_damage_do_not_stay_in_memory(tmp_path, monkeypatch, erro
 
 
 def test_frames_may_be_changed_and_outlive_the_process(clip):
+    media_process.end_all()
+    open_before = len(list(Path("/proc/self/fd").iterdir()))
     frames = read_clip(clip("a"), short_side=48)
     media_process.end_all()
+    assert len(list(Path("/proc/self/fd").iterdir())) <= open_before + 1  # the mapping has one
     frames[:] = 7
     assert frames.mean() == 7
 
@@ -157,10 +162,20 @@ def test_clip_that_crashes_its_decoder_twice_is_bad_media(poisoned, clip):
     assert len(set(poisoned("crash"))) == 2
 
 
-def test_decoder_killed_from_outside_is_no_bad_media(poisoned, clip):
-    with pytest.raises(UnreadableFile, match=r"killed\.mp4: its decoder died twice \(killed by SIGKILL, .*memory"):
-        read_clip(clip("killed"), short_side=48)
-    assert len(set(poisoned("killed"))) == 2
+@pytest.mark.parametrize(("name", "first"), [("killed", "SIGKILL"), ("both", "SIGSEGV")])
+def test_decoder_killed_from_outside_is_no_bad_media(poisoned, clip, name, first):
+    words = rf"{name}\.mp4: its decoder died twice \(killed by {first}, then killed by SIGKILL\); .*memory"
+    with pytest.raises(UnreadableFile, match=words):
+        read_clip(clip(name), short_side=48)
+    assert len(set(poisoned(name))) == 2
+
+
+def test_decoder_that_ends_before_it_reads_has_died(clip, monkeypatch):
+    media_process.end_all()
+    start = "import os, select, sys; select.select([int(sys.argv[1])], [], []); os._exit(3)"
+    monkeypatch.setattr(media_process, "_START", start)
+    with pytest.raises(BadMedia, match=r"died twice \(exit status 3, then exit status 3\)"):
+        read_clip(clip("a"), short_side=48)
 
 
 def test_clip_whose_decoder_died_by_chance_is_decoded(poisoned, clip):
@@ -168,13 +183,14 @@ def test_clip_whose_decoder_died_by_chance_is_decoded(poisoned, clip):
     assert len(poisoned("once")) == 2
 
 
-def test_endless_decode_is_killed(poisoned, clip):
+@pytest.mark.parametrize("name", ["hang", "stuck"])
+def test_endless_decode_is_killed(poisoned, clip, name):
     read_clip(clip("a"), short_side=48)  # starting takes a while
     started = time.monotonic()
-    with pytest.raises(BadMedia, match=r"hang\.mp4: not decoded within 0\.3 s"):
-        read_clip(clip("hang"), short_side=48, deadline_s=0.3)
+    with pytest.raises(BadMedia, match=rf"{name}\.mp4: not decoded within 0\.3 s"):
+        read_clip(clip(name), short_side=48, deadline_s=0.3)
     assert time.monotonic() - started < 5
-    (pid,) = poisoned("hang")
+    (pid,) = poisoned(name)
     assert not is_alive(pid)
     assert len(read_clip(clip("a"), short_side=48)) == 6
 
@@ -317,6 +333,37 @@ def _wait_for(condition, *, seconds=20.0):
             pass
         time.sleep(0.02)
     raise AssertionError("did not happen in time")
+
+
+def test_fork_does_not_ask_the_decoders_of_its_parent(clip):
+    probe(clip("a"))
+    assert media_process._idle
+    if (pid := os.fork()) == 0:
+        os._exit(len(media_process._idle))
+    assert os.waitpid(pid, 0)[1] == 0
+
+
+def test_decoder_may_take_so_much(clip):
+    media_process.end_all()
+    probe(clip("a"))
+    (child,) = media_process._idle
+    limits = {
+        resource.RLIMIT_AS: media_child.MEMORY_BYTES,
+        resource.RLIMIT_FSIZE: media.MAX_CLIP_BYTES,
+        resource.RLIMIT_CORE: 0,
+    }
+    assert {what: resource.prlimit(child._process.pid, what) for what in limits} == {
+        what: (most, most) for what, most in limits.items()
+    }
+
+
+@pytest.mark.parametrize(("hard", "taken"), [(resource.RLIM_INFINITY, 8), (9, 8), (7, 7)])
+def test_limits_are_lowered_only(monkeypatch, hard, taken):
+    limits = []
+    monkeypatch.setattr(resource, "getrlimit", lambda what: (5, hard))
+    monkeypatch.setattr(resource, "setrlimit", lambda what, pair: limits.append(pair))
+    media_child._limit(resource.RLIMIT_AS, 8)
+    assert limits == [(taken, taken)]
 
 
 def test_child_says_what_it_is_limited_to():
