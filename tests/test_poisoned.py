@@ -6,8 +6,10 @@ from contextlib import nullcontext
 import h5py
 import pytest
 
-from preprocess.config import WorkerConfig
+from preprocess.config import FlowConfig, WorkerConfig
 from preprocess.errors import WorkerDied
+from preprocess.extract import extract_all
+from preprocess.sharding import make_shards
 from preprocess.shards.index import Index
 from preprocess.shards.verify import verify_shard
 from preprocess.trials import DEATHS, KILLED_REASON, Notes, Trials, run_shards
@@ -78,6 +80,22 @@ def test_run_goes_on_while_killers_are_found(clips):
     results = list(run_shards(make, [Shard("a.h5")], workers=workers, on_tick=lambda told: None))
     assert [result for _, result in results] == ["made"]
     assert tries == [4, 3, 2]
+
+
+def test_suspects_are_tried_before_the_others_and_alone(clips, tmp_path, monkeypatch):
+    notes, calls = Notes(), []
+    notes.begin("train-00000-of-00001.h5", "clip2")
+
+    def noted(pairs, *arguments, helpers, **options):
+        pairs = list(pairs)
+        calls.append(([clip.key for clip, _ in pairs], helpers))
+        return extract_all(pairs, *arguments, helpers=helpers, **options)
+
+    monkeypatch.setattr("preprocess.trials.Notes", lambda: notes)
+    monkeypatch.setattr("preprocess.sharding.extract_all", noted)
+    config = FlowConfig(short_side=48)
+    make_shards(clips, tmp_path / "out", config=config, workers=WorkerConfig(workers=0, helpers=2))
+    assert calls == [(["clip2"], 0), (["clip0", "clip1", "clip3"], 2)]
 
 
 def test_killer_is_found_anew_when_a_node_is_lost_with_what_was_known_of_it(clips, monkeypatch):

@@ -2,16 +2,18 @@
 
 import hashlib
 import os
+from dataclasses import replace
 
 import pytest
 
 from preprocess import sharding
 from preprocess.config import FlowConfig, WorkerConfig
-from preprocess.errors import EnvironmentProblem
+from preprocess.errors import BadShard, EnvironmentProblem, WorkerDied
 from preprocess.made_shards import FolderCheck
+from preprocess.paths import exclusive, temporary_beside
 from preprocess.sharding import evenly_mixed, make_shards
 from preprocess.shards.index import INDEX_NAME
-from preprocess.status.run_status import ShardCount, Status
+from preprocess.status.run_status import RunState, ShardCount, Status
 from tests.preprocess.conftest import textured_frames, write_video
 
 CONFIG = FlowConfig(short_side=48, clips_per_shard=1)
@@ -106,6 +108,60 @@ def test_workers_check_and_the_driver_says_what_is_made_again(clips, shards, mon
     assert (report.made, report.clips, list(report.failed)) == (1, 3, ["clip_3"])
     assert f"made again: {shards / NAMES[1]}: clip clip_1: " in caplog.text
     assert (shards / NAMES[1]).read_bytes() == before
+
+
+@pytest.mark.parametrize("of", ["other clips", "other settings"])
+def test_sound_shard_of_something_else_is_made_again(clips, shards, tmp_path, caplog, of):
+    before = (shards / NAMES[0]).read_bytes()
+    if of == "other settings":
+        config = replace(CONFIG, rgb_quality=50)
+        make_shards(clips, tmp_path / "others", config=config, workers=WorkerConfig(workers=0))
+    other = shards / NAMES[1] if of == "other clips" else tmp_path / "others" / NAMES[0]
+    (shards / NAMES[0]).write_bytes(other.read_bytes())
+    assert run(clips, shards).made == 1
+    assert f"made again: {shards / NAMES[0]} does not hold what is planned for it" in caplog.text
+    assert (shards / NAMES[0]).read_bytes() == before
+
+
+def test_shard_whose_worker_died_again_and_again_fails_the_run(clips, shards, monkeypatch):
+    (shards / NAMES[0]).unlink()
+    (shards / NAMES[1]).unlink()
+    real = sharding.compute_shards
+
+    def dying(*arguments, **options):
+        for shard, result in real(*arguments, **options):
+            yield shard, WorkerDied("its worker process died") if shard.name == NAMES[0] else result
+
+    monkeypatch.setattr(sharding, "compute_shards", dying)
+    with pytest.raises(BadShard, match=rf"1 of 4 shards could not be made \({NAMES[0]}: its worker process died\)"):
+        run(clips, shards)
+    assert Status.read(shards).state is RunState.STOPPED
+    assert (shards / NAMES[1]).exists()
+    assert not (shards / INDEX_NAME).exists()
+
+
+def test_shard_that_cannot_be_read_here_is_not_made_again(clips, shards, monkeypatch):
+    before = (shards / NAMES[0]).read_bytes()
+    (shards / NAMES[1]).unlink()
+
+    def unreadable(check, shard):
+        raise EnvironmentProblem("the disk fails")
+
+    monkeypatch.setattr(FolderCheck, "find", unreadable)
+    with pytest.raises(EnvironmentProblem, match="the disk fails"):
+        run(clips, shards)
+    assert (shards / NAMES[0]).read_bytes() == before
+    assert not (shards / NAMES[1]).exists()
+
+
+def test_run_that_is_refused_leaves_the_files_of_the_other_alone(clips, tmp_path):
+    unfinished = temporary_beside(tmp_path / NAMES[0])
+    unfinished.touch()
+    with exclusive(tmp_path), pytest.raises(EnvironmentProblem, match="in use by"):
+        run(clips, tmp_path)
+    assert unfinished.exists()
+    run(clips, tmp_path)  # the other one was killed
+    assert not unfinished.exists()
 
 
 def test_status_tells_what_was_there_from_what_was_made(clips, shards):

@@ -109,13 +109,15 @@ def test_run_goes_on_from_another_machine_and_back(inputs, tmp_path):
     assert len(stored(ADDRESS)["manifest.jsonl"].splitlines()) == CLIPS
 
 
-def test_what_was_deleted_at_the_address_is_made_again(inputs, tmp_path, caplog):
+def test_what_was_deleted_or_cut_at_the_address_is_made_again(inputs, tmp_path, caplog):
     fetch(inputs, out=tmp_path / "one")
     compute(tmp_path / "two")
     before = stored(SHARDS)
     del MemoryFileSystem.store["/bucket/shards/train-00001-of-00003.h5"]
-    assert compute(tmp_path / "two").made == 1
+    MemoryFileSystem.store["/bucket/shards/train-00002-of-00003.h5"].truncate(1000)
+    assert compute(tmp_path / "two").made == 2
     assert "train-00001-of-00003.h5 is missing, made.jsonl says" in caplog.text
+    assert "train-00002-of-00003.h5 has 1000 bytes, made.jsonl says" in caplog.text
     assert {name: content for name, content in stored(SHARDS).items() if name.endswith(".h5")} == {
         name: content for name, content in before.items() if name.endswith(".h5")
     }
@@ -218,6 +220,22 @@ def test_manifest_is_sent_every_minute_or_less_often_where_that_takes_long(tmp_p
             kept.tick()
             seconds[0] += 1
     assert sent == [60, 122, 311, 400]  # 60 s after the end of one of 2 s, 180 s after one of 9 s; at the end
+
+
+def test_journal_is_sent_while_the_run_goes(inputs, tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "_EVERY_S", 0.0)
+    monkeypatch.setattr(records, "_SHARE", 1e9)
+    put, sent = object_store.ObjectStore.put, []
+
+    def noting(store, path, name):
+        sent.append((name, len(path.read_bytes().splitlines())) if name == "made.jsonl" else name)
+        put(store, path, name)
+
+    monkeypatch.setattr(object_store.ObjectStore, "put", noting)
+    compute(tmp_path / "two", clips=inputs / "clips")
+    assert sent[0] == "plan.json"  # before the first shard: a run with another plan is refused from then on
+    journal = [entry for entry in sent if entry[0] == "made.jsonl"]
+    assert journal == [("made.jsonl", number + 1) for number in range(CLIPS)]
 
 
 @pytest.mark.parametrize(
