@@ -47,12 +47,17 @@ def test_links_and_hidden_folders_are_left_alone(tmp_path, touch, tmp_path_facto
 
 
 def test_folders_of_classes_are_not_walked(tmp_path, touch, monkeypatch):
-    touch("clips/manifest.jsonl", "clips/train/yoga/x.mp4", "clips/more/manifest.jsonl")
+    touch("clips/manifest.jsonl", "clips/train/yoga/x.mp4", "clips/Val/x.mp4", "clips/more/manifest.jsonl")
     walked = []
     walk = run_folders._walk
     monkeypatch.setattr(run_folders, "_walk", lambda folder, depth: walked.append(folder.name) or walk(folder, depth))
     assert set(found(tmp_path)) == {"clips", "clips/more"}
-    assert "train" not in walked
+    assert not {"train", "Val"} & set(walked)
+
+
+def test_a_folder_of_runs_may_be_called_like_a_split(tmp_path, touch):
+    touch("train/manifest.jsonl", "val/index.json")
+    assert found(tmp_path) == {"train": "clips", "val": "shards"}
 
 
 def test_a_name_that_is_no_text(tmp_path):

@@ -28,7 +28,7 @@ def client(served):
 
 @pytest.fixture(scope="module")
 def guarded(served):
-    return client_of(served, token=TOKEN, host="10.0.0.5", names=("kineflow.example",))
+    return client_of(served, token=TOKEN, host="10.0.0.5", names=("Kineflow.example",))
 
 
 def csrf_of(page):
@@ -73,7 +73,7 @@ def test_own_names_are_answered(client, host):
     ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example:8765", "10.0.0.5", "[::2]", "[", "@", " "],
 )
 def test_other_names_are_not(client, host):
-    answer = client.get("/", headers={"Host": host})
+    answer = client.get("/", headers={"Host": host, **HTML})
     assert answer.status_code == 421
     assert "--name" in answer.json()["message"]
 
@@ -124,6 +124,8 @@ def test_without_origin_the_browser_must_say_that_it_is_ours(client, site):
 def test_the_api_takes_json_only(client, kind):
     answer = client.post("/api/v1/jobs", content="{}", headers={**FORM, "Content-Type": kind})
     assert answer.status_code == 415
+    path = f"/api/v1/jobs/{'0' * 16}/cancel"
+    assert client.post(path, headers={**FORM, "Content-Type": kind}).status_code == 415  # also without a body
 
 
 @pytest.mark.parametrize("path", ["/api/v1/jobs", f"/api/v1/jobs/{'0' * 16}"])
@@ -181,6 +183,17 @@ def test_without_the_token_nothing_is_shown(guarded, path):
     assert answer.headers["www-authenticate"] == "Bearer"
     answer = guarded.get(path, headers=HTML)
     assert (answer.status_code, answer.headers["location"]) == (303, "/login")
+    assert guarded.post(path, headers=HTML).status_code == 401
+
+
+@pytest.mark.parametrize("path", ["/static", "/statics", "/login/x", "/loginx"])
+def test_only_the_page_to_sign_in_and_its_style_are_open(guarded, path):
+    assert guarded.get(path).status_code == 401
+
+
+def test_a_server_that_asks_for_no_token_takes_none(client):
+    assert client.get("/", headers=BEARER).status_code == 200
+    assert client.post("/api/v1/jobs", json={}, headers=BEARER).status_code == 403
 
 
 @pytest.mark.parametrize("path", PAGES)

@@ -145,6 +145,24 @@ def test_a_manifest_that_is_gone_leaves_nothing(small):
     assert outcomes(indexer) == {}
 
 
+def test_what_sources_said_counts_again_when_a_manifest_is_gone_for_a_while(small):
+    append(small, [b"{}\n"])
+    indexer = indexed(small)
+
+    def said():
+        with indexer.reading() as db:
+            return [(one.text, one.clips) for one in messages(db, most=100)], read_runs(db)[0].damaged
+
+    before, path = said(), small / "clips" / MANIFEST_NAME
+    assert before[1] == 1
+    path.rename(small / "away")
+    indexer.catch_up()
+    assert said() == ([], 0)
+    (small / "away").rename(path)
+    indexer.catch_up()
+    assert said() == before
+
+
 def test_a_link_is_not_followed(small, tmp_path_factory):
     outside = tmp_path_factory.mktemp("outside") / MANIFEST_NAME
     path = small / "clips" / MANIFEST_NAME
