@@ -112,5 +112,6 @@ def test_worker_that_dies_after_it_handed_its_item_back_costs_nothing():
     finished = flight.wait()
     flight.keep({"item": "GPU 0 does not answer"}, workers=2)
     assert list(flight.results(finished)) == []
+    assert (len(flight), flight.kept) == (0, 1)
     flight.start_again()
     assert list(flight.results(flight.wait())) == [("item", "made")]

@@ -3,7 +3,7 @@ import shutil
 import sqlite3
 import threading
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 
 import pytest
 
@@ -189,6 +189,34 @@ def test_readers_go_on_while_it_is_made_anew(small, path, monkeypatch):
     wait_until(lambda: not indexer.progress().is_behind)
     indexer.stop()
     assert problems == []
+
+
+def test_of_a_transaction_that_fails_nothing_stays(path):
+    with closing(schema.open_for_writing(path)) as db:
+        with suppress(KeyError), schema.transaction(db):
+            db.execute("INSERT INTO label (name) VALUES ('half')")
+            raise KeyError
+        assert db.execute("SELECT name FROM label").fetchall() == [("",)]
+
+
+def test_it_is_made_anew_once(small, path):
+    indexer = indexed(small, path)
+    indexer.distrust()
+    made = []
+    for _ in range(3):
+        indexer.catch_up()
+        made.append(indexer._db)
+    assert made[0] is made[1] is made[2]
+    indexer.stop()
+
+
+def test_a_folder_that_holds_something_else_now_is_read_anew(small, path):
+    indexer = indexed(small, path)
+    shutil.rmtree(small / "clips")
+    (small / "shards").rename(small / "clips")
+    indexer.catch_up()
+    assert outcomes(indexer) == {"done": 2}
+    indexer.stop()
 
 
 def test_a_reader_keeps_to_the_file_that_it_opened(small, path):
