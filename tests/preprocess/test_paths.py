@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,16 @@ def test_sweep_deletes_only_temporaries_of_ours(tmp_path):
     assert sweep_temporaries(tmp_path) == 2
     assert sweep_temporaries(tmp_path, subfolders=True) == 1
     assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(kept)
+
+
+def test_swept_deletes_before_and_after(tmp_path):
+    killed, stopped = (temporary_beside(tmp_path / "clip.mp4") for _ in range(2))
+    killed.touch()
+    with suppress(KeyboardInterrupt), swept(tmp_path):
+        assert not killed.exists()
+        stopped.touch()
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_swept_leaves_subfolders_alone(tmp_path):

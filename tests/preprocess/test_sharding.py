@@ -234,8 +234,11 @@ def test_shards_do_not_go_where_other_clips_are(clips, tmp_path):
     assert {path.name for path in (tmp_path / "others").iterdir()} == {"manifest.jsonl", ".lock"}
 
 
-def test_replan_drops_the_old_shards(clips, shards):
+def test_replan_drops_the_old_shards(clips, shards, monkeypatch):
+    removed, remove = [], FolderTarget.remove
+    monkeypatch.setattr(FolderTarget, "remove", lambda target, name: removed.append(name) or remove(target, name))
     run(clips, shards, config=FlowConfig(short_side=48), replan=True)
+    assert removed[0] == "index.json"  # no reader may meet it without its shards
     assert sorted(contents(shards)) == ["index.json", "plan.json", "train-00000-of-00001.h5", "val-00000-of-00001.h5"]
     assert len(ShardSet(shards, "train")) == 3
 
@@ -305,10 +308,11 @@ def test_failures_stay_with_the_shard(shards):
     assert list(Shard(shards / "train-00000-of-00002.h5").attributes.failed) == ["broken"]
 
 
-def test_full_disk_is_seen_before_the_start(clips, tmp_path, monkeypatch):
-    monkeypatch.setattr("preprocess.target.FolderTarget.free_bytes", lambda target, without: 1000)
+@pytest.mark.parametrize("free", [1000, 0])
+def test_full_disk_is_seen_before_the_start(clips, tmp_path, monkeypatch, free):
+    monkeypatch.setattr("preprocess.target.FolderTarget.free_bytes", lambda target, without: free)
     with pytest.raises(
-        EnvironmentProblem, match=r"has 1000 bytes free; the 3 shards to make are planned at [0-9.]+ KiB; free space"
+        EnvironmentProblem, match=rf"has {free} bytes free; the 3 shards to make are planned at [0-9.]+ KiB; free space"
     ):
         run(clips, tmp_path / "shards")
 
