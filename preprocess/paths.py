@@ -165,7 +165,7 @@ def exclusive(held: Path, *, lock: Path | None = None) -> Iterator[None]:
         lock: file that says so; None is `.lock` in the folder `held`.
 
     Raises:
-        EnvironmentProblem: another process holds it; names its id.
+        EnvironmentProblem: another process holds it, whose id is named; or its disk has no locks.
     """
     path = lock or held / ".lock"
     try:
@@ -178,6 +178,11 @@ def exclusive(held: Path, *, lock: Path | None = None) -> Iterator[None]:
         except BlockingIOError as error:
             holder = file.read(100).strip() or "another process"
             raise EnvironmentProblem(f"{held} is in use by {holder}; wait for it or choose another one") from error
+        except OSError as error:  # such as of Lustre, mounted without locks
+            raise EnvironmentProblem(
+                f"{path} cannot be locked ({error.strerror}); mount its disk with locks (Lustre: -o flock), or choose "
+                "another one"
+            ) from error
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()

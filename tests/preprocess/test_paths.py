@@ -1,3 +1,4 @@
+import errno
 import os
 import subprocess
 import sys
@@ -129,6 +130,15 @@ def test_exclusive_names_the_holder(tmp_path):
     with exclusive(tmp_path):
         run = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=False)
     assert f"in use by process {os.getpid()}" in run.stderr
+
+
+def test_disk_without_locks_is_told(tmp_path, monkeypatch):
+    def unsupported(*_):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr("fcntl.flock", unsupported)
+    with pytest.raises(EnvironmentProblem, match=r"\.lock cannot be locked .*-o flock"), exclusive(tmp_path):
+        pass
 
 
 def test_exclusive_is_free_again_afterwards(tmp_path: Path):
