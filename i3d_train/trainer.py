@@ -228,7 +228,11 @@ class Trainer:
         self._order_sums()
         self.feed.load_state_dict(saved.loader)
         self.model.load_state_dict(saved.model)
+        # which brings the momentum and weight decay of the run so far with it
+        own = [{name: group[name] for name in ("momentum", "weight_decay")} for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(saved.optimizer)
+        for group, settings in zip(self.optimizer.param_groups, own, strict=True):
+            group.update(settings)
         if self.average is not None:
             # a run that kept no average so far starts one from its weights
             self.average.model.load_state_dict(saved.weights)

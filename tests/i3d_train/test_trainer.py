@@ -105,6 +105,14 @@ def test_checkpoint_of_another_run_fails(change, message, config):
         trainer.restore(replace(trainer.checkpoint(), **change))
 
 
+def test_resumed_run_has_the_momentum_and_decay_that_it_was_given(config):
+    saved = deepcopy(Trainer(replace(config, momentum=0.9, weight_decay=0.25)).checkpoint())
+    trainer = Trainer(replace(config, momentum=0.5, weight_decay=0.125))
+    trainer.restore(saved)
+    groups = [(group["momentum"], group["weight_decay"]) for group in trainer.optimizer.param_groups]
+    assert groups == [(0.5, 0.125), (0.5, 0.0)]
+
+
 def frozen(config, **changes):
     """Without what makes the parts of a step differ from the whole: BatchNorm over clips, and dropout."""
     return replace(config, freeze_bn=True, dropout=0.0, **changes)
