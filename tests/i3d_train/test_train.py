@@ -48,7 +48,9 @@ def numbers(folder) -> list[dict[str, float]]:
 
 
 def test_i3d_learns_to_tell_dark_from_light(config):
-    summary = train(replace(config, model="i3d", width=0.25, steps=16, lr=0.01, validate_every=0, checkpoint_every=100))
+    # all clips in each step and no dropout: with less, rounding decides on what so short a run comes to
+    changes = {"batch_size": 8, "dropout": 0.0, "momentum": 0.5, "lr": 0.02, "steps": 8}
+    summary = train(replace(config, model="i3d", width=0.25, validate_every=0, checkpoint_every=100, **changes))
     assert summary.last_loss < 0.5 * summary.first_loss
 
 
