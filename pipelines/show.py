@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from preprocess.console import printable
+from preprocess.console import LocalPath, printable
 from preprocess.errors import InvalidInput, KineflowError
 from preprocess.paths import publish
 from preprocess.shards import Index, ShardSet
@@ -105,7 +105,7 @@ def _write(out: Path, sheet_HWC: Any) -> None:
 
 
 @click.command()
-@click.argument("shards", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("shards", type=LocalPath(exists=True, file_okay=False))
 @click.option("--split", type=click.Choice(SPLITS), help="Default: the first that has clips.")
 @click.option("--seed", default=0, show_default=True, help="Of the training.")
 @click.option("--epoch", default=0, show_default=True)
@@ -117,7 +117,7 @@ def _write(out: Path, sheet_HWC: Any) -> None:
 @click.option("--windows", default=1, show_default=True, help="Of a clip, with --evaluation.")
 @click.option("--crops", default=1, show_default=True, help="Of a window, 1 or 3, with --evaluation.")
 @click.option("--key", help="Show this clip as it is stored, whole, instead.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), default="clip.png", show_default=True)
+@click.option("--out", type=LocalPath(dir_okay=False), default="clip.png", show_default=True)
 @click.option("--columns", type=click.IntRange(1, 32), default=6, show_default=True, help="Frames to show.")
 def main(
     shards: Path,

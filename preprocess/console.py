@@ -5,11 +5,12 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
 
-from preprocess.address import is_address
+from preprocess.address import is_address, shown
 from preprocess.errors import KineflowError
 
 
@@ -23,6 +24,20 @@ class CommandGroup(click.Group):
         except KineflowError as error:
             click.echo(f"Error: {printable(str(error))}", err=True)
             ctx.exit(error.exit_status)
+
+
+class LocalPath(click.Path):
+    """A file or folder of this machine: an address would become a folder `s3:` here, or a file that is not there."""
+
+    def __init__(self, *, remedy: str = "copy or mount it, or copy there what is written here", **options: Any) -> None:
+        super().__init__(path_type=Path, **options)
+        self.remedy = remedy
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """See `click.Path`."""
+        if is_address(value):
+            self.fail(f"{shown(value)} is an address, not a place on this machine; {self.remedy}", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 class PlaceType(click.Path):

@@ -8,10 +8,10 @@ import click
 
 from i3d_train.options import DEVICES, LOADERS, PRECISIONS, Machine, Reading
 from pipelines.feed_config import ON_BAD_SHARD
-from preprocess.console import PlaceType
+from preprocess.console import LocalPath, PlaceType
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-OUTPUT = click.Path(path_type=Path)
+OUTPUT = LocalPath()
 
 
 class WeightsType(click.Path):

@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from preprocess.console import LocalPath
+
 if TYPE_CHECKING:
     from preprocess.card.content import Card
     from preprocess.card.diff import Change, Clips, Difference
 
+_LOCAL = LocalPath()
 _SHOWN = 10  # rows of a list on the terminal; the card and --json have all
 
 
@@ -42,9 +45,9 @@ def card(operands: tuple[str, ...], as_json: bool, keys: int) -> None:
     """
     match operands:
         case ["diff", a, b]:
-            _diff(Path(a), Path(b), as_json=as_json, keys=keys)
+            _diff(_LOCAL.convert(a, None, None), _LOCAL.convert(b, None, None), as_json=as_json, keys=keys)
         case [folder] if folder != "diff":
-            _write(Path(folder), as_json=as_json)
+            _write(_LOCAL.convert(folder, None, None), as_json=as_json)
         case _:
             raise click.UsageError(
                 f"`preprocess card CLIPS` or `preprocess card diff A B`, got {' '.join(map(repr, operands))}"

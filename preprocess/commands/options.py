@@ -6,15 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from preprocess.console import PlaceType
+from preprocess.console import LocalPath, PlaceType
 
 if TYPE_CHECKING:
     from preprocess.config import WorkerConfig
 
-FOLDER = click.Path(file_okay=False, path_type=Path)
-FILE = click.Path(dir_okay=False, path_type=Path)
-
-
+FOLDER = LocalPath(file_okay=False)
+FILE = LocalPath(dir_okay=False)
 PLACE = PlaceType(file_okay=False, path_type=Path)
 
 

@@ -6,14 +6,20 @@ from typing import TYPE_CHECKING
 
 import click
 
-from preprocess.commands.options import FOLDER
+from preprocess.console import LocalPath
 
 if TYPE_CHECKING:
     from preprocess.status.run_view import Lookout
 
 
+RUN = LocalPath(
+    file_okay=False,
+    remedy="a run into one is seen in its --staging folder, by default one of ~/.cache/kineflow/staging",
+)
+
+
 @click.command()
-@click.argument("folder", type=FOLDER)
+@click.argument("folder", type=RUN)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document, its times in epoch seconds.")
 @click.option("--watch", is_flag=True, help="Show the run until it ends, live on a terminal; Ctrl-C looks away.")
 def status(folder: Path, as_json: bool, watch: bool) -> None:

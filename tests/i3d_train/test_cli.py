@@ -171,3 +171,11 @@ def test_folder_without_weights_fails(tmp_path):
     status, _, log = invoke("predict", tmp_path / "a.mp4", "--weights", tmp_path)
     assert status == 2
     assert "holds no checkpoint of a run; give the folder of a run, or a file of weights" in log
+
+
+def test_run_is_not_written_to_a_folder_that_is_called_like_an_address(shards, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    status, _, said = invoke("run", "--shards", shards, "--out", "s3://bucket/run")
+    assert status == 2
+    assert "s3://bucket/run is an address, not a place on this machine; " in said
+    assert list(tmp_path.iterdir()) == []

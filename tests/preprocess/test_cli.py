@@ -181,3 +181,14 @@ def test_help_is_quick_and_complete_without_heavy_imports():
 def test_module_runs_like_the_command():
     run = subprocess.run([sys.executable, "-m", "preprocess", "--version"], capture_output=True, text=True, check=True)
     assert run.stdout.startswith("preprocess, version ")
+
+
+@pytest.mark.parametrize(
+    "arguments", [("sample", "{}"), ("verify", "{}"), ("status", "{}"), ("card", "{}"), ("card", "diff", ".", "{}")]
+)
+def test_address_is_no_folder_of_this_machine(arguments, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = run(*(argument.format("s3://user:password@bucket/x") for argument in arguments))
+    assert result.exit_code == 2
+    assert "s3://bucket/x is an address, not a place on this machine; " in result.output
+    assert list(tmp_path.iterdir()) == []  # such as a folder `s3:`

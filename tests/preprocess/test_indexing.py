@@ -202,9 +202,8 @@ def test_symbolic_link_is_bad_media(run, folder, tmp_path):
     (folder / "wave" / "b.avi").rename(tmp_path / "b.avi")
     (folder / "wave" / "b.avi").symlink_to(tmp_path / "b.avi")
     assert run().outcomes == {"done": 2, "bad_media": 1}
-    assert (
-        rows(folder / "missing.csv")[0]["reason"] == "b.avi: a link, which is not followed; put the file itself there"
-    )
+    (row,) = rows(folder / "missing.csv")
+    assert row["reason"] == "b.avi: a link, which is not followed; put the file itself there"
 
 
 def test_other_folder_gets_hard_links_and_the_videos_stay_alone(run, folder, tmp_path):
