@@ -76,7 +76,7 @@ def open_tensors(path: Path) -> TensorFile:
     if start[8:] == b"{" and int.from_bytes(start[:8], "little") <= _LONGEST_HEADER:
         return _open_safetensors(path)
     if start.startswith(b"PK"):
-        return _open_npz(path) if _is_npz(path) else _open_torch(path)
+        return _open_archive(path)
     if start.startswith(b"\x80"):
         return _open_torch(path)
     if end == _TABLE_END:
@@ -87,12 +87,15 @@ def open_tensors(path: Path) -> TensorFile:
     )
 
 
-def _is_npz(path: Path) -> bool:
+def _open_archive(path: Path) -> TensorFile:
     try:
         with zipfile.ZipFile(path) as archive:
-            return any(name.endswith(".npy") for name in archive.namelist())
+            names = archive.namelist()
     except MALFORMED as error:
         raise InvalidInput(f"{path} is not a whole archive ({error}); fetch it again") from error
+    if any(name.endswith("/archive_format") for name in names):  # of torch.export
+        raise InvalidInput(f"{path} is an exported program, not weights; give the weights that it was made from")
+    return _open_npz(path) if any(name.endswith(".npy") for name in names) else _open_torch(path)
 
 
 def _open_npz(path: Path) -> TensorFile:

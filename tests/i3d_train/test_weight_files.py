@@ -157,6 +157,13 @@ def test_unknown_content_fails(content, tmp_path):
         open_tensors(tmp_path / "w.npz")
 
 
+def test_exported_program_fails(tmp_path):
+    program = torch.export.export(torch.nn.Linear(2, 2), (torch.zeros(1, 2),))
+    torch.export.save(program, tmp_path / "w.pt2")
+    with pytest.raises(InvalidInput, match=r"w\.pt2 is an exported program, not weights; give the weights that it"):
+        open_tensors(tmp_path / "w.pt2")
+
+
 def test_missing_file_fails(tmp_path):
     with pytest.raises(InvalidInput, match=r"w\.npz do not exist"):
         open_tensors(tmp_path / "w.npz")
