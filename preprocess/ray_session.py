@@ -43,7 +43,8 @@ def ray_session(
         wanted: of each node of the cluster at `address`.
 
     Raises:
-        EnvironmentProblem: it cannot be started or reached, its token is another one, or a node does not meet `wanted`.
+        EnvironmentProblem: it cannot be started or reached, its token is another one, or a node does not meet `wanted`;
+            or it is lost before the block ends.
     """
     import ray
 
@@ -80,6 +81,14 @@ def ray_session(
         if wanted is not None:
             require(ray, wanted)
         yield ray
+    except ray.exceptions.RayTaskError:  # what a task raised, which is not Ray's fault
+        raise
+    except ray.exceptions.RayError as error:
+        said = str(error).partition("\n")[0]
+        raise EnvironmentProblem(
+            f"Ray was lost in mid-run, as when the machine is out of memory ({type(error).__name__}: {said}); what is "
+            f"finished stays, run it again"
+        ) from error
     finally:
         ray.shutdown()
 

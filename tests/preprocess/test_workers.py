@@ -13,6 +13,7 @@ import pytest
 
 from preprocess.config import WorkerConfig
 from preprocess.errors import BadShard, DeviceDead, DeviceLost, EnvironmentProblem, InvalidInput, WorkerDied
+from preprocess.ray_session import ray_session
 from preprocess.workers import _Board, _called, _cores_beside_a_gpu, run_tasks, worker_pool
 
 
@@ -203,6 +204,17 @@ def test_node_that_joins_later_and_lacks_something_fails():
         call(2)
     wanted.unmet = lambda: ""
     assert call(2) == 4
+
+
+def test_ray_that_is_lost_fails(monkeypatch):
+    import ray
+
+    monkeypatch.setattr(ray, "init", lambda **options: None)
+    lost = pytest.raises(EnvironmentProblem, match=r"^Ray was lost in mid-run.*ActorDiedError: .*run it again$")
+    with lost, ray_session(None, cpus=1, gpus=None, remedy=""):
+        raise ray.exceptions.ActorDiedError
+    with pytest.raises(ray.exceptions.RayTaskError), ray_session(None, cpus=1, gpus=None, remedy=""):
+        raise ray.exceptions.RayTaskError("work", "traceback of a bug", ValueError())
 
 
 @pytest.mark.ray
