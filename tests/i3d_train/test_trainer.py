@@ -210,6 +210,13 @@ def test_fp16_keeps_float32_weights_and_trains(config):
     assert not same_parameters(before, trainer.model)
 
 
+def test_gradient_in_fp16_is_told_and_cut_without_its_scale(config):
+    plain, scaled = Trainer(config), Trainer(replace(config, precision="fp16"))
+    scaled._scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+    # fp16 rounds, but not by a factor of 8
+    assert scaled.train_step().gradient_norm == pytest.approx(plain.train_step().gradient_norm, rel=0.5)
+
+
 def test_overflow_in_fp16_skips_the_update_and_scales_less(config):
     trainer = Trainer(replace(config, precision="fp16"))
     trainer._scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40)
@@ -265,6 +272,17 @@ def test_best_is_the_highest_accuracy_so_far(config, monkeypatch):
     monkeypatch.setattr(trainer.validation, "run", run)
     assert [trainer.validate(ignore)[1] for _ in range(4)] == [True, False, True, False]
     assert trainer.best_top1 == 0.75
+
+
+def test_best_accuracy_so_far_is_known_after_resuming(config):
+    first, second = (Trainer(replace(config, validate_every=1)) for _ in range(2))
+    first.train_step()
+    first.validate(ignore)
+    first.best_top1 = 1.0
+    second.restore(first.checkpoint())
+    assert not second.validation_is_due()
+    _, best, _ = second.validate(ignore)
+    assert not best
 
 
 def test_network_that_is_trained_on_its_steps_is_asked_for_them(config):
