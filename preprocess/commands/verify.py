@@ -58,13 +58,13 @@ def verify(shards: Path, decode: bool, workers: int | None, as_json: bool) -> No
 def print_verification(result: "Verification", shards: Path) -> None:
     """The result in two or three lines; findings of single shards are told as they come."""
     from preprocess.shards.index import INDEX_NAME
+    from preprocess.words import size
 
     for found in result.findings:
         if found.shard == INDEX_NAME:
             click.echo(one_line(f"broken: {found}", length=_WIDTH))
-    rate = result.bytes / 1e9 / result.seconds
-    size = f"{result.clips} clips, {result.bytes / 1e9:.2f} GB in {result.seconds:.1f} s ({rate:.2f} GB/s)"
-    click.echo(f"checked: {result.shards} shards, {size}")
+    read, rate = size(result.bytes), size(result.bytes / result.seconds)
+    click.echo(f"checked: {result.shards} shards, {result.clips} clips, {read} in {result.seconds:.1f} s ({rate}/s)")
     if not result.findings:
         click.echo("nothing is broken")
         return
