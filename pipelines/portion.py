@@ -124,7 +124,7 @@ def _open_store(place: Path | str, storage: Storage) -> ShardStore:
         if storage.cache is None:
             raise InvalidInput(
                 f"shards at {shown(place)} are copied before they are read; give cache=FOLDER (--cache FOLDER) on a "
-                f"local disk, and cache_bytes (--cache-gb), the most that it may hold"
+                f"local disk, and cache_bytes, the most that it may hold"
             )
         cache = ShardCache(Path(storage.cache), max_bytes=storage.cache_bytes)
         return RemoteStore(str(place), cache, storage_options=storage.options)

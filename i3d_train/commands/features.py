@@ -6,12 +6,12 @@ from typing import Any
 import click
 
 from i3d_train.commands.options import FILE, OUTPUT, SHARDS, WEIGHTS, WEIGHTS_HELP, loader_options, machine_options
-from preprocess.console import printable, sigterm_interrupts
+from preprocess.console import LocalPath, printable, sigterm_interrupts
 from preprocess.shards.layout import SPLITS
 
 
 @click.command()
-@click.argument("videos", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("videos", nargs=-1, type=LocalPath())
 @click.option("--weights", required=True, type=WEIGHTS, help=WEIGHTS_HELP)
 @click.option("--out", required=True, type=OUTPUT, help="File to write: .h5, or .npz, which is made in memory.")
 @click.option("--shards", type=SHARDS, help="Folder or address of index.json, instead of VIDEOS.")

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from i3d_train.commands.options import FILE, WEIGHTS, WEIGHTS_HELP, machine_options
-from preprocess.console import printable
+from preprocess.console import LocalPath, printable
 
 if TYPE_CHECKING:
     from i3d_train.predict import Prediction
 
 
 @click.command()
-@click.argument("videos", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("videos", nargs=-1, required=True, type=LocalPath())
 @click.option("--weights", required=True, type=WEIGHTS, help=WEIGHTS_HELP)
 @click.option("--labels", type=FILE, help="Class names, one a line.  [default: the weights', or Kinetics-400's]")
 @click.option("--top", default=5, show_default=True, help="How many classes to name.")

@@ -29,8 +29,8 @@ struct Row {
 };
 
 template <size_t kChannels, bool kMirror>
-void plain(const Row& row, const Range& range, size_t from) {
-    for (size_t x = from; x < row.size; ++x) {
+void plain(const Row& row, const Range& range) {
+    for (size_t x = 0; x < row.size; ++x) {
         const uint8_t* pixel = row.codes + kChannels * (kMirror ? row.size - 1 - x : x);
         for (size_t channel = 0; channel < kChannels; ++channel) {
             const float value = (static_cast<float>(pixel[channel]) - range.mean) * row.scale[channel];
@@ -45,7 +45,7 @@ struct Baseline {
 
     template <size_t kChannels, bool kMirror>
     static void convert(const Row& row, const Range& range) {
-        plain<kChannels, kMirror>(row, range, 0);
+        plain<kChannels, kMirror>(row, range);
     }
 };
 
@@ -106,7 +106,7 @@ bool is_streamed(const float* values, size_t size) {
 #define CONVERT(set)                                                                                         \
     template <size_t kChannels, bool kMirror>                                                                \
     __attribute__((target(set))) static void convert(const Row& row, const Range& range) {                   \
-        if (row.size < kPixels) return plain<kChannels, kMirror>(row, range, 0);                             \
+        if (row.size < kPixels) return plain<kChannels, kMirror>(row, range);                                \
         bool streams = true;                                                                                 \
         for (size_t c = 0; c < kChannels; ++c) streams &= is_streamed(row.values[c], row.size);              \
         for (size_t next = 0; next < row.size; next += kPixels) {                                            \

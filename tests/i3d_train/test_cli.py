@@ -179,3 +179,12 @@ def test_run_is_not_written_to_a_folder_that_is_called_like_an_address(shards, t
     assert status == 2
     assert "s3://bucket/run is an address, not a place on this machine; " in said
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", [("predict",), ("features", "--out", "features.h5")])
+def test_video_at_an_address_is_told_as_one(command, tmp_path):
+    weights = tmp_path / "weights.npz"
+    weights.touch()
+    status, _, said = invoke(*command, "http://host/a.mp4", "--weights", weights)
+    assert status == 2
+    assert "http://host/a.mp4 is an address, not a place on this machine; copy or mount it" in said
