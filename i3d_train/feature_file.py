@@ -19,7 +19,7 @@ import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,11 +113,41 @@ class FeatureFile(ABC):
         """Leave nothing behind."""
 
 
+class _Deferring(io.FileIO):
+    """A file whose failed writes are told by `check` alone.
+
+    HDF5 writes until its file is closed, and takes the interpreter down at its end where the disk had no room for that.
+    """
+
+    _failure: OSError | None = None
+
+    def write(self, content: Any, /) -> int:
+        left = memoryview(content).cast("B")
+        try:
+            while left and self._failure is None:
+                left = left[super().write(left) :]
+        except OSError as error:
+            self._failure = error
+        return memoryview(content).nbytes
+
+    def truncate(self, size: int | None = None, /) -> int:
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self._failure = error
+            return size or 0
+
+    def check(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+
 class _Hdf5(FeatureFile):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self._temporary = temporary_beside(path)
-        self._file = h5py.File(self._temporary, "x")
+        self._stream = _Deferring(self._temporary, "x+")
+        self._file = h5py.File(self._stream, "w")
 
     def _append(self, name: str, rows: np.ndarray) -> None:
         if name not in self._file:
@@ -128,6 +158,7 @@ class _Hdf5(FeatureFile):
         stored = self._file[name]
         stored.resize(len(stored) + len(rows), axis=0)
         stored[len(stored) - len(rows) :] = rows
+        self._stream.check()
 
     def finish(self, attributes: dict[str, Any]) -> None:
         for name, column in self._columns().items():
@@ -135,14 +166,13 @@ class _Hdf5(FeatureFile):
             self._file.create_dataset(name, data=column.astype(object) if text else column, dtype=_dtype(column))
         self._file.create_dataset("attributes", data=json.dumps(attributes), dtype=h5py.string_dtype())
         self._file.close()
-        with self._temporary.open("rb") as written:
-            os.fsync(written.fileno())
+        self._stream.check()
+        os.fsync(self._stream.fileno())
         rename_into_place(self._temporary, self.path)
 
     def discard(self) -> None:
-        # a file on a full disk cannot even be closed, and is deleted all the same
-        with suppress(OSError, RuntimeError):
-            self._file.close()
+        self._file.close()
+        self._stream.close()
         self._temporary.unlink(missing_ok=True)
 
 
