@@ -251,7 +251,7 @@ def make_shard(
     # what may kill this process is tried before anything else is under way
     alone = [pair for pair in labelled if pair[0].key in suspects]
     others = [pair for pair in labelled if pair[0].key not in suspects]
-    with source.at_hand([clip for clip, _ in labelled]) as folder:
+    with source.at_hand([clip for clip, _ in labelled]) as folder, trials.under_way():
         extracted = (
             extract_all(trials.begun(pairs), folder, config=config, backend=backend, threads=threads, helpers=count)
             for pairs, count in ((alone, 0), (others, helpers))

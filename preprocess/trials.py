@@ -2,11 +2,12 @@
 
 A worker notes which clip of its shard it begins and which it ends, at a place that outlives it. What stands there as
 begun when the worker is dead was in its hands. Only deaths of the same run count: a run that is killed says nothing
-about a clip, and a node that is lost neither.
+about a clip, and neither does a node that is lost or a GPU that fails.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -68,6 +69,18 @@ class Trials:
     def __init__(self, name: str, *, notes: Notes) -> None:
         self._name = name
         self._notes = notes
+        self._in_hand: set[str] = set()
+
+    @contextmanager
+    def under_way(self) -> Iterator[None]:
+        """Around the work: what leaves it as an error, as that a GPU failed, is told, and no clip is suspected of it,
+        even if the worker ends.
+        """
+        try:
+            yield
+        finally:
+            for key in self._in_hand:
+                self._notes.end(self._name, key)
 
     def suspects(self) -> set[str]:
         """Keys of clips that one worker died with; others may have been in its hands too."""
@@ -81,10 +94,12 @@ class Trials:
         """The same clips, each noted when it is asked for."""
         for clip, label in clips:
             self._notes.begin(self._name, clip.key)
+            self._in_hand.add(clip.key)
             yield clip, label
 
     def end(self, clip: ClipFile) -> None:
         """A clip is through, well or not."""
+        self._in_hand.discard(clip.key)
         self._notes.end(self._name, clip.key)
 
 

@@ -2,16 +2,23 @@
 
 import signal
 from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
 
 import h5py
+import numpy as np
 import pytest
 
+from preprocess.clip_source import FolderSource
 from preprocess.config import FlowConfig, WorkerConfig
-from preprocess.errors import WorkerDied
+from preprocess.errors import DeviceDead, DeviceLost, EnvironmentProblem, WorkerDied
 from preprocess.extract import extract_all
-from preprocess.sharding import make_shards
+from preprocess.flow import BACKENDS
+from preprocess.plan import make_plan
+from preprocess.sharding import attributes_of, make_shard, make_shards
 from preprocess.shards.index import Index
 from preprocess.shards.verify import verify_shard
+from preprocess.target import FolderTarget
 from preprocess.trials import DEATHS, KILLED_REASON, Notes, Trials, run_shards
 from tests.crash.commands import command
 from tests.preprocess.conftest import clip_file, textured_frames, write_video
@@ -80,6 +87,45 @@ def test_run_goes_on_while_killers_are_found(clips):
     results = list(run_shards(make, [Shard("a.h5")], workers=workers, on_tick=lambda told: None))
     assert [result for _, result in results] == ["made"]
     assert tries == [4, 3, 2]
+
+
+@pytest.mark.parametrize("helpers", [0, 2])
+def test_gpu_that_fails_again_and_again_counts_against_no_clip(clips, tmp_path, monkeypatch, helpers):
+    lost, gone = DeviceLost("the GPU failed"), EnvironmentProblem("no CUDA device is visible")
+    failures, is_dead = [lost, lost, gone, gone], []
+
+    def codes_of_clip(frames_THW, params, **_):
+        if not failures:
+            return np.full((len(frames_THW) - 1, 2, *frames_THW.shape[1:]), 128, np.uint8)
+        if failures[0] is gone:
+            is_dead.append(True)
+        raise failures[0]
+
+    def require_answer():
+        if is_dead:
+            raise DeviceDead("a GPU does not answer")
+
+    gpu = replace(BACKENDS["opencv"], on_gpu=True, codes_of_clip=codes_of_clip, require_answer=require_answer)
+    monkeypatch.setitem(BACKENDS, "failing", gpu)
+    source, config = FolderSource(folder=clips), FlowConfig(short_side=48)
+    plan = make_plan(source.clips(), config=config, backend="failing")
+    make = partial(
+        make_shard,
+        plan.shards[0],
+        source=source,
+        target=FolderTarget(folder=tmp_path),
+        notes=Notes(),
+        attributes=attributes_of(plan, config, "failing"),
+        config=config,
+        backend="failing",
+        helpers=helpers,
+    )
+    while failures:
+        with pytest.raises(DeviceLost if failures[0] is lost else DeviceDead):
+            make()
+        failures.pop(0)
+        is_dead.clear()
+    assert make().failed == {}
 
 
 def test_suspects_are_tried_before_the_others_and_alone(clips, tmp_path, monkeypatch):
