@@ -18,6 +18,7 @@ from preprocess.estimate import estimate
 from preprocess.outcomes import read_manifest
 from preprocess.paths import UNFINISHED
 from preprocess.sharding import make_shards
+from preprocess.status.run_status import ShardCount, Status
 from preprocess.target import FolderTarget, target_of
 from preprocess.wanted import wanted_of
 from tests.crash.commands import command
@@ -116,6 +117,9 @@ def test_what_was_deleted_or_cut_at_the_address_is_made_again(inputs, tmp_path, 
     del MemoryFileSystem.store["/bucket/shards/train-00001-of-00003.h5"]
     MemoryFileSystem.store["/bucket/shards/train-00002-of-00003.h5"].truncate(1000)
     assert compute(tmp_path / "two").made == 2
+    status = Status.read(tmp_path / "two")
+    assert (status.total, status.already, status.outcomes) == (2, {"done": CLIPS - 2}, {"done": 2})
+    assert status.shards == ShardCount(total=CLIPS, already=CLIPS - 2, made=2)
     assert "train-00001-of-00003.h5 is missing, made.jsonl says" in caplog.text
     assert "train-00002-of-00003.h5 has 1000 bytes, made.jsonl says" in caplog.text
     assert {name: content for name, content in stored(SHARDS).items() if name.endswith(".h5")} == {
