@@ -18,6 +18,7 @@ from preprocess.schedule import RetryPolicy
 # tries are counted by whoever asks, who knows what was read already
 _REDIRECTS_ONLY = urllib3.Retry(connect=0, read=0, status=0, other=0, redirect=5, respect_retry_after_header=False)
 _CAUSES = {401: Cause.FORBIDDEN, 403: Cause.FORBIDDEN, 408: Cause.TIMEOUT, 429: Cause.RATE_LIMIT}
+_LONGEST_WAIT_S = 7 * 86_400.0
 
 Response = urllib3.BaseHTTPResponse
 """With `status`, `headers` and `close()`; its body is read by `Server.read`."""
@@ -152,14 +153,18 @@ def quoted(address: str) -> str:
 
 
 def seconds_of_retry_after(text: str) -> float | None:
-    """What a `Retry-After` header asks for: seconds, or a date; None when it is neither. Source: RFC 9110, 10.2.3."""
+    """What a `Retry-After` header asks for: seconds, or a date; None when it is neither. Source: RFC 9110, 10.2.3.
+
+    A week at most: a server may write any number, and no clock shows when that would be over.
+    """
     if text.strip().isdecimal():
-        return float(text)
+        return min(float(text), _LONGEST_WAIT_S)
     try:
         when = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
-    return max((when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds(), 0.0)
+    left_s = (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
+    return min(max(left_s, 0.0), _LONGEST_WAIT_S)
 
 
 def _pool(connection: Connection) -> urllib3.PoolManager:

@@ -188,7 +188,10 @@ def _read_list(address: str, *, connection: Connection) -> list[str]:
 def _resolved(text: str, list_address: str) -> str:
     """A line of a list as an address or path. A list from elsewhere cannot name a file of this machine."""
     if is_remote(list_address):
-        text = urljoin(list_address, text)
+        try:
+            text = urljoin(list_address, text)
+        except ValueError as error:  # a bracket that is not closed
+            raise InvalidInput(f"address {text!r} cannot be used: {error}") from error
     if "://" not in text:
         return str(Path(list_address).parent / text)
     quoted(text)  # or it is refused here, with its line

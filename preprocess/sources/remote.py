@@ -19,6 +19,8 @@ PROGRESS_BYTES = 1 << 20
 """A connection that brought so many bytes on has earned all tries anew."""
 
 _BUFFER_BYTES = 256 << 10
+_COUNT = "[0-9]{1,18}"  # of bytes; a server may send thousands of digits, which make no number
+_RANGE = rf"bytes ({_COUNT})-{_COUNT}/({_COUNT}|\*)"
 _PASSING = {Cause.CONNECTION, Cause.TIMEOUT, Cause.SERVER_ERROR, Cause.RATE_LIMIT}
 
 
@@ -157,7 +159,7 @@ class _HttpFile(io.RawIOBase):
         """Be sure that it is the same content, and stand at the byte reached."""
         response, found = self._response, _version_of(self._response)
         if response.status == 206:
-            sent = re.match(r"bytes (\d+)-\d+/(\d+|\*)\Z", response.headers.get("Content-Range", ""))
+            sent = re.fullmatch(_RANGE, response.headers.get("Content-Range", ""))
             if sent is not None and found.tag == self.version.tag and sent[2] in {"*", str(self.version.length)}:
                 if int(sent[1]) != self._position:
                     self._fail(f"sends bytes from {sent[1]} when asked from {self._position}", Cause.UNKNOWN)
@@ -202,5 +204,5 @@ def _version_of(response: Response) -> Version:
     length = response.headers.get("Content-Length", "")
     return Version(
         tag=response.headers.get("ETag") or response.headers.get("Last-Modified") or "",
-        length=int(length) if length.isdecimal() else None,
+        length=int(length) if re.fullmatch(_COUNT, length) else None,
     )

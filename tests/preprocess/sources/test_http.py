@@ -1,7 +1,7 @@
 import pytest
 
 from preprocess.errors import InvalidInput
-from preprocess.sources.http import Connection, is_remote, quoted
+from preprocess.sources.http import Connection, is_remote, quoted, seconds_of_retry_after
 
 
 def test_addresses_are_quoted_once():
@@ -35,3 +35,16 @@ def test_what_is_remote(text, remote):
 def test_connection_fails(options, message):
     with pytest.raises(InvalidInput, match=message):
         Connection(**options)
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("9" * 400, 7 * 86_400),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 7 * 86_400),
+        (f"Mon, 01 Jan 2024 00:00:00 +{'9' * 20}", None),
+        (f"Mon, 01 Jan 2024 {'9' * 20}:00:00 GMT", None),
+    ],
+)
+def test_times_that_no_calendar_has_are_not_waited_for(header, seconds):
+    assert seconds_of_retry_after(header) == seconds

@@ -80,7 +80,10 @@ def test_paths_are_absolute(tmp_path, monkeypatch, name):
     assert addresses(name) == [str(tmp_path / "a.tar")]
 
 
-@pytest.mark.parametrize("line", ["file:///etc/passwd", "ftp://h/a.tar", "https://user:word@h/a.tar", "s3://b/a.tar"])
+@pytest.mark.parametrize(
+    "line",
+    ["file:///etc/passwd", "ftp://h/a.tar", "https://user:word@h/a.tar", "s3://b/a.tar", "http://[h/a.tar"],
+)
 def test_line_that_cannot_be_read_fails_with_its_number(server, tmp_path, line):
     (server.folder / "own.txt").write_text(f"a.tar\n{line}\n")
     for path in (f"{server.url}/own.txt", server.folder / "own.txt"):

@@ -210,6 +210,15 @@ def test_proxy_is_asked_with_its_user(server):
     assert headers["proxy-authorization"].startswith("Basic ")
 
 
+def test_numbers_of_thousands_of_digits_say_nothing(server):
+    digits = "9" * 5000
+    server.faults["a.tar"] = [Fault(headers={"Content-Length": digits})]
+    assert version(f"{server.url}/a.tar").length is None
+    server.faults["a.tar"] = [Fault(cut=300_000), Fault(headers={"Content-Range": f"bytes {digits}-{digits}/*"})]
+    with pytest.raises(TemporarilyUnavailable, match="changed while it was read"):
+        read(f"{server.url}/a.tar")
+
+
 def test_version_tells_contents_apart(server):
     first = version(f"{server.url}/a.tar")
     assert first == version(f"{server.url}/a.tar")
