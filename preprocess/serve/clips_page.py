@@ -8,7 +8,7 @@ from fastapi.responses import Response
 
 from preprocess.outcomes import Outcome
 from preprocess.serve.asked import clip_query, index_of
-from preprocess.serve.index.clips import ClipQuery, find_clips, shards_of
+from preprocess.serve.index.clips import ClipQuery, find_clips, held_by_shards
 from preprocess.serve.index.counts import label_names, message_text, splits_of
 from preprocess.serve.render import page
 from preprocess.serve.run_folders import Kind
@@ -24,7 +24,7 @@ def clips(request: Request, query: Annotated[ClipQuery, Depends(clip_query)]) ->
         found = find_clips(db, query)
         keys = [clip.key for clip in found.clips]
         shard_runs = [run.id for run in folders if run.kind is Kind.SHARDS]
-        pictured = {key: run for run in reversed(shard_runs) for key, *_ in shards_of(db, run=run, keys=keys)}
+        pictured = {key: run for run in reversed(shard_runs) for key in held_by_shards(db, run=run, keys=keys)}
         labels, splits = label_names(db), splits_of(db)
         message = message_text(db, query.message)
     return page(

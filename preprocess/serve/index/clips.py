@@ -13,8 +13,6 @@ MOST_LABELS = 20
 """Classes that a search looks through; when more fit, it names them and looks at keys only."""
 MOST_HITS = 2000
 """Clips whose id contains the text that a search takes; when there are more, only those that begin with it."""
-SHORTEST_PART = 3
-"""Characters that a search needs to look inside ids; with fewer it finds what begins with them."""
 _LAST = "\U0010ffff"
 
 _Row = tuple[str, int]
@@ -107,7 +105,7 @@ def find_clips(db: sqlite3.Connection, query: ClipQuery) -> ClipPage:
 
 def find_clip(db: sqlite3.Connection, key: str) -> FoundClip | None:
     """All that the runs say of one clip; None if no run knows it."""
-    numbers = [number for (number,) in db.execute("SELECT id FROM run ORDER BY name")]
+    numbers = [number for (number,) in db.execute("SELECT id FROM run")]
     rows = [
         (key, entry)
         for number in numbers
@@ -127,14 +125,10 @@ def earlier_places(db: sqlite3.Connection, *, run: str, key: str) -> list[int]:
     return [at for (at,) in rows]
 
 
-def shards_of(db: sqlite3.Connection, *, run: str, keys: Iterable[str]) -> Iterator[tuple[str, str, int]]:
-    """Key, file name of the shard and row of those clips that the shards of a run hold."""
-    for key in keys:
-        yield from db.execute(
-            "SELECT entry.key, shard.name, entry.at FROM run JOIN entry ON entry.run = run.id "
-            "JOIN shard ON shard.id = entry.shard WHERE run.code = ? AND entry.key = ? AND entry.at >= 0",
-            (run, key),
-        )
+def held_by_shards(db: sqlite3.Connection, *, run: str, keys: Iterable[str]) -> list[str]:
+    """Those of the keys whose clips the shards of a run hold."""
+    statement = "SELECT 1 FROM run JOIN entry ON entry.run = run.id WHERE run.code = ? AND entry.key = ? AND at >= 0"
+    return [key for key in keys if db.execute(statement, (run, key)).fetchone()]
 
 
 def _kinds(db: sqlite3.Connection, query: ClipQuery) -> list[int]:
@@ -201,17 +195,17 @@ def _search(
     elif label is None:
         numbers = [number for number, _ in fitting]
         sources += _sources(db, kinds, numbers, after=query.after, prefix="", most=query.most)
-    if len(query.text) >= SHORTEST_PART:
-        hits = db.execute(
-            # names of clips that were taken out stay in `name`, and must not use up the limit
-            "SELECT name.rowid FROM name CROSS JOIN entry ON entry.id = name.rowid WHERE name MATCH ? LIMIT ?",
-            (_phrase(query.text), MOST_HITS + 1),
-        )
-        numbers = [number for (number,) in hits]
-        if len(numbers) > MOST_HITS:
-            notes.append(f"more than {MOST_HITS:,} ids contain {query.text!r}: shown are those that begin with it")
-        else:
-            sources.append(iter(_of_numbers(db, query, numbers, set(kinds), label)))
+    # by trigrams: of fewer than three characters nothing but the beginnings of keys is found
+    hits = db.execute(
+        # names of clips that were taken out stay in `name`, and must not use up the limit
+        "SELECT name.rowid FROM name CROSS JOIN entry ON entry.id = name.rowid WHERE name MATCH ? LIMIT ?",
+        (_phrase(query.text), MOST_HITS + 1),
+    )
+    numbers = [number for (number,) in hits]
+    if len(numbers) > MOST_HITS:
+        notes.append(f"more than {MOST_HITS:,} ids contain {query.text!r}: shown are those that begin with it")
+    else:
+        sources.append(iter(_of_numbers(db, query, numbers, set(kinds), label)))
     return tuple(name for _, name in fitting[: 5 * MOST_LABELS]), tuple(notes), sources
 
 
@@ -231,7 +225,7 @@ def _of_numbers(
 
 def _fitting_labels(db: sqlite3.Connection, text: str) -> list[tuple[int, str]]:
     wanted = text.casefold()
-    rows = db.execute("SELECT id, name FROM label WHERE id != 0 ORDER BY name")
+    rows = db.execute("SELECT id, name FROM label ORDER BY name")
     return [(number, name) for number, name in rows if wanted in name.casefold()]
 
 
@@ -241,9 +235,8 @@ def _page(db: sqlite3.Connection, rows: Iterator[_Row], *, most: int) -> tuple[t
     for key, of_key in groupby(rows, key=itemgetter(0)):
         if len(clips) == most:
             return tuple(clips), clips[-1].key
-        numbers = sorted({number for _, number in of_key})
-        if standings := _standings(db, numbers):
-            clips.append(FoundClip(key=key, standings=standings))
+        numbers = sorted({number for _, number in of_key})  # several sources may have found it
+        clips.append(FoundClip(key=key, standings=_standings(db, numbers)))
     return tuple(clips), None
 
 

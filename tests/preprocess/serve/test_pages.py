@@ -10,9 +10,13 @@ from preprocess.card.making import make_card
 from preprocess.limiter import Pause
 from preprocess.outcomes import MANIFEST_NAME, Outcome
 from preprocess.paths import exclusive
+from preprocess.shards.index import Index
+from preprocess.shards.layout import ShardAttributes
+from preprocess.shards.write import write_shard
 from preprocess.status.run_status import RunStatus
+from tests.pipelines.tiny_shards import LABELS, textured_clip
 from tests.preprocess.clip_folders import clip, done, failed
-from tests.preprocess.serve.small_root import CLIPS, EVIL, KEYS, append, client_of, make_root, run_of
+from tests.preprocess.serve.small_root import CLIPS, EVIL, KEYS, SIZE, append, client_of, make_root, run_of
 
 ESCAPED = "&lt;script&gt;alert(1)&lt;/script&gt;"
 HTML = {"Accept": "text/html"}
@@ -109,6 +113,15 @@ def test_clips_are_escaped_and_linked(small):
     assert page.count(f">{ESCAPED}</a>") == 1
     assert re.findall(r'class="key" href="/clip\?key=(\w+)"', page) == KEYS
     assert page.count("/media/thumbnail?") == 2
+
+
+def test_a_clip_that_a_shard_was_made_without_has_no_picture(small):
+    attributes = ShardAttributes(short_side=48, labels=LABELS, failed={KEYS[1]: "no frame in 5 s"})
+    clip = textured_clip(KEYS[0], label=0, frames=3, size=SIZE)
+    info = write_shard(small / "shards" / "train-00000-of-00001.h5", [clip], attributes)
+    Index(config={}, labels=LABELS, shards=(info,)).write(small / "shards")
+    page = client_of(small).get("/clips").text
+    assert re.findall(r"/media/thumbnail\?run=\w+&amp;key=(\w+)", page) == KEYS[:1]
 
 
 def test_a_cell_of_a_clip_tells_all_its_runs(small):

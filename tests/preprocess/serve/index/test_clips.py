@@ -7,9 +7,9 @@ import pytest
 from preprocess.outcomes import Outcome
 from preprocess.serve.index import clips
 from preprocess.serve.index.clips import ClipQuery, find_clip, find_clips
-from preprocess.serve.index.counts import failures, labels, read_runs
+from preprocess.serve.index.counts import failures, labels, messages, read_runs
 from tests.preprocess.clip_folders import clip, done, failed
-from tests.preprocess.serve.small_root import EVIL, KEYS, append, indexed, make_root
+from tests.preprocess.serve.small_root import CLIPS, EVIL, KEYS, append, indexed, make_root
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def many(tmp_path_factory):
     for number in range(100, 400):
         letters = "".join(draw.choices(string.ascii_letters + "_-", k=8))
         one = clip(number, label=draw.choice(["yoga", "hot yoga", "zumba", None]), split=draw.choice(["train", "val"]))
-        key = f"{letters}{number}_{number:06d}_000010"
+        key = f"{letters}-x{number}_{number:06d}_000010"
         outcome = draw.choice(list(Outcome))
         entry = done(one) if outcome is Outcome.DONE else failed(one, outcome, draw.choice(["a", "b"]))
         made[key] = replace(entry, key=key)
@@ -74,13 +74,23 @@ def test_search_finds_beginnings_parts_and_classes(many):
     db, made = many
     key = sorted(made)[5]
     assert all_pages(db, text=key) == [key]
-    assert all_pages(db, text=key[:9]) == [key]
+    (found,) = find_clips(db, ClipQuery(text=key[:9])).clips  # by its beginning and by a part of it
+    assert (found.key, len(found.standings)) == (key, 1)
     assert all_pages(db, text=key[2:8]) == [key]
     assert all_pages(db, text=key[2:8].swapcase()) == [key]
     of_class = [key for key, entry in made.items() if entry.label == "hot yoga"]
     assert all_pages(db, text="HOT y", most=7) == sorted(of_class)
     assert find_clips(db, ClipQuery(text="oga")).labels == ("hot yoga", "yoga")
     assert all_pages(db, text="no such thing") == []
+
+
+@pytest.mark.parametrize("most", [7, 50])
+def test_parts_of_ids_come_in_pages(many, most):
+    db, made = many
+    found = {key: entry for key, entry in made.items() if "-x1" in key}
+    assert all_pages(db, text="-X1", most=most) == sorted(found)
+    of_class = [key for key, entry in found.items() if entry.label == "yoga"]
+    assert all_pages(db, text="-x1", label="yoga", most=most) == sorted(of_class)
 
 
 def test_short_text_finds_beginnings_only(many):
@@ -96,15 +106,16 @@ def test_search_within_filters(many):
     part = key[1:7]
     assert all_pages(db, text=part, outcome="done", split=entry.split, label=entry.label or "") == [key]
     assert all_pages(db, text=part, outcome="temporary") == all_pages(db, text=part, label="zumba x") == []
+    assert all_pages(db, text="yoga", label="zumba") == []
 
 
-@pytest.mark.parametrize("text", ['"', "'", '" OR "', "*", "a\\b", "%", "NEAR(", "\U0010ffff", "x" * 100])
+@pytest.mark.parametrize("text", ['"', "'", '" OR "', 'a"b', "*", "a\\b", "%", "NEAR(", "\U0010ffff", "x" * 100])
 def test_search_for_signs_of_query_languages(many, text):
     assert find_clips(many[0], ClipQuery(text=text)).clips == ()
 
 
 def test_search_that_fits_too_much_says_so(many, monkeypatch):
-    db, made = many
+    db, _ = many
     monkeypatch.setattr(clips, "MOST_HITS", 10)
     monkeypatch.setattr(clips, "MOST_LABELS", 1)
     page = find_clips(db, ClipQuery(text="000"))
@@ -114,9 +125,9 @@ def test_search_that_fits_too_much_says_so(many, monkeypatch):
     assert page.clips == ()
     assert page.labels == ("hot yoga", "yoga")
     assert "choose one" in page.notes[0]
-    append_many = [key for key in made if "10" in key[:11]]
-    assert append_many
-    monkeypatch.setattr(clips, "SHORTEST_PART", 1)
+    assert find_clips(db, ClipQuery(text="yoga", label="yoga")).notes == ()
+    monkeypatch.setattr(clips, "MOST_LABELS", 2)
+    assert find_clips(db, ClipQuery(text="yoga")).notes == ()
     monkeypatch.setattr(clips, "MOST_HITS", 0)
     assert "ids contain" in find_clips(db, ClipQuery(text="000")).notes[0]
 
@@ -145,6 +156,23 @@ def test_no_page_reads_more_rows_than_it_shows_times_the_kinds(many):
             assert not [step for step in steps if "TEMP B-TREE" in step], statement
 
 
+def test_clips_of_a_message_come_in_pages(many):
+    db, made = many
+    (run,) = [run.code for run in read_runs(db) if run.name == "clips"]
+    counts = [message.clips for message in messages(db, most=99)]
+    assert counts == sorted(counts, reverse=True)
+    found = messages(db, run=run, outcome="temporary", cause="a", most=9)
+    of_cause = {key: one for key, one in made.items() if (one.outcome, one.cause) == (Outcome.TEMPORARY, "a")}
+    keys = [key for message in found for key in all_pages(db, message=message.id, most=4)]
+    assert sorted(keys) == sorted(of_cause)
+    (message,) = found
+    assert (message.clips, message.example) == (len(of_cause), min(of_cause))
+    for query in ({"label": "yoga"}, {"split": "val"}):
+        ((name, value),) = query.items()
+        expected = [key for key, one in of_cause.items() if getattr(one, name) == value]
+        assert all_pages(db, message=message.id, most=4, **query) == sorted(expected)
+
+
 def test_one_clip_in_all_its_runs(many):
     db, _ = many
     found = find_clip(db, KEYS[0])
@@ -153,6 +181,17 @@ def test_one_clip_in_all_its_runs(many):
         ("shards", "done", 0),
     ]
     assert find_clip(db, "../../etc/passwd") is None
+
+
+def test_what_no_clip_is_any_more_is_not_counted(tmp_path):
+    root = make_root(tmp_path)
+    indexer = indexed(root)
+    append(root, [replace(done(CLIPS[4]), label="zumba")])
+    indexer.catch_up()
+    with indexer.reading() as db:
+        assert {one.label: one.clips for one in labels(db)} == {EVIL: 1, "yoga": 4, "zumba": 2}
+        assert [(one.outcome, one.clips) for one in failures(db)] == [("unavailable", 1)]
+        assert [message.outcome for message in messages(db, most=9)] == ["unavailable"]
 
 
 def test_counts_by_class_and_cause(tmp_path):

@@ -10,12 +10,14 @@ import pytest
 from preprocess.errors import EnvironmentProblem, InvalidInput
 from preprocess.serve.index import indexer as indexer_module
 from preprocess.serve.index import schema
-from preprocess.serve.index.counts import read_runs
+from preprocess.serve.index.clips import ClipQuery, find_clip, find_clips
+from preprocess.serve.index.counts import failures, labels, messages, read_runs
+from preprocess.serve.index.entries import Entries
 from preprocess.serve.index.indexer import Indexer
 from preprocess.serve.index.samples import MOST, Sample, read_samples, take_sample
 from preprocess.serve.runs import Runs
 from tests.preprocess.clip_folders import clip, done
-from tests.preprocess.serve.small_root import append, indexed, make_root, outcomes
+from tests.preprocess.serve.small_root import KEYS, append, indexed, make_root, outcomes
 
 ALL = {"done": 3, "unavailable": 1, "temporary": 1}
 
@@ -135,11 +137,37 @@ def test_it_cannot_be_written(small, tmp_path):
         Indexer(tmp_path / "folder.sqlite", runs=Runs(small))
 
 
+def test_an_index_that_another_process_holds_stays(small, path, monkeypatch):
+    indexed(small, path).stop()
+    before = path.stat().st_ino
+    connect = sqlite3.connect
+    monkeypatch.setattr(
+        schema.sqlite3, "connect", lambda *arguments, **options: connect(*arguments, **options, timeout=0)
+    )
+    with closing(connect(path, isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(EnvironmentProblem, match=r"cannot write the index .*locked.*--index"):
+            schema.open_for_writing(path)
+    assert path.stat().st_ino == before
+
+
+def test_nothing_is_left_of_it_while_somebody_reads(small, path):
+    indexer = indexed(small, path)
+    with closing(schema.open_for_reading(path)):
+        indexer.stop()
+        assert len(list(path.parent.iterdir())) == 3
+        schema.remove(path)
+        assert list(path.parent.iterdir()) == []
+
+
 def test_runs_come_and_go(small, path):
     indexer = indexed(small, path)
     shutil.copytree(small / "clips", small / "more" / "clips")
     indexer.catch_up()
     assert outcomes(indexer, "more/clips") == ALL
+    with indexer.reading() as db:
+        assert [one.run_name for one in find_clip(db, KEYS[0]).standings] == ["clips", "more/clips", "shards"]
     shutil.rmtree(small / "clips")
     indexer.catch_up()
     assert outcomes(indexer, "more/clips") == ALL
@@ -268,6 +296,30 @@ def test_the_thread_goes_on_after_any_error(small, path, monkeypatch, at):
     indexer.start()
     append(small, [done(clip(6))])
     wait_until(lambda: not errors and indexer.progress().whole > 0 and outcomes(indexer).get("done") == 4)
+    indexer.stop()
+
+
+@pytest.mark.parametrize("error", [sqlite3.OperationalError("disk full"), KeyError(1)])
+def test_what_a_write_that_failed_undid_is_not_remembered(small, path, tmp_path, monkeypatch, error):
+    monkeypatch.setattr(indexer_module, "REFRESH_S", 0.02)
+
+    def shown(indexer):
+        with indexer.reading() as db:
+            told = [(one.text, one.clips) for one in messages(db, most=9)]
+            return find_clips(db, ClipQuery()).clips, labels(db), failures(db), sorted(told)
+
+    before = shown(indexed(small, tmp_path / "other.sqlite"))
+    errors, put = [error], Entries.put
+
+    def failing(entries, run, rows):
+        put(entries, run, rows)
+        if errors:
+            raise errors.pop()
+
+    monkeypatch.setattr(Entries, "put", failing)
+    indexer = Indexer(path, runs=Runs(small))
+    indexer.start()
+    wait_until(lambda: not errors and shown(indexer) == before)
     indexer.stop()
 
 
