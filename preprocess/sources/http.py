@@ -9,7 +9,7 @@ from typing import NoReturn
 from urllib.parse import quote, urlsplit
 
 import urllib3
-from urllib3.exceptions import HTTPError, LocationValueError, MaxRetryError, NewConnectionError
+from urllib3.exceptions import HTTPError, MaxRetryError, NewConnectionError
 from urllib3.exceptions import TimeoutError as HttpTimeoutError
 
 from preprocess.errors import Cause, InvalidInput, TemporarilyUnavailable, Unavailable
@@ -114,9 +114,9 @@ class Server:
     def _mapped(self) -> Iterator[None]:
         try:
             yield
-        except LocationValueError as error:
+        except ValueError as error:  # of urllib.parse, or urllib3's LocationValueError
             raise TemporarilyUnavailable(
-                f"{self._address}: redirects to something that is no http address: {error}", cause=Cause.UNKNOWN
+                f"{self._address}: is, or redirects to, something that is no http address: {error}", cause=Cause.UNKNOWN
             ) from error
         except HTTPError as error:
             reason = error.reason if isinstance(error, MaxRetryError) and error.reason is not None else error
@@ -149,7 +149,8 @@ def quoted(address: str) -> str:
     if not usable:
         raise InvalidInput(f"address {address!r} cannot be used; give http(s)://host/path, without a user")
     start = address.index("//") + 2 + len(parts.netloc)
-    return address[:start] + quote(address[start:], safe="%/:=&?~+!$,;'@()*[]")
+    # a list's bytes that are no UTF-8 go over the line as they are
+    return address[:start] + quote(address[start:], safe="%/:=&?~+!$,;'@()*[]", errors="surrogateescape")
 
 
 def seconds_of_retry_after(text: str) -> float | None:

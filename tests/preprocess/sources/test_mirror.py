@@ -1,10 +1,12 @@
+import os
+
 import pytest
 
 from preprocess.annotations import Clip
 from preprocess.errors import InvalidInput, TemporarilyUnavailable, Unavailable
 from preprocess.schedule import RetryPolicy
 from preprocess.sources import mirror as module
-from preprocess.sources.http import Connection
+from preprocess.sources.http import Connection, quoted
 from preprocess.sources.mirror import MIRRORS, Archive, Mirror, archives_of, narrowed
 from tests.preprocess.archive_server import Fault, pack, serving_archives
 
@@ -70,6 +72,13 @@ def test_list_from_a_server_with_comments_blank_lines_and_relative_addresses(ser
 def test_local_list_names_paths_beside_it_and_addresses(tmp_path):
     (tmp_path / "own").write_text("a.tar\n/data/b.tar\nhttps://h/c.tar\n")
     assert addresses(tmp_path / "own") == [str(tmp_path / "a.tar"), "/data/b.tar", "https://h/c.tar"]
+
+
+def test_lines_that_are_no_utf_8_name_bytes(server, tmp_path):
+    (tmp_path / "own").write_bytes(b"https://h/caf\xe9.tar\ncaf\xe9.tar\n")
+    there, here = addresses(tmp_path / "own")
+    assert quoted(there) == "https://h/caf%E9.tar"
+    assert os.fsencode(here).endswith(b"caf\xe9.tar")
 
 
 @pytest.mark.parametrize("name", [".", "own.txt", "a.tar"])
