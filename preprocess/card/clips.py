@@ -75,7 +75,7 @@ def read_clips(path: Path) -> Iterator[CardClip]:
                 yield _to_clip(json.loads(line))
     except (OSError, EOFError, zlib.error) as error:
         raise InvalidInput(f"cannot read {path}: {error}; `preprocess card` writes it anew") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidInput(f"{path} is damaged ({error}); `preprocess card` writes it anew") from error
 
 

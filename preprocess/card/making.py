@@ -106,7 +106,7 @@ def _check(entry: ManifestEntry) -> None:
     try:
         is_sound = "".join(texts).isprintable() and isinstance(entry.reason, str)
         is_sound = is_sound and min(numbers) >= 0 and max(numbers) < math.inf and not math.isnan(sum(numbers))
-    except TypeError:
+    except (TypeError, OverflowError):  # the latter of an integer that no float holds
         is_sound = False
     if not is_sound:
         raise InvalidInput(

@@ -1,3 +1,4 @@
+import gzip
 import hashlib
 import random
 import re
@@ -238,6 +239,7 @@ def test_damaged_card_fails(tmp_path, edit, message):
     [
         (b"", "is damaged"),
         (b"no gzip", "Not a gzipped file"),
+        (gzip.compress(b"[" * 200_000), "is damaged"),
         (b"\x1f\x8b\x08\x00", "card writes it anew|ended"),
     ],
 )
@@ -260,7 +262,15 @@ def test_manifest_without_clips_fails(tmp_path):
 
 @pytest.mark.parametrize(
     "fields",
-    [{"duration_s": float("nan")}, {"bytes": -1}, {"fps": "25"}, {"sha256": None}, {"source": "a\nb"}, {"reason": 7}],
+    [
+        {"duration_s": float("nan")},
+        {"bytes": -1},
+        {"bytes": 10**400},
+        {"fps": "25"},
+        {"sha256": None},
+        {"source": "a\nb"},
+        {"reason": 7},
+    ],
 )
 def test_manifest_with_impossible_values_fails(tmp_path, fields):
     with pytest.raises(InvalidInput, match="entry of '00000000000_000000_000010' holds"):

@@ -121,6 +121,12 @@ def test_a_new_file_says_what_it_is_before_anything_is_in_it(small, tmp_path, mo
     assert outcomes(indexed(make_root(tmp_path / "other"), path)) == ALL
 
 
+def test_its_file_may_have_any_name(small, tmp_path):
+    path = tmp_path / "a%20b?mode=memory#1.sqlite"
+    assert outcomes(indexed(small, path)) == ALL
+    assert path.stat().st_size > 0
+
+
 def test_a_file_found_damaged_later_is_made_anew(small, path):
     indexer = indexed(small, path)
     indexer.distrust()
