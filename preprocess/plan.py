@@ -23,6 +23,7 @@ from preprocess.extract import MAX_SECONDS
 from preprocess.labels import canonical, nearest
 from preprocess.media import resized_size
 from preprocess.paths import publish
+from preprocess.shards.index import is_shard_name
 from preprocess.shards.layout import SPLITS, shard_name
 
 PLAN_NAME = "plan.json"
@@ -138,12 +139,12 @@ def read_plan(folder: Path) -> dict[str, Any] | None:
         return None
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-        return {
-            "fingerprint": document["fingerprint"],
-            "settings": document["settings"],
-            "shards": document["shards"],
-        }
-    except (ValueError, KeyError, TypeError) as error:
+        plan = {name: document[name] for name in ("fingerprint", "settings", "shards")}
+        # what the plan names is deleted when another one takes its place
+        if not (isinstance(plan["settings"], dict) and all(is_shard_name(name) for name in plan["shards"])):
+            raise ValueError("its settings or shards are none")
+        return plan
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InvalidInput(f"{path} is damaged ({error!r}); delete it, or choose another folder") from error
 
 

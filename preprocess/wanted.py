@@ -17,6 +17,7 @@ from preprocess.annotations import Clip, ClipList, ListSource, RefusedRow, read_
 from preprocess.collector import collector_paused
 from preprocess.errors import InvalidInput
 from preprocess.paths import publish
+from preprocess.typed_json import read_document
 
 LIST_NAME = "list.csv"
 LIST_INFO_NAME = "list.json"
@@ -70,26 +71,25 @@ class Wanted:
         path = folder / LIST_INFO_NAME
         if not path.is_file():
             return None
-        try:
-            document = json.loads(path.read_text(encoding="utf-8"))
-            if document["format"] != _FORMAT or document["version"] != _VERSION:
-                raise InvalidInput(f"{path} has version {document['version']!r}, this reader knows {_VERSION}")
-            sources = tuple(ListSource(**source) for source in document["lists"])
-            refused = tuple(RefusedRow(**{**row, "row": tuple(row["row"])}) for row in document["refused"])
-            dataset, list_sha256 = document["dataset"], document["list_sha256"]
-        except (ValueError, KeyError, TypeError) as error:
-            if isinstance(error, InvalidInput):
-                raise
-            raise InvalidInput(
-                f"{path} is damaged ({error!r}); run `preprocess download` again to rebuild it"
-            ) from error
+        remedy = "run `preprocess download` again to rebuild it"
+        info = read_document(_Info, path, format_=_FORMAT, version=_VERSION, name="list's description", remedy=remedy)
         listed = read_kinetics(folder / LIST_NAME, unlabelled=True)
-        if listed.sources[0].sha256 != list_sha256:
+        if listed.sources[0].sha256 != info.list_sha256:
             raise InvalidInput(
                 f"{folder / LIST_NAME} is not the list that {path} was written with; "
                 "run `preprocess download` again to rebuild both"
             )
-        return cls(sources=sources, dataset=dataset, clips=listed.clips, refused=refused)
+        return cls(sources=info.lists, dataset=info.dataset, clips=listed.clips, refused=info.refused)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Info:
+    """`list.json`, as far as it is read."""
+
+    lists: tuple[ListSource, ...]
+    dataset: str | None
+    list_sha256: str
+    refused: tuple[RefusedRow, ...]
 
 
 @collector_paused()

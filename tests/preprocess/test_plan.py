@@ -110,9 +110,23 @@ def test_plan_round_trip_and_difference(tmp_path):
     assert difference(found, plan(clips(3))) == "the clips or the labels are others"
 
 
-def test_no_plan_is_none_and_a_damaged_one_fails(tmp_path):
+def test_no_plan_is_none(tmp_path):
     assert read_plan(tmp_path) is None
-    (tmp_path / "plan.json").write_text("{")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "[" * 100_000,
+        '{"fingerprint": "", "settings": {}}',
+        '{"fingerprint": "", "settings": [], "shards": []}',
+        '{"fingerprint": "", "settings": {}, "shards": ["train-00000-of-00001.h5", "notes.txt"]}',
+        '{"fingerprint": "", "settings": {}, "shards": [1]}',
+    ],
+)
+def test_damaged_plan_fails(tmp_path, content):
+    (tmp_path / "plan.json").write_text(content)
     with pytest.raises(InvalidInput, match="is damaged"):
         read_plan(tmp_path)
 

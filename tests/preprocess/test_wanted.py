@@ -104,14 +104,30 @@ def test_list_that_is_gone_fails(listed, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "is damaged"),
-        ("[]", "is damaged"),
-        ("{}", "is damaged"),
+        ("{", "is not JSON"),
+        ("[" * 100_000, "is not JSON"),
+        ("[]", "is no list's description"),
         (json.dumps({"format": "kineflow-list", "version": 2}), "has version 2, this reader knows 1"),
-        (json.dumps({"format": "kineflow-list", "version": 1, "lists": [{}]}), "is damaged"),
+        (json.dumps({"format": "kineflow-list", "version": 1, "lists": [{}]}), "lacks dataset"),
     ],
 )
 def test_damaged_information_fails(tmp_path, content, message):
     (tmp_path / LIST_INFO_NAME).write_text(content)
+    with pytest.raises(InvalidInput, match=message):
+        Wanted.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("lists", [{"name": "val.csv", "sha256": "0", "rows": "5"}], r"lists\[0\]\.rows should be int, it is '5'"),
+        ("refused", [{"line": 1, "reason": 7, "row": ["x"], "list_name": ""}], r"refused\[0\]\.reason should be str"),
+        ("dataset", ["kinetics400"], "dataset should be str"),
+    ],
+)
+def test_information_of_other_kinds_fails(listed, tmp_path, field, value, message):
+    wanted_of(listed, listed.clips).write(tmp_path)
+    path = tmp_path / LIST_INFO_NAME
+    path.write_text(json.dumps({**json.loads(path.read_text()), field: value}))
     with pytest.raises(InvalidInput, match=message):
         Wanted.read(tmp_path)
