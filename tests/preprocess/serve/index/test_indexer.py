@@ -1,4 +1,5 @@
 import os
+import re
 import shutil
 import sqlite3
 import threading
@@ -198,6 +199,22 @@ def test_a_thread_keeps_it_up_to_date(small, path, monkeypatch):
         indexer.stop()
 
 
+def test_its_thread_has_ended_when_it_is_stopped(small, path, monkeypatch):
+    begun, ended = threading.Event(), []
+
+    def slow(indexer):
+        begun.set()
+        time.sleep(0.2)
+        ended.append(indexer._db.execute("SELECT 1").fetchone())
+
+    monkeypatch.setattr(Indexer, "catch_up", slow)
+    indexer = Indexer(path, runs=Runs(small))
+    indexer.start()
+    begun.wait()
+    indexer.stop()
+    assert ended == [(1,)]
+
+
 def test_readers_go_on_while_it_is_made_anew(small, path, monkeypatch):
     monkeypatch.setattr(indexer_module, "REFRESH_S", 0.01)
     indexer = indexed(small, path)
@@ -305,14 +322,21 @@ def test_the_thread_goes_on_after_any_error(small, path, monkeypatch, at):
     indexer.stop()
 
 
-@pytest.mark.parametrize("error", [sqlite3.OperationalError("disk full"), KeyError(1)])
-def test_what_a_write_that_failed_undid_is_not_remembered(small, path, tmp_path, monkeypatch, error):
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (sqlite3.OperationalError("disk full"), "cannot write the index .*disk full; tried again"),
+        (sqlite3.DatabaseError("malformed"), "the index .* is made anew: malformed"),
+        (KeyError(1), "the run clips is not in the index"),
+    ],
+)
+def test_what_a_write_that_failed_undid_is_not_remembered(small, path, tmp_path, monkeypatch, caplog, error, told):
     monkeypatch.setattr(indexer_module, "REFRESH_S", 0.02)
 
     def shown(indexer):
         with indexer.reading() as db:
-            told = [(one.text, one.clips) for one in messages(db, most=9)]
-            return find_clips(db, ClipQuery()).clips, labels(db), failures(db), sorted(told)
+            said = sorted((one.text, one.clips) for one in messages(db, most=9))
+            return find_clips(db, ClipQuery()).clips, labels(db), failures(db), said
 
     before = shown(indexed(small, tmp_path / "other.sqlite"))
     errors, put = [error], Entries.put
@@ -327,6 +351,7 @@ def test_what_a_write_that_failed_undid_is_not_remembered(small, path, tmp_path,
     indexer.start()
     wait_until(lambda: not errors and shown(indexer) == before)
     indexer.stop()
+    assert re.search(told, caplog.text)
 
 
 def test_names_and_times_that_sqlite_does_not_take(small, path):

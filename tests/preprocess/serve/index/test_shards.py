@@ -1,10 +1,15 @@
+from contextlib import closing
 from dataclasses import replace
+from itertools import chain
 
 import pytest
 
 from preprocess.outcomes import Outcome
 from preprocess.serve.index.clips import ClipQuery, find_clips
 from preprocess.serve.index.counts import messages, read_runs
+from preprocess.serve.index.entries import Entries
+from preprocess.serve.index.schema import open_for_writing
+from preprocess.serve.index.shards import ShardFeed
 from preprocess.shards.index import Index
 from preprocess.shards.layout import ShardAttributes
 from preprocess.shards.write import write_shard
@@ -37,12 +42,14 @@ def test_clips_of_shards_have_class_and_split(small):
     assert keys_of(indexer, label="zumba") == keys_of(indexer, split="val") == []
 
 
-@pytest.mark.parametrize("spoil", ["cut", "head", "gone", "link", "clips"])
+@pytest.mark.parametrize("spoil", ["cut", "long", "head", "gone", "link", "clips"])
 def test_a_damaged_shard_is_named_and_costs_no_other(small, spoil):
     path = small / "shards" / FIRST
     content = path.read_bytes()
     if spoil == "cut":
         path.write_bytes(content[:-1])
+    elif spoil == "long":
+        path.write_bytes(content + b"x")
     elif spoil == "head":
         path.write_bytes(bytes(512) + content[512:])
     elif spoil == "gone":
@@ -70,6 +77,17 @@ def test_a_repaired_shard_is_read_again(small):
     indexer.catch_up()
     assert keys_of(indexer) == KEYS[:2]
     assert set(shard_problems(indexer).values()) == {""}
+
+
+def test_progress_is_told_after_each_shard(small):
+    folder = small / "shards"
+    sizes = [info.bytes for info in Index.read(folder).shards]
+    with closing(open_for_writing(small / "index.sqlite")) as db:
+        db.execute("INSERT INTO run (id, name, code, kind) VALUES (1, 'shards', 'x', 'shards')")
+        told = []
+        for _ in chain(ShardFeed(db, Entries(db), run=1, folder=folder).steps(), [None]):
+            told += db.execute("SELECT offset, bytes FROM run").fetchall()
+    assert told == [(read, sum(sizes)) for read in (0, sizes[0], sum(sizes))]
 
 
 def test_unchanged_shards_are_not_opened_again(small, monkeypatch):
@@ -123,3 +141,5 @@ def test_a_clip_in_two_shards_is_said(small):
     indexer = indexed(small)
     assert outcomes(indexer, "shards") == {"done": 1}
     assert KEYS[0] in shard_problems(indexer)[SECOND]
+    with indexer.reading() as db:
+        assert db.execute("SELECT name FROM entry JOIN shard ON shard.id = shard").fetchall() == [(FIRST,)]
