@@ -130,6 +130,8 @@ def test_its_file_may_have_any_name(small, tmp_path):
 
 def test_a_file_found_damaged_later_is_made_anew(small, path):
     indexer = indexed(small, path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("DELETE FROM entry")
     indexer.distrust()
     indexer.catch_up()
     assert outcomes(indexer) == ALL

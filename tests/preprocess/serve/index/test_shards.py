@@ -107,8 +107,10 @@ def test_other_shards_in_their_place_replace_them(small):
 
 def test_shards_of_a_run_that_has_not_finished_are_shown(small):
     (small / "shards" / "index.json").unlink()
+    (small / "shards" / "weights.h5").write_bytes(b"x")
     indexer = indexed(small)
     assert keys_of(indexer) == KEYS[:2]
+    assert shard_problems(indexer).keys() == {FIRST, SECOND}
     with indexer.reading() as db:
         assert "not written yet" in next(run.note for run in read_runs(db) if run.name == "shards")
 
@@ -123,16 +125,17 @@ def test_a_damaged_index_is_said(small):
 def test_clips_that_a_shard_was_made_without_are_failures(small):
     folder = small / "shards"
     attributes = ShardAttributes(
-        short_side=48, labels=LABELS, failed={"bad": "no frame in 5 s", "killer": KILLED_REASON, "\x1b[1m": "why"}
+        short_side=48, labels=LABELS, failed={"bad": "bad: no frame in 5 s", "killer": KILLED_REASON, "\x1b[1m": "why"}
     )
-    info = write_shard(folder / "val-00000-of-00001.h5", [textured_clip("x", label=0, frames=3, size=SIZE)], attributes)
+    info = write_shard(folder / "val-00000-of-00001.h5", [textured_clip("x\x1b", label=0, frames=3, size=SIZE)], attributes)
     Index(config={}, labels=LABELS, shards=(info,)).write(folder)
     indexer = indexed(small)
     assert outcomes(indexer, "shards") == {"done": 1, "bad_media": 2, "quarantined": 1}
+    assert keys_of(indexer, outcome=Outcome.DONE) == ["x\\x1b"]
     assert keys_of(indexer, outcome=Outcome.QUARANTINED) == ["killer"]
     assert keys_of(indexer, outcome=Outcome.BAD_MEDIA) == ["\\x1b[1m", "bad"]
     with indexer.reading() as db:
-        assert "no frame in * s" in {message.text for message in messages(db, most=100)}
+        assert "*: no frame in * s" in {message.text for message in messages(db, most=100)}
 
 
 def test_a_clip_in_two_shards_is_said(small):
