@@ -23,6 +23,7 @@ YOUTUBE_PER_HOUR = 300.0
 
 Source: yt-dlp wiki, Extractors, "This content isn't available, try again later"."""
 
+_LONGEST_S = 1e9  # some 30 years; timers of the system take little more
 _OPTION_OF = {"directory": "--source-dir", "mirror": "--mirror", "url": "--url-template"}
 
 
@@ -190,7 +191,9 @@ class DownloadConfig:
         _check(0 < self.min_share <= 1, f"min_share must be above 0 and at most 1, got {self.min_share}")
         _check(self.rate is None or self.rate > 0, f"rate must be above 0 videos an hour, got {self.rate}")
         for name in ("socket_timeout_s", "deadline_s", "give_up_s"):
-            _check(getattr(self, name) > 0, f"{name} must be above 0 s, got {getattr(self, name)}")
+            value_s = getattr(self, name)
+            _check(value_s > 0, f"{name} must be above 0 s, got {value_s}")
+            _check(value_s <= _LONGEST_S, f"{name} must be at most {_LONGEST_S:.0e} s, got {value_s}")
         names = [one.name for one in self.identities]
         _check(len(names) > 0, "at least one identity is needed")
         twice = next((name for name in names if names.count(name) > 1), "")
