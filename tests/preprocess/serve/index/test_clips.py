@@ -7,7 +7,7 @@ import pytest
 from preprocess.outcomes import Outcome
 from preprocess.serve.index import clips
 from preprocess.serve.index.clips import ClipQuery, find_clip, find_clips
-from preprocess.serve.index.counts import failures, labels, messages, read_runs
+from preprocess.serve.index.counts import failures, label_names, labels, messages, read_runs, splits_of
 from tests.preprocess.clip_folders import clip, done, failed
 from tests.preprocess.serve.small_root import CLIPS, EVIL, KEYS, append, indexed, make_root
 
@@ -203,3 +203,6 @@ def test_counts_by_class_and_cause(tmp_path):
             ("temporary", "timeout", 1),
             ("unavailable", "private", 1),
         ]
+        assert failures(db, run="other") == []
+        assert splits_of(db) == ["train", "val"]
+        assert label_names(db) == [EVIL, "archery", "yoga", "zumba"]

@@ -182,7 +182,7 @@ def test_runs_come_and_go(small, path):
     assert outcomes(indexer, "more/clips") == ALL
     with indexer.reading() as db:
         assert [run.name for run in read_runs(db)] == ["more/clips", "shards"]
-        for table in ("entry", "kind", "message", "shard"):
+        for table in ("entry", "kind", "message", "shard", "sample"):
             ((count,),) = db.execute(f"SELECT count(*) FROM {table} WHERE run NOT IN (SELECT id FROM run)")
             assert count == 0
         ((left,),) = db.execute("SELECT count(*) FROM tally WHERE kind NOT IN (SELECT id FROM kind)")

@@ -127,7 +127,8 @@ def test_clips_that_a_shard_was_made_without_are_failures(small):
     attributes = ShardAttributes(
         short_side=48, labels=LABELS, failed={"bad": "bad: no frame in 5 s", "killer": KILLED_REASON, "\x1b[1m": "why"}
     )
-    info = write_shard(folder / "val-00000-of-00001.h5", [textured_clip("x\x1b", label=0, frames=3, size=SIZE)], attributes)
+    clips = [textured_clip("x\x1b", label=0, frames=3, size=SIZE)]
+    info = write_shard(folder / "val-00000-of-00001.h5", clips, attributes)
     Index(config={}, labels=LABELS, shards=(info,)).write(folder)
     indexer = indexed(small)
     assert outcomes(indexer, "shards") == {"done": 1, "bad_media": 2, "quarantined": 1}
