@@ -32,6 +32,13 @@ def _check(condition: bool, message: str) -> None:
         raise InvalidInput(message)
 
 
+def _names_host(address: str) -> bool:
+    try:
+        return bool(urlsplit(address).hostname)
+    except ValueError:  # a bracket that is not closed
+        return False
+
+
 @dataclass(frozen=True, kw_only=True)
 class WorkerConfig:
     """How work is spread over processes."""
@@ -83,7 +90,8 @@ class Identity:
 
     def __post_init__(self) -> None:
         _check(
-            self.proxy is None or re.match(r"(https?|socks[45][ah]?)://[^/\s]+/?$", self.proxy) is not None,
+            self.proxy is None
+            or (_names_host(self.proxy) and re.match(r"(https?|socks[45][ah]?)://[^/\s]+/?$", self.proxy) is not None),
             f"proxy {self.proxy!r} is not an address such as http://host:3128 or socks5://host:1080",
         )
         if self.cookies is not None:
@@ -175,8 +183,8 @@ class DownloadConfig:
             f"url template {template!r} lacks {{youtube_id}}; for example https://host/{{youtube_id}}.mp4",
         )
         _check(
-            template is None or template.startswith(("http://", "https://")),
-            f"url template {template!r} must start with http:// or https://",
+            template is None or (template.startswith(("http://", "https://")) and _names_host(template)),
+            f"url template {template!r} must start with http:// or https:// and the name of a host",
         )
         _check(self.source_dir is None or self.source_dir.is_dir(), f"source folder {self.source_dir} does not exist")
         needs = {"directory": self.source_dir, "mirror": self.mirror, "url": template}

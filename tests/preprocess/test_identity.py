@@ -79,7 +79,7 @@ def test_equal_identities_fail(tmp_path):
         DownloadConfig(out=tmp_path, identities=Identity.pair_up(["http://a:1", "http://a:1"], []))
 
 
-@pytest.mark.parametrize("proxy", ["host:3128", "file:///etc/passwd", "http://a/path", "http://a b", ""])
+@pytest.mark.parametrize("proxy", ["host:3128", "file:///etc/passwd", "http://a/path", "http://a b", "http://[a:1", ""])
 def test_bad_proxy_fails(proxy):
     with pytest.raises(InvalidInput, match=re.escape(f"proxy {proxy!r} is not an address such as")):
         Identity(proxy=proxy)
