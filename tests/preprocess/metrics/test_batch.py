@@ -4,11 +4,14 @@ import threading
 import time
 import urllib.request
 from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from preprocess.cli import main
 from preprocess.errors import EnvironmentProblem, InvalidInput
@@ -85,6 +88,13 @@ def watching(look):
     finally:
         over.set()
         thread.join()
+
+
+def wait_until(condition):
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def counters(values):
@@ -187,17 +197,24 @@ def test_only_this_machine_is_answered(tmp_path):
         assert scrape(port)["kineflow_run_state", "none"] == 1
 
 
-def test_a_disk_that_refuses_in_mid_run_is_said_once_and_costs_nothing(tmp_path, monkeypatch, caplog):
+def test_a_disk_that_refuses_in_mid_run_is_said_once_each_time_and_costs_nothing(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(batch, "WRITE_EVERY_S", 0.01)
     folder = tmp_path / "metrics"
     folder.mkdir()
+
+    def said(times):
+        return caplog.text.count("cannot write") == times
+
     with exported(tmp_path, file=folder / "run.prom", port=None):
-        (folder / "run.prom").unlink()
-        folder.rmdir()
-        time.sleep(0.2)
-        folder.mkdir()
+        for outage in (1, 2):
+            folder.rename(tmp_path / "away")
+            wait_until(partial(said, outage))
+            time.sleep(0.1)
+            (tmp_path / "away" / "run.prom").unlink()
+            (tmp_path / "away").rename(folder)
+            wait_until((folder / "run.prom").exists)
         RunStatus(tmp_path, command="flow", total=3, already={}).publish(state="stopped")
-    assert caplog.text.count("cannot write") == 1
+    assert said(2)
     assert read((folder / "run.prom").read_bytes())["kineflow_run_state", "stopped"] == 1
 
 
@@ -211,6 +228,17 @@ def test_the_file_ends_with_the_state_that_the_run_ended_in(tmp_path):
         raise KeyboardInterrupt
     values = read(file.read_bytes())
     assert (values["kineflow_run_state", "stopped"], values["kineflow_clips_total", "done"]) == (1, 1)
+
+
+def test_gpus_are_in_the_file_while_the_run_goes(tmp_path, monkeypatch):
+    class Gpus(Collector):
+        def collect(self):
+            yield GaugeMetricFamily("kineflow_gpu_memory_used_bytes", "", value=5)
+
+    monkeypatch.setattr(batch, "GpuCollector", Gpus)
+    with exported(tmp_path, file=tmp_path / "run.prom", port=None):
+        assert "kineflow_gpu_memory_used_bytes 5.0" in (tmp_path / "run.prom").read_text()
+    assert "kineflow_gpu" not in (tmp_path / "run.prom").read_text()
 
 
 def test_nothing_is_left_running(tmp_path):
