@@ -78,6 +78,33 @@ def test_the_next_run_is_not_taken_for_the_last_one(folder, state):
     assert f"process {os.getpid()} on {socket.gethostname()} holds the folder now" in view.notes[0]
 
 
+def test_a_run_that_has_published_nothing_yet_is_about_to(tmp_path):
+    with exclusive(tmp_path):
+        view = Lookout(tmp_path).look()
+    assert (view.state, view.is_alive, view.goes_on, view.left_s) == ("none", False, True, None)
+    (note,) = view.notes
+    assert note == f"process {os.getpid()} on {socket.gethostname()} holds the folder and has published nothing yet"
+    document = view.to_document()
+    assert (document["format"], document["version"], document["run"]) == ("kineflow-run", 1, None)
+
+
+def test_a_run_at_its_end_is_not_waited_for(folder):
+    with exclusive(folder):
+        publish(folder, state="finished")
+        view = Lookout(folder).look()
+        assert (view.state, view.is_alive, view.goes_on) == ("finished", True, False)
+        (folder / ".lock").write_text("")  # held, and who holds it is not written down yet
+        assert not Lookout(folder).look().goes_on
+
+
+@pytest.mark.parametrize("trace", ["finished", "{"])
+def test_one_trace_of_a_run_is_enough(tmp_path, trace):
+    publish(tmp_path, state="finished")
+    if trace == "{":
+        (tmp_path / STATUS_NAME).write_text(trace)
+    assert Lookout(tmp_path).look().outcomes == {}
+
+
 def test_looking_does_not_take_the_lock_away(folder):
     with exclusive(folder):
         assert look_at_lock(folder).is_held
