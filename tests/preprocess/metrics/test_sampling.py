@@ -29,12 +29,16 @@ def test_a_folder_without_a_status_that_can_be_read(tmp_path, content, state):
         assert found.free_bytes > 0
 
 
-def test_own_run_is_what_this_process_publishes_from_now_on(tmp_path):
+def test_own_run_is_what_this_process_publishes_from_now_on(tmp_path, monkeypatch):
     publish(tmp_path)  # as process 1 of an earlier container may have
     own = OwnRun(tmp_path, run="x")
     assert own.sample().state == "none"
     publish(tmp_path)
     assert (own.sample().state, own.sample().status.pid) == ("running", os.getpid())
+    monkeypatch.setattr("socket.gethostname", lambda: "elsewhere")  # where another run writes over it
+    publish(tmp_path)
+    monkeypatch.undo()
+    assert own.sample().state == "none"
 
 
 def test_own_run_does_not_touch_the_lock(tmp_path, monkeypatch):

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import socket
@@ -112,6 +113,18 @@ def test_looking_does_not_take_the_lock_away(folder):
     assert look_at_lock(folder).is_held is False
     with exclusive(folder):
         pass
+
+
+@pytest.mark.parametrize("kind", ["a link", "no locks"])
+def test_a_lock_that_cannot_be_asked_leaves_open_whether_it_runs(folder, tmp_path, monkeypatch, kind):
+    publish(folder)
+    if kind == "a link":
+        (folder / ".lock").symlink_to(tmp_path / "elsewhere")
+    else:
+        (folder / ".lock").touch()
+        monkeypatch.setattr("fcntl.flock", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOLCK, "no locks")))
+    view = Lookout(folder).look()
+    assert (view.state, view.is_alive, view.goes_on) == ("running", None, True)
 
 
 def test_state_without_the_manifest(folder):
