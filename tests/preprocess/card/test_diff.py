@@ -66,6 +66,27 @@ def test_a_clip_that_only_one_list_has_is_not_wanted_by_the_other(tmp_path):
     assert difference.clips.b_lacks == {"not wanted": 1}
 
 
+def test_data_sets_without_a_clip_in_common(tmp_path):
+    wanted = [clip(n, label="yoga" if n < 2 else "ski", split="train" if n < 3 else "val") for n in range(4)]
+    a = write_folder(tmp_path / "a", wanted[:2], map(done, wanted[:2]))
+    difference = differ(a, write_manifest(tmp_path / "b", map(done, wanted[2:])))
+    assert difference.levels == {"lists": None, "wanted": False, "usable": False, "labels": None, "files": None}
+    assert difference.clips.in_both == 0
+    changes = [(c.split, c.label, c.usable_a, c.usable_b, c.only_a, c.only_b) for c in difference.classes]
+    assert changes == [
+        ("train", "yoga", 2, 0, 2, 0),
+        ("train", "ski", 0, 1, 0, 1),
+        ("val", "ski", 0, 1, 0, 1),
+    ]
+    assert [(c.split, c.usable_a, c.usable_b) for c in difference.splits] == [("train", 2, 1), ("val", 0, 1)]
+    sent = send(a, tmp_path / "sent", CARD_NAME)
+    alone = differ(sent, tmp_path / "b")
+    assert [(c.split, c.usable_a, c.usable_b, c.only_a) for c in alone.splits] == [
+        ("train", 2, 1, None),
+        ("val", 0, 1, None),
+    ]
+
+
 def test_a_missing_clip_that_only_one_list_has_is_named(tmp_path):
     a = write_folder(tmp_path / "a", WANTED, map(done, WANTED[:9]))
     difference = differ(a, write_folder(tmp_path / "b", WANTED[:9], map(done, WANTED[:9])))
