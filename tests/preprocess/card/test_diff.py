@@ -79,6 +79,8 @@ def test_data_sets_without_a_clip_in_common(tmp_path):
         ("val", "ski", 0, 1, 0, 1),
     ]
     assert [(c.split, c.usable_a, c.usable_b) for c in difference.splits] == [("train", 2, 1), ("val", 0, 1)]
+    back = differ(tmp_path / "b", a)
+    assert [(c.split, c.usable_a, c.usable_b) for c in back.splits] == [("train", 1, 2), ("val", 1, 0)]
     sent = send(a, tmp_path / "sent", CARD_NAME)
     alone = differ(sent, tmp_path / "b")
     assert [(c.split, c.usable_a, c.usable_b, c.only_a) for c in alone.splits] == [
