@@ -52,7 +52,7 @@ def test_inside_fails(tmp_path, relative):
 
 
 def test_publish_replaces_whole(tmp_path):
-    path = tmp_path / "new" / "file.bin"
+    path = tmp_path / "new" / "er" / "file.bin"
     publish(path, b"old")
     publish(path, [b"n", b"ew"])
     assert path.read_bytes() == b"new"

@@ -268,6 +268,7 @@ def test_manifest_without_clips_fails(tmp_path):
         {"bytes": 10**400},
         {"fps": "25"},
         {"sha256": None},
+        {"label": "yo\nga"},
         {"source": "a\nb"},
         {"reason": 7},
     ],
