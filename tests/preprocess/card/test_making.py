@@ -2,6 +2,7 @@ import gzip
 import hashlib
 import random
 import re
+from dataclasses import replace
 
 import pytest
 from markdown_it import MarkdownIt
@@ -275,7 +276,7 @@ def test_manifest_without_clips_fails(tmp_path):
 )
 def test_manifest_with_impossible_values_fails(tmp_path, fields):
     with pytest.raises(InvalidInput, match="entry of '00000000000_000000_000010' holds"):
-        make_card(write_manifest(tmp_path, [done(clip(0), **fields)]))
+        make_card(write_manifest(tmp_path, [replace(done(clip(0)), **fields)]))
 
 
 def test_list_with_fewer_rows_than_clips_fails(tmp_path):
