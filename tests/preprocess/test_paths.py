@@ -59,6 +59,22 @@ def test_publish_replaces_whole(tmp_path):
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_publish_syncs_the_file_before_its_name_and_the_name_after(tmp_path, monkeypatch):
+    path, synced, descriptors = tmp_path / "file.bin", [], []
+
+    def sync(descriptor):
+        found = os.fstat(descriptor)
+        synced.append((found.st_ino == tmp_path.stat().st_ino, found.st_size, path.exists()))
+        descriptors.append(descriptor)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    publish(path, b"new")
+    assert synced == [(False, 3, False), (True, tmp_path.stat().st_size, True)]
+    for descriptor in descriptors:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(descriptor)
+
+
 def test_publish_keeps_the_old_file_when_the_disk_is_full(tmp_path):
     path = tmp_path / "file.bin"
     path.write_bytes(b"old")
