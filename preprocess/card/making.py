@@ -212,7 +212,7 @@ def _count_refused(refused: Iterable[RefusedRow]) -> tuple[RefusedCount, ...]:
 
 
 def _is_moved(clip: CardClip, asked: Clip | ManifestEntry | None) -> bool:
-    return clip.is_usable and asked is not None and (clip.split, clip.label) != (asked.split, asked.label)
+    return asked is not None and (clip.split, clip.label) != (asked.split, asked.label)
 
 
 def _content(usable: Sequence[ManifestEntry]) -> Content:

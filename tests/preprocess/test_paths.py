@@ -115,6 +115,7 @@ def test_sweep_deletes_only_temporaries_of_ours(tmp_path):
     kept = [tmp_path / name for name in ("clip.mp4", ".notes.tmp", ".draft.tmp.txt", "sub/.a.tmp1", ".b.12-x.tmp")]
     for path in (*stale, *kept):
         path.write_bytes(b"x")
+    temporary_beside(tmp_path / "folder").mkdir()  # no file, so none of ours
     assert sweep_temporaries(tmp_path) == 2
     assert sweep_temporaries(tmp_path, subfolders=True) == 1
     assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(kept)

@@ -9,7 +9,7 @@ from markdown_it import MarkdownIt
 
 from preprocess.annotations import RefusedRow, read_lists, select
 from preprocess.card.clips import CARD_CLIPS_NAME, read_clips
-from preprocess.card.content import CARD_NAME, CARD_PAGE_NAME, Card, ordered_splits
+from preprocess.card.content import CARD_NAME, CARD_PAGE_NAME, Card, Share, Stretches, ordered_splits
 from preprocess.card.making import make_card
 from preprocess.errors import InvalidInput
 from preprocess.outcomes import Outcome
@@ -277,6 +277,13 @@ def test_manifest_without_clips_fails(tmp_path):
 def test_manifest_with_impossible_values_fails(tmp_path, fields):
     with pytest.raises(InvalidInput, match="entry of '00000000000_000000_000010' holds"):
         make_card(write_manifest(tmp_path, [replace(done(clip(0)), **fields)]))
+
+
+def test_content_of_entries_that_say_no_source_and_lengths_that_no_float_has(tmp_path):
+    entries = [done(clip(n), source="", duration_s=0.1, frozen_s=0.7) for n in range(3)]
+    content = make_card(write_manifest(tmp_path, entries)).card.content
+    assert content.sources == (Share(value="not known", clips=3),)
+    assert (content.seconds, content.frozen) == (0.3, Stretches(clips=3, seconds=2.1))
 
 
 def test_list_with_fewer_rows_than_clips_fails(tmp_path):
