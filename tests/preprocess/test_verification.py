@@ -2,6 +2,7 @@ import json
 import os
 import re
 import shutil
+import time
 from dataclasses import replace
 
 import cv2
@@ -9,9 +10,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from preprocess import verification
 from preprocess.cli import main
 from preprocess.errors import BadShard, EnvironmentProblem, InvalidInput
-from preprocess.shards import Index, ShardAttributes
+from preprocess.shards import Index, Shard, ShardAttributes
 from preprocess.shards.write import write_shard
 from preprocess.verification import verify_folder
 from tests.preprocess.shards.conftest import encoded_clip
@@ -169,6 +171,40 @@ def test_picture_that_cannot_be_decoded_is_found_by_decoding(shards):
     rewrite(shards, 0, [replace(clip, rgb=[clip.rgb[0], spoilt, *clip.rgb[2:]])])
     assert findings(shards) == []
     assert findings(shards, decode=True) == [f"{NAMES[0]}: clip x: 1 of 4 rgb frames cannot be decoded (1)"]
+
+
+def test_shard_that_is_replaced_while_it_is_decoded_costs_no_other(shards, monkeypatch):
+    def other(path):
+        if path.name == NAMES[1]:
+            raise BadShard(f"{path} is not marked complete")
+        return Shard(path)
+
+    monkeypatch.setattr("preprocess.verification.Shard", other)
+    assert findings(shards, decode=True) == [f"{NAMES[1]}: {shards / NAMES[1]} is not marked complete"]
+
+
+def test_stop_checks_no_further_shard(shards, monkeypatch):
+    checked, check = [], verification.check_shard
+
+    def slow(path, *, info):
+        checked.append(path.name)
+        time.sleep(0.1)
+        return check(path, info=info)
+
+    def stop(total, found):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("preprocess.verification.check_shard", slow)
+    with pytest.raises(KeyboardInterrupt):
+        verify_folder(shards, workers=1, on_shard=stop)
+    assert checked in (NAMES[:1], NAMES[:2])
+
+
+def test_clips_and_bytes_are_of_what_could_be_read(shards):
+    (shards / NAMES[0]).unlink()
+    found = verify_folder(shards)
+    assert (found.shards, found.clips, found.damaged) == (3, 4, (NAMES[0],))
+    assert found.bytes == sum(path.stat().st_size for path in shards.glob("*.h5"))
 
 
 def test_pipe_in_place_of_a_shard_is_not_waited_for(shards):
