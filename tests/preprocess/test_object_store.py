@@ -9,6 +9,7 @@ from fsspec.registry import known_implementations
 from preprocess import object_store
 from preprocess.errors import EnvironmentProblem, InvalidInput
 from preprocess.object_store import TRIES, ObjectStore
+from preprocess.paths import UNFINISHED
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +55,32 @@ def test_sizes_are_of_files_directly_below(store, file):
     for name in ("index.json", "train-00000-of-00001.h5", "below/other"):
         store.put(file, name)
     assert store.sizes() == {"index.json": 500, "train-00000-of-00001.h5": 500}
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_only_what_has_folders_is_asked_to_make_them(store, file, monkeypatch, whole):
+    monkeypatch.setattr(object_store, "_WHOLE", {"memory"} if whole else set())
+    made = []
+    # fsspec's own makes folders too, that of an object store does not
+    monkeypatch.setattr(
+        MemoryFileSystem, "put_file", lambda self, lpath, rpath: self.pipe_file(rpath, file.read_bytes())
+    )
+    monkeypatch.setattr(MemoryFileSystem, "makedirs", lambda self, path, exist_ok: made.append((path, exist_ok)))
+    store.put(file, "train/a.mp4")
+    folders = [] if whole else [f"/bucket/clips/{UNFINISHED}", "/bucket/clips/train"]
+    assert made == [(folder, True) for folder in folders]
+
+
+def test_on_a_disk(file, tmp_path):
+    store = ObjectStore(f"file://{tmp_path}/store")
+    for name in ("train/yoga/a.mp4", "train/yoga/b.mp4", "list.csv"):
+        store.put(file, name)
+    assert store.all_sizes() == {"train/yoga/a.mp4": 500, "train/yoga/b.mp4": 500, "list.csv": 500}
+    assert store.sizes() == {"list.csv": 500}
+    assert store.get("none", tmp_path / "got") is False
+    assert store.get("list.csv", tmp_path / "got") is True
+    store.sweep()
+    assert sorted(path.name for path in (tmp_path / "store").iterdir()) == ["list.csv", "train"]
 
 
 def test_state_changes_with_the_file(store, file):

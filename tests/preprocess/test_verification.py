@@ -148,9 +148,18 @@ def test_shards_of_two_configurations_are_told(shards):
 
 def test_flow_of_another_solver_is_told(shards):
     for number in range(3):
-        other = replace(ATTRIBUTES, tvl1={"tau": 0.1, "backend": "cpu"})
+        other = replace(ATTRIBUTES, tvl1={"tau": 0.1, "backend": "opencv"})
         rewrite(shards, number, [encoded_clip(f"clip_{number}")], other)
-    assert findings(shards)[0] == f"{NAMES[0]}: has tvl1 {{'tau': 0.1}}, index.json says {{'tau': 0.2}}"
+    assert findings(shards)[:2] == [
+        f"{NAMES[0]}: has backend opencv, index.json says cpu",
+        f"{NAMES[0]}: has tvl1 {{'tau': 0.1}}, index.json says {{'tau': 0.2}}",
+    ]
+
+
+def test_flow_of_an_unknown_solver_passes(shards):
+    for number in range(3):
+        rewrite(shards, number, [encoded_clip(f"clip_{number}")], replace(ATTRIBUTES, tvl1={}))
+    assert findings(shards) == []
 
 
 def test_key_in_two_shards_is_named(shards):
