@@ -117,10 +117,14 @@ def test_transfer_that_fails_is_tried_again(store, file, monkeypatch):
 
 def test_transfer_that_fails_again_and_again_publishes_nothing_fails(store, file, monkeypatch):
     failing(monkeypatch, ConnectionResetError("reset"), times=99)
+    pauses_s = []
+    monkeypatch.setattr(object_store, "_PAUSE_S", 0.5)
+    monkeypatch.setattr("time.sleep", pauses_s.append)
     with pytest.raises(
         EnvironmentProblem, match=r"memory://bucket/clips/a\.mp4 cannot be written: .*reset.* in 4 tries"
     ):
         store.put(file, "a.mp4")
+    assert pauses_s == [0.5, 1.0, 2.0]
     assert store.size("a.mp4") is None
     store.sweep()
     assert names() == []
