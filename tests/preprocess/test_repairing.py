@@ -102,6 +102,16 @@ def test_other_clips_are_refused_before_anything_is_computed(folder, shards):
         repair(folder)
 
 
+def test_repair_without_room_computes_nothing(folder, shards, monkeypatch):
+    (shards / FIRST).unlink()
+    damaged = contents(shards)
+    monkeypatch.setattr("preprocess.target.FolderTarget.free_bytes", lambda target, without: 1000)
+    monkeypatch.setattr("preprocess.sharding.run_shards", None)
+    with pytest.raises(EnvironmentProblem, match="has 1000 bytes free; the 1 shards to make are planned at"):
+        repair(folder)
+    assert contents(shards) == damaged
+
+
 def test_lost_plan_is_written_again(folder, shards):
     before = contents(shards)
     (shards / "plan.json").write_text("{")
