@@ -2,7 +2,6 @@ import json
 import shutil
 import threading
 import time
-from contextlib import contextmanager
 from dataclasses import replace
 
 import cv2
@@ -20,11 +19,9 @@ from preprocess.media_process import read_clip
 from preprocess.sharding import make_shards, threads_a_task
 from preprocess.shards import EncodedClip, Shard, ShardSet
 from preprocess.shards.write import write_shard
-from preprocess.status.flow_status import FlowStatus
 from preprocess.status.run_status import RunState, ShardCount, Status
 from preprocess.status.work import STAGES
 from preprocess.target import FolderTarget
-from preprocess.workers import WorkerPool
 from tests.preprocess.conftest import textured_frames, write_video
 
 CONFIG = FlowConfig(short_side=48, clips_per_shard=2)
@@ -87,49 +84,6 @@ def test_status_tells_of_the_run_and_of_those_before(clips, tmp_path):
     again = Status.read(tmp_path / "shards")
     assert (again.total, again.already, again.outcomes) == (2, {"done": 3, "bad_media": 1}, {"done": 2})
     assert again.shards == ShardCount(total=3, already=2, made=1)
-
-
-def test_status_is_published_while_no_clip_is_through(clips, tmp_path, monkeypatch):
-    times, run_of_pool = [], WorkerPool.run
-
-    def polled(pool, *arguments, on_poll, **options):
-        for _ in range(3):
-            on_poll()
-            times.append(Status.read(tmp_path / "shards").updated)
-        return run_of_pool(pool, *arguments, on_poll=on_poll, **options)
-
-    monkeypatch.setattr(WorkerPool, "run", polled)
-    monkeypatch.setattr("preprocess.status.run_status.PUBLISH_EVERY_S", 0.0)
-    run(clips, tmp_path / "shards")
-    assert sorted(set(times)) == times
-
-
-def test_workers_have_ended_when_the_folder_is_given_up(clips, tmp_path, monkeypatch):
-    events, held, shards_of_workers = [], sharding.exclusive, sharding.run_shards
-
-    def run_shards(*arguments, **options):
-        try:
-            yield from shards_of_workers(*arguments, **options)
-        finally:
-            events.append("workers ended")
-
-    def stopped(*_, **__):
-        raise KeyboardInterrupt
-
-    @contextmanager
-    def exclusive(folder):
-        with held(folder):
-            try:
-                yield
-            finally:
-                events.append("given up")
-
-    monkeypatch.setattr(sharding, "exclusive", exclusive)
-    monkeypatch.setattr(sharding, "run_shards", run_shards)
-    monkeypatch.setattr(FlowStatus, "count_shard", stopped)
-    with pytest.raises(KeyboardInterrupt):
-        run(clips, tmp_path / "shards")
-    assert events == ["workers ended", "given up"]
 
 
 def test_read_by_plain_h5py_and_cv2(shards, clips):
