@@ -23,7 +23,7 @@ YOUTUBE_PER_HOUR = 300.0
 
 Source: yt-dlp wiki, Extractors, "This content isn't available, try again later"."""
 
-_LONGEST_S = 1e9  # some 30 years; timers of the system take little more
+_LONGEST_S = 7 * 86_400  # timers take no infinity
 _OPTION_OF = {"directory": "--source-dir", "mirror": "--mirror", "url": "--url-template"}
 
 
@@ -182,6 +182,12 @@ class DownloadConfig:
             template is None or "{youtube_id}" in template,
             f"url template {template!r} lacks {{youtube_id}}; for example https://host/{{youtube_id}}.mp4",
         )
+        others = sorted(set(re.findall(r"\{[^{}]*\}", template or "")) - {"{youtube_id}"})
+        _check(
+            not others,
+            f"url template {template!r} has {', '.join(others)}; only {{youtube_id}} is filled in, write another brace "
+            "as %7B or %7D",
+        )
         _check(
             template is None or (template.startswith(("http://", "https://")) and _names_host(template)),
             f"url template {template!r} must start with http:// or https:// and the name of a host",
@@ -199,9 +205,10 @@ class DownloadConfig:
         _check(0 < self.min_share <= 1, f"min_share must be above 0 and at most 1, got {self.min_share}")
         _check(self.rate is None or self.rate > 0, f"rate must be above 0 videos an hour, got {self.rate}")
         for name in ("socket_timeout_s", "deadline_s", "give_up_s"):
-            value_s = getattr(self, name)
-            _check(value_s > 0, f"{name} must be above 0 s, got {value_s}")
-            _check(value_s <= _LONGEST_S, f"{name} must be at most {_LONGEST_S:.0e} s, got {value_s}")
+            _check(
+                0 < getattr(self, name) <= _LONGEST_S,
+                f"{name} must be above 0 s and at most {_LONGEST_S} s, got {getattr(self, name)}",
+            )
         names = [one.name for one in self.identities]
         _check(len(names) > 0, "at least one identity is needed")
         twice = next((name for name in names if names.count(name) > 1), "")

@@ -35,6 +35,7 @@ class LocalPath(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """See `click.Path`."""
+        _require_named(value, self, param, ctx)
         if is_address(value):
             self.fail(f"{shown(value)} is an address, not a place on this machine; {self.remedy}", param, ctx)
         return super().convert(value, param, ctx)
@@ -47,7 +48,14 @@ class PlaceType(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """See `click.Path`."""
+        _require_named(value, self, param, ctx)
         return value if is_address(value) else super().convert(value, param, ctx)
+
+
+def _require_named(value: Any, kind: click.Path, param: click.Parameter | None, ctx: click.Context | None) -> None:
+    """Refuse an empty name, as of `--out "$OUT"` without OUT: pathlib takes it for the folder that one is in."""
+    if value == "":
+        kind.fail("'' is empty; name a place, . for the folder that you are in", param, ctx)
 
 
 def printable(text: str) -> str:

@@ -275,6 +275,7 @@ def test_workers_do_the_same(run, tmp_path):
     ("options", "message"),
     [
         ({"url_template": "http://host/video.mp4"}, "lacks {youtube_id}"),
+        ({"url_template": "http://host/{label}/{youtube_id}"}, "has {label}; only {youtube_id} is filled in"),
         ({"url_template": "file:///etc/{youtube_id}"}, "must start with http"),
         ({"url_template": "https:///{youtube_id}.mp4"}, "the name of a host"),
         ({"url_template": "https://[host/{youtube_id}.mp4"}, "the name of a host"),
