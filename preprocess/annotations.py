@@ -114,7 +114,7 @@ def read_lists(paths: Sequence[Path], *, dataset: str | None = AUTO) -> ClipList
             labels stay as they are. None: they stay as they are.
 
     Raises:
-        InvalidInput: as `read_kinetics`; a list given twice; no such data set.
+        InvalidInput: as `read_kinetics`; a list given twice; no rows in any; no such data set.
     """
     if dataset not in {None, AUTO}:
         label_table(dataset)  # a wrong name is told before the lists are read
@@ -127,6 +127,8 @@ def read_lists(paths: Sequence[Path], *, dataset: str | None = AUTO) -> ClipList
     del seen
     clips = [clip for one in lists for clip in one.clips]
     refused = [row for one in lists for row in one.refused]
+    if not clips and not refused:
+        raise InvalidInput(f"no rows in {', '.join(map(str, paths))}, only the line of column names")
     labels = {clip.label for clip in clips if clip.label is not None}
     if dataset == AUTO:
         dataset = dataset_of(labels, among=KINETICS)
@@ -164,10 +166,14 @@ def select(
     Classes may be spelled as loosely as labels in lists, see `preprocess.labels`.
 
     Raises:
-        InvalidInput: an unknown split, a class that no clip has, or a limit below 1.
+        InvalidInput: an unknown split, splits or a class that no clip has, or a limit below 1.
     """
     wanted_splits = {_known_split(split) for split in splits}
+    clips = list(clips)
     chosen = [clip for clip in clips if not wanted_splits or clip.split in wanted_splits]
+    if clips and not chosen:
+        there = ", ".join(sorted({clip.split for clip in clips}))
+        raise InvalidInput(f"no clip is in the split {', '.join(sorted(wanted_splits))}; the lists have {there}")
     if wanted_classes := set(classes):
         present = sorted({clip.label for clip in chosen if clip.label is not None})
         found = {name: canonical(name, present) for name in wanted_classes}

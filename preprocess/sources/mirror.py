@@ -95,7 +95,13 @@ def archives_of(
                 found += [Archive(address=line, split=split) for line in _read_list(address, connection=connection)]
     elif is_remote(mirror) or Path(mirror).is_file():
         place = mirror if is_remote(mirror) else str(Path(mirror).absolute())
-        found = [_of_ones_own(address) for address in _listed_or_itself(place, connection=connection)]
+        addresses = _listed_or_itself(place, connection=connection)
+        if addresses and not any(is_remote(address) or Path(address).is_file() for address in addresses):
+            raise InvalidInput(
+                f"none of the {len(addresses)} archives that mirror {mirror!r} names is there, the first: "
+                f"{addresses[0]}; it is read as a path list, one address or path of an archive a line"
+            )
+        found = [_of_ones_own(address) for address in addresses]
     elif Path(mirror).is_dir():
         found = [_of_ones_own(str(path)) for path in _archives_below(Path(mirror).absolute())]
     else:

@@ -4,11 +4,10 @@ import gzip
 import hashlib
 import logging
 import tracemalloc
-from dataclasses import replace
 
 import pytest
 
-from preprocess.annotations import read_kinetics, read_lists, require_clean, select
+from preprocess.annotations import read_kinetics, read_lists, require_clean
 from preprocess.errors import InvalidInput
 from preprocess.labels import label_table
 
@@ -197,43 +196,6 @@ def test_missing_list_fails(tmp_path):
 
 
 @pytest.fixture
-def clips(tmp_path):
-    rows = [
-        f"{'yoga' if i % 2 else 'surfing'},abcdefghi{i:02d},0,10,{'train' if i < 15 else 'val'},0\n" for i in range(20)
-    ]
-    return read(tmp_path, HEADER + "".join(rows)).clips
-
-
-def test_select_by_split_and_class(clips):
-    assert {(one.split, one.label) for one in select(clips, splits=["validate"], classes=["yoga"])} == {("val", "yoga")}
-
-
-def test_select_forgives_the_spelling_of_a_class(clips):
-    assert select([*clips, replace(clips[0], label=None)], classes=["YOGA_"]) == select(clips, classes=["yoga"])
-
-
-def test_select_limit_is_drawn_with_the_seed_in_list_order(clips):
-    first = select(clips, limit=5, seed=1)
-    assert first == select(clips, limit=5, seed=1) != select(clips, limit=5, seed=2)
-    assert [clip.line for clip in first] == sorted(clip.line for clip in first)
-    assert [len(select(clips, limit=limit)) for limit in (1, 20, 21)] == [1, 20, 20]
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"splits": ["dev"]}, "split 'dev' is unknown"),
-        ({"classes": ["yogurt"]}, r"no clip has the class 'yogurt' \(nearest: 'yoga'\)"),
-        ({"splits": ["train"], "classes": ["golf", "yoga"]}, "no clip has the class 'golf'$"),
-        ({"limit": 0}, "limit must be at least 1, got 0"),
-    ],
-)
-def test_select_fails(clips, options, message):
-    with pytest.raises(InvalidInput, match=message):
-        select(clips, **options)
-
-
-@pytest.fixture
 def write(tmp_path):
     """Writes a list of (label, id, split) rows under a name."""
 
@@ -277,6 +239,13 @@ def test_clip_in_train_and_val_is_taken_from_the_first_list(write):
 def test_lists_of_one_name_are_told_apart(write, tmp_path):
     paths = [write("400/val.csv", ("yoga", "a" * 11, "val")), write("600/val.csv", ("yoga", "b" * 11, "val"))]
     assert [clip.list_name for clip in read_lists(paths).clips] == [str(path) for path in paths]
+
+
+def test_lists_without_a_row_fail(write):
+    some, none = write("some.csv", ("yoga", "a" * 11, "train")), write("none.csv")
+    assert len(read_lists([none, some]).clips) == 1
+    with pytest.raises(InvalidInput, match=r"no rows in .*none\.csv, only the line of column names"):
+        read_lists([none])
 
 
 def test_list_given_twice_fails(write):

@@ -147,6 +147,14 @@ def test_list_that_is_a_web_page_or_gone_fails(server):
         addresses(f"{server.url}/gone.txt")
 
 
+def test_text_that_names_no_archive_that_is_there_fails(tmp_path):
+    (tmp_path / "list.csv").write_text(f"label,youtube_id\nyoga,{clip('yoga').youtube_id}\n")
+    with pytest.raises(
+        InvalidInput, match=r"none of the 2 archives that mirror '.*list.csv' names is there, .*path list"
+    ):
+        archives_of(str(tmp_path / "list.csv"))
+
+
 def test_list_that_is_endless_fails(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_LIST_BYTES", 1000)
     (tmp_path / "list.txt").write_text("a.tar\n" * 500)
