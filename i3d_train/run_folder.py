@@ -9,9 +9,9 @@ from typing import Self
 from i3d_train import checkpoint
 from i3d_train.checkpoint import Checkpoint
 from i3d_train.config import TrainConfig
-from i3d_train.curves import draw_loss
+from i3d_train.curves import CURVE_NAME, draw_loss
 from i3d_train.events import Event, StepDone, Validated
-from i3d_train.metrics import MetricsFile
+from i3d_train.metrics import METRICS_NAME, MetricsFile
 from i3d_train.tensorboard_log import TensorBoardLog
 from preprocess.address import folder_name
 from preprocess.errors import InvalidInput
@@ -71,9 +71,11 @@ class RunFolder:
         return checkpoint.save_best(self._config.out, saved)
 
     def files(self) -> tuple[Path, ...]:
-        """What is in the folder now, hidden files left out."""
-        found = (path for path in self._config.out.iterdir() if path.is_file() and not path.name.startswith("."))
-        return tuple(sorted(found))
+        """What the run has written there; files of others may lie beside them."""
+        out = self._config.out
+        written = [out / name for name in (CONFIG_NAME, METRICS_NAME, CURVE_NAME, checkpoint.BEST_NAME)]
+        written += [checkpoint.checkpoint_path(out, step) for step in checkpoint.saved_steps(out)]
+        return tuple(sorted(path for path in written if path.is_file()))
 
 
 @contextmanager

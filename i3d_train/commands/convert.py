@@ -4,14 +4,14 @@ from pathlib import Path
 
 import click
 
-from i3d_train.commands.options import FILE, OUTPUT, WeightsType
+from i3d_train.commands.options import FILE, OUT_FILE, WeightsType
 from preprocess.console import printable
 
 
 @click.command()
 # the name that the files of a TensorFlow checkpoint begin with is none of theirs
 @click.argument("source", type=WeightsType(exists=False))
-@click.argument("target", type=OUTPUT)
+@click.argument("target", type=OUT_FILE)
 @click.option("--labels", type=FILE, help="Class names, one a line, where SOURCE carries none.")
 def convert(source: Path, target: Path, labels: Path | None) -> None:
     """Write the weights of SOURCE as TARGET, which ends in .safetensors or .npz.

@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from i3d_train.commands.options import FILE, OUTPUT, SHARDS, WEIGHTS, WEIGHTS_HELP, loader_options, machine_options
+from i3d_train.commands.options import (
+    FILE,
+    OUT_FILE,
+    OUT_FOLDER,
+    SHARDS,
+    WEIGHTS,
+    WEIGHTS_HELP,
+    loader_options,
+    machine_options,
+)
 from preprocess.console import printable
 from preprocess.errors import InvalidInput
 from preprocess.shards.layout import SPLITS
@@ -27,7 +36,9 @@ _WAYS = ("fuse", "mean", "table")
 @click.option("--fuse", is_flag=True, help="Fuse two RESULTS, of a network for rgb and of one for flow.")
 @click.option("--mean", is_flag=True, help="Average RESULTS over the folds of UCF-101 or HMDB-51.")
 @click.option("--table", is_flag=True, help="Put all RESULTS on one page.")
-@click.option("--out", type=OUTPUT, help="Folder for results.json, results.md, logits.npz and the confusion matrix.")
+@click.option(
+    "--out", type=OUT_FOLDER, help="Folder for results.json, results.md, logits.npz and the confusion matrix."
+)
 @click.option("--shards", type=SHARDS, help="Folder or address of index.json.")
 @click.option("--weights", type=WEIGHTS, help=WEIGHTS_HELP)
 @click.option("--split", type=click.Choice(SPLITS), default="val", show_default=True, help="Which clips.")
@@ -44,7 +55,7 @@ _WAYS = ("fuse", "mean", "table")
 @click.option("--fold", type=int, help="Official split that this is, for --mean.  [default: that of --clips foldN.csv]")
 @machine_options
 @loader_options
-@click.option("--predictions", type=OUTPUT, help="Write each clip's answer to this file, one JSON line a clip.")
+@click.option("--predictions", type=OUT_FILE, help="Write each clip's answer to this file, one JSON line a clip.")
 @click.option("--per-class", is_flag=True, help="Also the accuracy of each class, worst first.")
 @click.option("--most-wrong", default=20, show_default=True, help="How many clips of highest loss the results name.")
 @click.pass_context

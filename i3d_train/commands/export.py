@@ -4,13 +4,13 @@ from pathlib import Path
 
 import click
 
-from i3d_train.commands.options import FILE, OUTPUT, WEIGHTS
+from i3d_train.commands.options import FILE, OUT_FILE, WEIGHTS
 from preprocess.console import printable
 
 
 @click.command()
 @click.argument("weights", type=WEIGHTS)
-@click.argument("out", type=OUTPUT)
+@click.argument("out", type=OUT_FILE)
 @click.option("--frames", type=int, help="Consecutive frames that it takes.  [default: the network's own, 64 for i3d]")
 @click.option("--crop", type=int, help="Pixels of the square crop.  [default: the network's own, 224 for i3d]")
 @click.option("--labels", type=FILE, help="Class names, one a line, where WEIGHTS carry none.")

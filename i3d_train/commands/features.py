@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from i3d_train.commands.options import FILE, OUTPUT, SHARDS, WEIGHTS, WEIGHTS_HELP, loader_options, machine_options
+from i3d_train.commands.options import FILE, OUT_FILE, SHARDS, WEIGHTS, WEIGHTS_HELP, loader_options, machine_options
 from preprocess.console import LocalPath, printable, sigterm_interrupts
 from preprocess.shards.layout import SPLITS
 
@@ -13,7 +13,7 @@ from preprocess.shards.layout import SPLITS
 @click.command()
 @click.argument("videos", nargs=-1, type=LocalPath())
 @click.option("--weights", required=True, type=WEIGHTS, help=WEIGHTS_HELP)
-@click.option("--out", required=True, type=OUTPUT, help="File to write: .h5, or .npz, which is made in memory.")
+@click.option("--out", required=True, type=OUT_FILE, help="File to write: .h5, or .npz, which is made in memory.")
 @click.option("--shards", type=SHARDS, help="Folder or address of index.json, instead of VIDEOS.")
 @click.option("--split", type=click.Choice(SPLITS), default="val", show_default=True, help="Which clips of the shards.")
 @click.option("--clips", type=FILE, help="List of the clips of shards, such as fold1.csv of `preprocess index`.")

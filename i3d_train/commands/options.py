@@ -11,7 +11,8 @@ from pipelines.feed_config import ON_BAD_SHARD
 from preprocess.console import LocalPath, PlaceType
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-OUTPUT = LocalPath()
+OUT_FILE = LocalPath(dir_okay=False)
+OUT_FOLDER = LocalPath(file_okay=False)
 
 
 class WeightsType(click.Path):
@@ -75,7 +76,7 @@ def loader_options(command: Callable[..., Any]) -> Callable[..., Any]:
             show_default=True,
             help="Most that --cache may hold.",
         ),
-        click.option("--cache", type=OUTPUT, help="Local folder for copies, where --shards is an address."),
+        click.option("--cache", type=OUT_FOLDER, help="Local folder for copies, where --shards is an address."),
         click.option("--threads", default=Reading.threads, show_default=True, help="CPU threads that decode."),
         click.option(
             "--loader",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from i3d_train.commands.options import FILE, OUTPUT, SHARDS, loader_options, machine_options
+from i3d_train.commands.options import FILE, OUT_FOLDER, SHARDS, loader_options, machine_options
 from i3d_train.config import SCHEDULES, TRANSFERS, TrainConfig
 from i3d_train.models import MODELS
 from i3d_train.presets import PRESETS, config_of, summary
@@ -26,7 +26,7 @@ def default_option(name: str, **settings: Any) -> Callable[[Any], Any]:
 
 @click.command()
 @click.option("--shards", required=True, type=SHARDS, help="Folder or address of index.json, from `preprocess flow`.")
-@click.option("--out", required=True, type=OUTPUT, help="Folder of the run.")
+@click.option("--out", required=True, type=OUT_FOLDER, help="Folder of the run.")
 @click.option("--clips", type=FILE, help="List of the clips to use, such as fold1.csv of `preprocess index`.")
 @default_option("--val-split", type=click.Choice(SPLITS), help="Validate on this; test for UCF-101 and HMDB-51.")
 @click.option("--preset", type=click.Choice(list(PRESETS)), help="A named recipe; options given beside it win.")

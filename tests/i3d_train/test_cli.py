@@ -70,6 +70,15 @@ def test_impossible_option_fails(shards, tmp_path):
     assert log == "Error: frames must be at least 9, got 5\n"
 
 
+@pytest.mark.parametrize("command", ["run", "evaluate"])
+def test_file_in_place_of_the_folder_to_write_fails(shards, own_weights, tmp_path, command):
+    (tmp_path / "file").touch()
+    weights = ("--weights", own_weights) if command == "evaluate" else ()
+    status, _, log = invoke(command, "--shards", shards, *weights, "--out", tmp_path / "file")
+    assert status == 2
+    assert log.endswith(f"Error: Invalid value for '--out': Directory '{tmp_path / 'file'}' is a file.\n")
+
+
 def test_options_win_over_the_preset_and_all_of_it_is_written(shards, tmp_path):
     out = tmp_path / "run"
     status, _, log = invoke(

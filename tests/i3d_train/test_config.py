@@ -17,6 +17,7 @@ DEFAULT = TrainConfig(shards=Path("shards"), out=Path("run"))
     [
         ({"model": "i4d"}, r"model 'i4d' is unknown; use one of i3d"),
         ({"stream": "depth"}, r"stream 'depth' is unknown; use one of rgb, flow"),
+        ({"stream": "rgb", "model": "fused"}, r"stream 'rgb' is unknown; use 'both'"),
         ({"device": "tpu"}, r"device 'tpu' is unknown; use one of auto, cpu, cuda"),
         ({"precision": "fp8"}, r"precision 'fp8' is unknown; use one of auto, bf16, fp16, fp32"),
         ({"schedule": "linear"}, r"schedule 'linear' is unknown; use one of step, plateau, cosine"),

@@ -57,6 +57,11 @@ def test_saving_draws_the_curve_and_keeps_the_newest(folder, config):
     }
 
 
+def test_files_of_others_are_not_called_its_own(folder, config):
+    (config.out / "notes.txt").touch()
+    assert [path.name for path in folder.files()] == ["config.json", "metrics.jsonl"]
+
+
 def test_tensorboard_is_written_too(config):
     pytest.importorskip("tensorboard", reason="TensorBoard is not installed")
     with RunFolder.opened(replace(config, tensorboard=True), step=0, validated=0) as folder:
