@@ -276,7 +276,7 @@ def _told(source: str) -> Iterator[None]:
             raise _TransferError(
                 f"{source} may not be read ({error}); give credentials, see storage_options", may_pass=False
             ) from error
-        raise _TransferError(f"{source} cannot be fetched: {error!r}", may_pass=True) from error
+        raise _TransferError(f"{source} cannot be fetched: {type(error).__name__}: {error}", may_pass=True) from error
 
 
 def _http_timeout() -> dict[str, Any]:

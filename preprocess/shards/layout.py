@@ -138,7 +138,7 @@ class ShardAttributes:
             raise BadShard(f"{source} is not a {FORMAT} file (format attribute: {stored.get('format')!r})")
         if stored.get("version") != VERSION:
             raise BadShard(
-                f"{source} has shard version {stored.get('version')!r}, this reader knows {VERSION}; upgrade kineflow"
+                f"{source} has shard version {stored.get('version')}, this reader knows {VERSION}; upgrade kineflow"
             )
         if not stored.get("complete"):
             raise BadShard(f"{source} is not marked complete; delete it and run `preprocess flow` again")
