@@ -48,11 +48,15 @@ def watch(look: Callable[[], RunView], *, console: Console, sleep: Callable[[flo
     """
     view = look()
     if console.is_terminal:
-        with Live(_picture(view, console), console=console, auto_refresh=False) as live:
-            while view.goes_on:
-                sleep(LOOK_EVERY_S)
-                view = look()
-                live.update(_picture(view, console), refresh=True)
+        try:
+            with Live(_picture(view, console), console=console, auto_refresh=False, transient=True) as live:
+                while view.goes_on:
+                    sleep(LOOK_EVERY_S)
+                    view = look()
+                    live.update(_picture(view, console), refresh=True)
+        finally:  # after Ctrl-C too: the last look, whole, where the picture was cut to the terminal
+            for line in lines(view):
+                _print(console, line)
         return
     said_at = -LINE_EVERY_S
     waited_s = 0.0

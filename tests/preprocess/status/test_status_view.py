@@ -122,8 +122,8 @@ def test_watch_without_terminal_writes_a_line_now_and_then_until_the_end():
 @pytest.mark.parametrize("height", [3, 6, 24, 40])
 def test_watch_fits_the_terminal(height):
     text, slept = watched(2, force_terminal=True, width=80, height=height)
-    last = text[text.rindex("state ") :].split("\n")
-    assert len(last) <= height
+    *_, picture, _ = text.split("state ")  # after it, all lines once more
+    assert len(picture.split("\n")) <= height
     assert 0.5 <= slept[0] <= 1
     assert ("more lines" in text) == (height <= 6)
 
@@ -132,6 +132,15 @@ def test_watch_on_a_terminal_escapes_what_is_hostile():
     text, _ = watched(2, force_terminal=True, width=120, height=40)
     assert "\x1b[2J[bold]" not in text
     assert r"\x1b[2J[bold]evil[/] \x07 \u202ebot" in text
+
+
+def test_watch_on_a_narrow_terminal_ends_with_all_of_the_last_look(monkeypatch):
+    looks = iter([VIEW, ended(notes=("it ended without saying so: killed, or the machine went down",))])
+    console = Console(file=io.StringIO(), highlight=False, force_terminal=True, width=40, height=9)
+    watch(lambda: next(looks), console=console, sleep=lambda seconds: None)
+    last = console.file.getvalue().rpartition("killed, or")[2]
+    assert "machine went down" in " ".join(last.split())
+    assert "manifest" in last
 
 
 def test_watch_of_an_ended_run_ends_at_once():
