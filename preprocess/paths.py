@@ -110,8 +110,12 @@ def swept(root: Path) -> Iterator[None]:
         sweep_temporaries(root)
 
 
-def make_folder(folder: Path) -> None:
+def make_folder(folder: Path, *, remedy: str = "choose another one") -> None:
     """Make an output folder, with its parents, unless it is there.
+
+    Args:
+        folder: to make.
+        remedy: what to do where it cannot be made, for the message.
 
     Raises:
         EnvironmentProblem: it cannot be made.
@@ -119,7 +123,7 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise EnvironmentProblem(f"cannot make the folder {folder}: {error.strerror}; choose another one") from error
+        raise EnvironmentProblem(f"cannot make the folder {folder}: {error.strerror}; {remedy}") from error
 
 
 def check_not_taken(folder: Path, sign: str, *, holds: str, place: str | None = None) -> None:

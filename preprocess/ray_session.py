@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from preprocess.errors import EnvironmentProblem
@@ -76,6 +77,18 @@ def ray_session(
                 ray.init(address=address, **quiet)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         where = "a local Ray" if address is None else f"the Ray cluster at {address}"
+        if (
+            isinstance(error, OSError)
+            and error.filename is not None
+            and Path.home() / ".ray"
+            in (
+                Path(error.filename),
+                *Path(error.filename).parents,
+            )
+        ):
+            remedy = (
+                f"Ray keeps its token there: set HOME to a folder of yours, or RAY_AUTH_TOKEN to a secret; {remedy}"
+            )
         raise EnvironmentProblem(f"cannot start or reach {where}: {error}; {remedy}") from error
     try:
         if wanted is not None:

@@ -18,7 +18,7 @@ from typing import Protocol
 from preprocess.address import is_address
 from preprocess.errors import EnvironmentProblem, InvalidInput
 from preprocess.object_store import ObjectStore
-from preprocess.paths import UNFINISHED, inside
+from preprocess.paths import UNFINISHED, inside, make_folder
 from preprocess.records import NoRecords, Records, SentRecords
 from preprocess.scratch import scratch_folder
 
@@ -213,7 +213,8 @@ def target_of(place: Path | str, *, staging: Path | None = None) -> FolderTarget
 
     Raises:
         InvalidInput: an address that fsspec does not know or that is only read, or a staging folder for a folder.
-        EnvironmentProblem: fsspec, or its package for this kind of address, is not installed.
+        EnvironmentProblem: fsspec, or its package for this kind of address, is not installed; the cache folder of the
+            user cannot be made.
     """
     if isinstance(place, Path) or not is_address(place):
         if staging is not None:
@@ -221,7 +222,10 @@ def target_of(place: Path | str, *, staging: Path | None = None) -> FolderTarget
         return FolderTarget(folder=Path(place))
     store = ObjectStore(place)
     store.check(writes=True)
-    return ObjectTarget(store=store, folder=(staging or _staging_of(store)).absolute())
+    if staging is None:
+        staging = _staging_of(store)
+        make_folder(staging.parent, remedy="name another place with --staging")
+    return ObjectTarget(store=store, folder=staging.absolute())
 
 
 def workspace(folder: Path) -> Path:

@@ -311,6 +311,13 @@ def test_staging_folder_by_default_is_one_for_each_address(tmp_path, monkeypatch
     assert target_of("clips") == FolderTarget(folder=Path("clips"))
 
 
+def test_cache_folder_that_cannot_be_made_names_the_option(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(EnvironmentProblem, match=r"cannot make the folder .*: Not a directory; .* with --staging$"):
+        target_of(ADDRESS)
+
+
 def test_staging_folder_for_a_folder_fails(tmp_path):
     with pytest.raises(InvalidInput, match=r"--staging .* is for addresses .*; clips is a folder"):
         target_of(Path("clips"), staging=tmp_path)

@@ -217,6 +217,20 @@ def test_ray_that_is_lost_fails(monkeypatch):
         raise ray.exceptions.RayTaskError("work", "traceback of a bug", ValueError())
 
 
+def test_home_that_cannot_be_written_is_told_with_its_remedy(tmp_path, monkeypatch):
+    import ray
+
+    def init(**options):
+        (tmp_path / "file" / ".ray").mkdir(parents=True)
+
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("HOME", str(tmp_path / "file"))
+    monkeypatch.setattr(ray, "init", init)
+    message = r"^cannot start or reach a local Ray: .*/\.ray'; .* set HOME .* RAY_AUTH_TOKEN to a secret; or without$"
+    with pytest.raises(EnvironmentProblem, match=message), ray_session(None, cpus=1, gpus=None, remedy="or without"):
+        pass
+
+
 @pytest.mark.ray
 def test_cluster_that_is_not_there_fails():
     with pytest.raises(EnvironmentProblem, match=r"cannot start or reach the Ray cluster at 127\.0\.0\.1:9"):
