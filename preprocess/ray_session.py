@@ -77,15 +77,8 @@ def ray_session(
                 ray.init(address=address, **quiet)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         where = "a local Ray" if address is None else f"the Ray cluster at {address}"
-        if (
-            isinstance(error, OSError)
-            and error.filename is not None
-            and Path.home() / ".ray"
-            in (
-                Path(error.filename),
-                *Path(error.filename).parents,
-            )
-        ):
+        kept_by_ray = Path.home() / ".ray"
+        if isinstance(error, OSError) and error.filename and Path(error.filename).is_relative_to(kept_by_ray):
             remedy = (
                 f"Ray keeps its token there: set HOME to a folder of yours, or RAY_AUTH_TOKEN to a secret; {remedy}"
             )
