@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -20,6 +21,13 @@ def test_smoothing_is_towards_all_classes():
     target = torch.tensor([[0.95, 0.05], [0.05, 0.95]])
     expected = -(target * parts).sum(1).mean()
     torch.testing.assert_close(cross_entropy(logits, LABELS, smoothing=0.1), expected)
+
+
+def test_without_smoothing_it_is_the_logarithm_of_the_right_classes_share():
+    logits = np.random.default_rng(0).normal(size=(2, 5))
+    shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    found = cross_entropy(torch.tensor(logits), LABELS).item()
+    assert found == pytest.approx(-np.log([shares[0, 0], shares[1, 1]]).mean())
 
 
 def test_answers_at_each_time_step_count_alike():

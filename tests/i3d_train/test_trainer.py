@@ -137,6 +137,23 @@ def test_run_goes_on_inside_an_epoch_in_other_parts(config, before, now):
         assert second.train_step().loss == pytest.approx(first.train_step().loss, rel=1e-6)
 
 
+def test_other_processes_go_on_with_the_same_clips_and_random_numbers_of_their_own(config, monkeypatch):
+    monkeypatch.setattr("i3d_train.trainer.DistributedDataParallel", lambda model: model)
+    alone = Trainer(replace(config, seed=5))
+    alone.train_step()
+    saved = deepcopy(alone.checkpoint())
+    keys = []
+    for rank in (0, 1):
+        trainer = Trainer(replace(config, seed=5, batch_size=2), group=ProcessGroup(rank=rank, size=2))
+        trainer.restore(saved)
+        # one step of two processes was done: no process and no step has this seed twice
+        expected = torch.rand(5, generator=torch.Generator().manual_seed(5 + 1 * 2 + rank))
+        assert torch.equal(torch.rand(5), expected)
+        keys += [key for batch in trainer.feed.next_step() for key in batch["key"]]
+    assert sorted(keys) == sorted(key for batch in alone.feed.next_step() for key in batch["key"])
+    assert len(set(keys)) == 4
+
+
 def test_frozen_batch_norm_stays_through_a_validation(config):
     trainer = Trainer(frozen(config))
     before = trainer.model.bn.running_mean.clone()

@@ -54,6 +54,14 @@ def test_without_normalisation_it_is_a_plain_lstm():
         torch.testing.assert_close(lstm(x_BFS), plain(x_BFS.transpose(1, 2))[0].transpose(1, 2))
 
 
+def test_at_first_the_forget_gates_are_open_and_the_state_is_turned():
+    lstm = BatchNormLSTM(6, 4, steps=3)
+    # by gate: forget, input, output, candidate
+    assert lstm.bias.unflatten(0, (4, 4)).tolist() == [[1] * 4, [0] * 4, [0] * 4, [0] * 4]
+    turned = lstm.recurrent.weight.T @ lstm.recurrent.weight
+    torch.testing.assert_close(turned, torch.eye(4), atol=1e-5, rtol=0)
+
+
 def test_each_step_is_normalised_over_the_batch():
     norm = StepNorm(3, steps=2)
     x_BF = torch.randn(64, 3) * 5 + 7

@@ -1,11 +1,13 @@
 """Tests of i3d_train.models.convolution."""
 
+from statistics import NormalDist
+
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
-from i3d_train.models.convolution import ConvUnit, MaxPoolSame, pad_same, same_padding, scaled
+from i3d_train.models.convolution import ConvUnit, MaxPoolSame, initialise, pad_same, same_padding, scaled
 from preprocess.errors import InvalidInput
 
 
@@ -91,6 +93,21 @@ def test_convolution_pads_each_axis_for_its_own_length():
 def test_unpadded_convolution_takes_whole_windows_only():
     unit = ConvUnit(1, 1, kernel=(1, 4, 4), padded=False).eval()
     assert unit(torch.zeros(1, 1, 2, 5, 4)).shape == (1, 1, 2, 2, 1)
+
+
+@pytest.mark.parametrize("layer", [nn.Conv3d(4, 500, (2, 3, 5)), nn.Linear(120, 500)], ids=["kernel", "matrix"])
+def test_first_weights_are_a_gaussian_of_the_inputs_cut_at_two_deviations(layer):
+    torch.manual_seed(0)
+    initialise(layer)
+    assert not layer.bias.any()
+    # 4 x 2 x 3 x 5 inputs, or 120
+    deviations = layer.weight.detach().double().flatten() * 120**0.5
+    assert 1.99 < float(deviations.max()) <= 2.0001
+    assert -2.0001 <= float(deviations.min()) < -1.99
+    share, normal = torch.linspace(0.05, 0.95, 19, dtype=torch.float64), NormalDist()
+    left, right = normal.cdf(-2), normal.cdf(2)
+    expected = [normal.inv_cdf(left + (right - left) * one) for one in share.tolist()]
+    assert deviations.quantile(share).tolist() == pytest.approx(expected, abs=0.03)
 
 
 def test_channels_never_vanish():

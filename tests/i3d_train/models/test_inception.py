@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 
+from i3d_train.models.convolution import ConvUnit, MaxPoolSame
 from i3d_train.models.inception import Mixed, inception, inception_features
 from tests.i3d_train.models.small_networks import lively
 
@@ -25,6 +26,16 @@ def test_frames_of_the_flat_form_are_alone():
         together = trunk(x)
         alone = [trunk(x[:, :, t : t + 1]) for t in range(4)]
     torch.testing.assert_close(together, torch.cat(alone, dim=2))
+
+
+def test_flat_form_is_the_other_one_without_time():
+    with torch.device("meta"):
+        flat, deep = inception(3, in_time=False), inception(3, in_time=True)
+    pairs = zip(flat.modules(), deep.modules(), strict=True)
+    layers = [(one, other) for one, other in pairs if isinstance(one, ConvUnit | MaxPoolSame)]
+    assert len(layers) == 70
+    for one, other in layers:
+        assert (one.kernel, one.stride) == ((1, *other.kernel[1:]), (1, *other.stride[1:]))
 
 
 def test_flat_form_has_the_filters_of_the_two_dimensional_network():

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from i3d_train.models import build
+from i3d_train.models.convolution import ConvUnit, MaxPoolSame
 from i3d_train.models.inception_i3d import InceptionI3D
 from preprocess.errors import InvalidInput
 
@@ -40,6 +41,15 @@ END_POINT_SHAPES = {
     "MaxPool3d_5a_2x2": (832, 8, 7),
     "Mixed_5b": (832, 8, 7),
     "Mixed_5c": (1024, 8, 7),
+}
+# of i3d.py: positions along time, height and width that a layer sees, and the stride along each
+KERNELS = {"1x1": (1, 1, 1), "3x3": (3, 3, 3)}
+STRIDED = {
+    "Conv3d_1a_7x7": ((7, 7, 7), (2, 2, 2)),
+    "MaxPool3d_2a_3x3": ((1, 3, 3), (1, 2, 2)),
+    "MaxPool3d_3a_3x3": ((1, 3, 3), (1, 2, 2)),
+    "MaxPool3d_4a_3x3": ((3, 3, 3), (2, 2, 2)),
+    "MaxPool3d_5a_2x2": ((2, 2, 2), (2, 2, 2)),
 }
 
 
@@ -83,6 +93,13 @@ def test_batch_norm_channels():
     assert size(m.weight for m in on_meta().modules() if isinstance(m, nn.BatchNorm3d)) == 7_280
 
 
+def test_kernels_and_strides_are_the_published_ones():
+    layers = {name: m for name, m in on_meta().named_modules() if isinstance(m, ConvUnit | MaxPoolSame)}
+    expected = {name: STRIDED.get(name, (KERNELS.get(name[-3:]), (1, 1, 1))) for name in layers}
+    assert {name: (layer.kernel, layer.stride) for name, layer in layers.items()} == expected
+    assert len(layers) == 3 + 9 * 6 + 4 + 9
+
+
 def test_end_point_shapes():
     x = torch.empty(1, 3, 64, 224, 224, device="meta")
     shapes = {name: tuple(y.shape[1:]) for name, y in on_meta().end_points(x)}
@@ -118,15 +135,16 @@ def test_logits_are_the_mean_over_time():
         torch.testing.assert_close(network(x), network.step_logits(x).mean(dim=2))
 
 
-def test_frames_of_256_average_four_positions():
-    network = build("i3d", num_classes=5, stream="rgb").eval()
-    features = torch.rand(1, 1024, 2, 8, 8)
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (5, 9), (9, 5), (3, 4)])
+def test_window_of_7x7_slides_over_the_last_map(height, width):
+    network = build("i3d", num_classes=5, stream="rgb", width=1 / 16).eval()
+    features = torch.rand(2, 64, 4, height, width)
     network.end_points = lambda x: iter([("Mixed_5c", features)])  # type: ignore[method-assign]
-    corners = [features[..., top : top + 7, left : left + 7] for top in (0, 1) for left in (0, 1)]
-    means = torch.stack([corner.mean(dim=(2, 3, 4)) for corner in corners]).mean(dim=0)
-    with torch.inference_mode():
-        expected = network.get_submodule("Logits")(means[..., None, None, None]).flatten(1)
-        torch.testing.assert_close(network(torch.empty(0)), expected)
+    tops, lefts = range(max(height - 6, 1)), range(max(width - 6, 1))
+    windows = [features[..., top : top + 7, left : left + 7] for top in tops for left in lefts]
+    means_BFT = torch.stack([window.mean(dim=(3, 4)) for window in windows]).mean(dim=0)
+    expected = (means_BFT[..., 1:] + means_BFT[..., :-1]) / 2
+    torch.testing.assert_close(network.step_features(torch.empty(0)), expected)
 
 
 def test_too_few_frames_fails():

@@ -121,6 +121,19 @@ def test_channels_last_gives_the_same_answers(name, stream):
 
 
 @every_build
+def test_first_weights_are_as_of_sonnet(name, stream):
+    torch.manual_seed(0)
+    network = build(name, num_classes=100, stream=stream, width=1 / 16)
+    layers = {key: m for key, m in network.named_modules() if isinstance(m, nn.Conv3d | nn.Linear)}
+    checked = {key: layer for key, layer in layers.items() if layer.weight.numel() > 500 and "recurrent" not in key}
+    assert any(network.is_head(key) for key in checked)
+    # a Gaussian cut at two deviations has 0.88 of its deviation left; PyTorch's own default is 0.58 here
+    found = {key: float(m.weight.detach().std()) * m.weight[0].numel() ** 0.5 for key, m in checked.items()}
+    assert found == {key: pytest.approx(0.88, abs=0.08) for key in checked}
+    assert not any(layer.bias.any() for layer in layers.values() if layer.bias is not None)
+
+
+@every_build
 def test_batch_norm_constants(name, stream):
     norms = [m for m in on_meta(name, stream).modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     assert {(norm.eps, norm.momentum) for norm in norms} == {(1e-3, 0.001)}
