@@ -34,10 +34,10 @@ class LateFusion(Network):
         """Features of both networks, colour first: float [B, F of both, S]."""
         return torch.cat([network.step_features(part) for network, part in self._parts(x)], dim=1)
 
-    def step_logits(self, x: Clips) -> torch.Tensor:
-        """Sums of the logits of each step: float [B, K, S]."""
-        rgb, flow = (network.step_logits(part) for network, part in self._parts(x))
-        return rgb + flow
+    def classify(self, features_BFS: torch.Tensor) -> torch.Tensor:
+        """Sums of both networks' logits, float [B, K, S]; with dropout in training."""
+        rgb_BFS, flow_BFS = features_BFS.chunk(2, dim=1)
+        return self.rgb.classify(rgb_BFS) + self.flow.classify(flow_BFS)
 
     def clip_logits(self, logits_BKS: torch.Tensor) -> torch.Tensor:
         """The answer for a clip, as each of the networks makes it."""
