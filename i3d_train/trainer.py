@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -37,6 +38,8 @@ from preprocess.errors import EnvironmentProblem, InvalidInput
 
 logger = logging.getLogger(__name__)
 
+_OF_THE_NETWORK = ("model", "stream", "width", "transfer")
+"""What a resumed run cannot change."""
 _SMALLEST_SCALE = 1.0
 """Loss scale in fp16 below which an overflow is not one of precision."""
 
@@ -215,16 +218,7 @@ class Trainer:
         Raises:
             InvalidInput: it is of another network, stream or list of classes, or its data is another.
         """
-        config, was = self.config, saved.config
-        for name, now, before in (
-            ("model", config.model, saved.model_name),
-            ("stream", config.stream, saved.stream),
-            ("width", config.width, was["width"]),
-            ("transfer", config.transfer, was["transfer"]),
-            ("class names", self.train_clips.labels, saved.labels),
-        ):
-            if now != before:
-                raise InvalidInput(f"the run to resume has {name} {before}, now they are {now}; use another --out")
+        self._check_same_network(saved)
         self._order_sums()
         self.feed.load_state_dict(saved.loader)
         self.model.load_state_dict(saved.model)
@@ -244,6 +238,23 @@ class Trainer:
         restore_random_state(
             saved.rng, group=self.group, device=self.device, seed=self.config.seed + self.step * self.group.size
         )
+
+    def _check_same_network(self, saved: Checkpoint) -> None:
+        out, now = self.config.out, self.config.to_json()
+        before = saved.config | {"model": saved.model_name, "stream": saved.stream}
+        if other := [name for name in _OF_THE_NETWORK if now[name] != before[name]]:
+            was, wanted = (" and ".join(f"{name} {of[name]}" for name in other) for of in (before, now))
+            remedy = ", ".join(f"no --{name}" if before[name] is None else f"--{name} {before[name]}" for name in other)
+            raise InvalidInput(
+                f"the run in {out} has {was}, this one {wanted}; "
+                f"give {remedy} to go on with it, or another --out to start anew"
+            )
+        for number, (known, label) in enumerate(zip_longest(saved.labels, self.train_clips.labels)):
+            if known != label:
+                raise InvalidInput(
+                    f"the run in {out} has other classes than the shards: number {number} is {known!r} there and "
+                    f"{label!r} here; give the shards of that run, or another --out"
+                )
 
     def _order_sums(self) -> None:
         """Have processes add their gradients up in the order of a run that did not stop; before all is restored.

@@ -88,7 +88,8 @@ def test_options_win_over_the_preset_and_all_of_it_is_written(shards, tmp_path):
     )
     written = json.loads((out / "config.json").read_text())
     assert status == 0
-    assert log.startswith("preset paper: width 0.1, frames 9, crop 32, short_side 40, flip False, batch_size 4")
+    said = log.index("preset paper: width 0.1, frames 9, crop 32, short_side 40, flip False, batch_size 4")
+    assert said < log.index(f"(all of it in {out / 'config.json'})\n8 clips of 2 classes")
     assert (written["preset"], written["schedule"], written["dropout"]) == ("paper", "plateau", 0.5)
     assert (written["momentum"], written["batch_size"], written["flip"]) == (0.5, 4, False)
 
@@ -97,7 +98,7 @@ def test_missing_gpu_fails(shards, tmp_path, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     status, _, log = invoke("run", "--shards", shards, "--out", tmp_path / "run", "--device", "cuda")
     assert status == 3
-    assert "PyTorch sees no GPU" in log
+    assert log.startswith("Error: device cuda was asked for and PyTorch sees no GPU")
 
 
 def test_evaluate_prints_accuracy_and_classes(shards, own_weights):

@@ -93,10 +93,13 @@ def test_no_val_split_means_no_validation(config, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"stream": "flow"}, r"has stream flow, now they are rgb"),
-        ({"model_name": "i3d"}, r"has model i3d, now they are tiny"),
-        ({"labels": ("cat", "dog")}, r"has class names \('cat', 'dog'\), now they are \('dark', 'light'\)"),
-        ({"config": {"width": 0.5, "transfer": None}}, r"has width 0\.5, now they are 1\.0"),
+        ({"stream": "flow"}, r"run has stream flow, this one stream rgb; give --stream flow to go on with it, or anot"),
+        (
+            {"model_name": "i3d", "config": {"width": 0.5, "transfer": None}},
+            r"has model i3d and width 0\.5, this one model tiny and width 1\.0; give --model i3d, --width 0\.5 to go",
+        ),
+        ({"labels": ("dark", "dog")}, r"number 1 is 'dog' there and 'light' here; give the shards of that run, or an"),
+        ({"labels": ("dark",)}, r"number 1 is None there and 'light' here"),
     ],
 )
 def test_checkpoint_of_another_run_fails(change, message, config):
@@ -333,8 +336,11 @@ def test_fixed_transfer_trains_the_last_layer_and_leaves_the_rest(config, tmp_pa
 def test_transfer_cannot_change_on_resuming_fails(config):
     trainer = Trainer(config)
     other = replace(trainer.checkpoint(), config=config.to_json() | {"transfer": "full"})
-    with pytest.raises(InvalidInput, match=r"has transfer full, now they are None; use another --out"):
+    with pytest.raises(InvalidInput, match=r"transfer full, this one transfer None; give --transfer full to go on"):
         trainer.restore(other)
+    full = Trainer(replace(config, transfer="original"))
+    with pytest.raises(InvalidInput, match=r"transfer None, this one transfer original; give no --transfer to go on"):
+        full.restore(trainer.checkpoint())
 
 
 def test_memory_that_is_too_small_names_what_would_fit_fails(config):
