@@ -63,6 +63,37 @@ def test_measured_variance_is_that_of_few_values_too(model, side, layers):
         torch.testing.assert_close(norms[name].running_var, expected, rtol=1e-4, atol=1e-7)
 
 
+def test_measured_variance_is_that_of_values_far_from_zero_too():
+    batches = list((torch.randn(3, 500, 4, generator=torch.Generator().manual_seed(0)) * 0.05 + 300).unbind())
+    model = nn.BatchNorm1d(4).eval()
+    batch_norm.measure(model, batches, group=ALONE)
+    expected = torch.cat(batches).double().var(0, correction=0)
+    torch.testing.assert_close(model.running_var.double(), expected, rtol=0.05, atol=0)
+
+
+def test_measured_variance_of_what_does_not_vary_is_not_below_zero():
+    batch = torch.randn(1, 4000, generator=torch.Generator().manual_seed(0)).expand(3, -1) * 1000
+    model = nn.BatchNorm1d(4000).eval()
+    batch_norm.measure(model, [batch] * 101, group=ALONE)
+    assert model.running_var.min() >= 0
+    assert model.running_var.max() < 1e-3
+
+
+def test_processes_measure_together(monkeypatch):
+    """Each its own clips; what PyTorch keeps of a plain layer is of those alone."""
+    batches = torch.randn(2, 2, 3, generator=torch.Generator().manual_seed(0)).unbind()
+    sums = []
+    monkeypatch.setattr(ProcessGroup, "sum", lambda self, tensor: sums.append(tensor.clone()) or tensor)
+    for rank, batch in enumerate(batches):
+        batch_norm.measure(nn.BatchNorm1d(3).eval(), [batch], group=ProcessGroup(rank=rank, size=2))
+    monkeypatch.setattr(ProcessGroup, "sum", lambda self, tensor: sums[0] + sums[1])
+    model = nn.BatchNorm1d(3).eval()
+    batch_norm.measure(model, batches[:1], group=ProcessGroup(rank=0, size=2))
+    together = torch.cat(batches)
+    torch.testing.assert_close(model.running_mean, together.mean(0))
+    torch.testing.assert_close(model.running_var, together.var(0, correction=0))
+
+
 def test_layers_that_saw_nothing_are_left():
     class Network(nn.ModuleDict):
         def forward(self, x_BC):

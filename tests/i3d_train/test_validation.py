@@ -1,5 +1,6 @@
 """Tests of i3d_train.validation."""
 
+import itertools
 import logging
 import re
 from dataclasses import replace
@@ -7,8 +8,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from i3d_train.data import DataConfig
+from i3d_train.data import DataConfig, open_batches
 from i3d_train.events import ignore
+from i3d_train.models.sampling import Sampling
 from i3d_train.process_group import ALONE, ProcessGroup
 from i3d_train.scoring import ClassScore, Scores
 from i3d_train.validation import Validation, merged, open_validation
@@ -87,6 +89,27 @@ def test_measured_batch_norm_is_always_of_the_same_batches(data):
     assert not torch.equal(first.bn.running_mean, network().bn.running_mean)
 
 
+def test_measured_batch_norm_is_of_what_the_network_sees_of_clips_that_are_not_those_of_the_first_steps(data):
+    model = network().train()
+    model.sampling = Sampling(rgb_stride=3)
+    state = torch.get_rng_state()
+    Validation(data, device=CPU, precision="fp32", group=ALONE, precise_bn=3).run(model, step=1, observe=ignore)
+    # nothing was dropped, so that a run draws the same numbers with and without
+    assert torch.equal(torch.get_rng_state(), state)
+    loader = open_batches(replace(data, seed=data.seed + 1), split="train", training=True, device=CPU)
+    seen = torch.cat([model.conv(batch["rgb"][:, :, ::3]) for batch in itertools.islice(loader, 3)]).detach().double()
+    torch.testing.assert_close(model.bn.running_mean.double(), seen.mean((0, 2, 3, 4)), rtol=1e-5, atol=1e-6)
+    expected = seen.var((0, 2, 3, 4), correction=0)
+    torch.testing.assert_close(model.bn.running_var.double(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_batch_norm_is_measured_in_the_precision_of_the_network(data):
+    model, kinds = network(), set()
+    model.bn.register_forward_pre_hook(lambda _, x: kinds.add(x[0].dtype))
+    Validation(data, device=CPU, precision="bf16", group=ALONE, precise_bn=1).run(model, step=1, observe=ignore)
+    assert kinds == {torch.bfloat16}
+
+
 def test_measuring_may_go_round_the_clips(data):
     validation = Validation(data, device=CPU, precision="fp32", group=ALONE, precise_bn=9)
     assert validation.run(network(), step=1, observe=ignore).clips == 3
@@ -117,6 +140,18 @@ def opened(config, data, folder) -> Validation | None:
         precision="fp32",
         group=ALONE,
     )
+
+
+def test_validation_of_a_run_is_in_parts_as_its_steps_are(config, data):
+    seen = []
+    validation = opened(replace(config, batch_size=4, accumulate=2), replace(data, batch_size=4), data.shards)
+    validation.run(network(), step=1, observe=seen.append)
+    assert [event.done for event in seen] == [2, 3]
+
+
+def test_clips_too_small_to_validate_on_fails(config, data):
+    with pytest.raises(InvalidInput, match=r"crop 41 is larger than the short side of the shards, 40 pixels"):
+        opened(config, replace(data, crop=41), data.shards)
 
 
 @NOTHING_TO_SCORE

@@ -7,7 +7,15 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
-from i3d_train.models.convolution import ConvUnit, MaxPoolSame, initialise, pad_same, same_padding, scaled
+from i3d_train.models.convolution import (
+    ConvUnit,
+    MaxPoolSame,
+    check_variance,
+    initialise,
+    pad_same,
+    same_padding,
+    scaled,
+)
 from preprocess.errors import InvalidInput
 
 
@@ -119,3 +127,8 @@ def test_training_on_one_value_a_channel_fails():
     with pytest.raises(InvalidInput, match=r"more than one value a channel; use at least 2 clips a batch"):
         unit(torch.zeros(1, 3, 2, 2, 2))
     assert unit(torch.zeros(2, 3, 2, 2, 2)).shape == (2, 4, 1, 1, 1)
+    assert unit.eval()(torch.zeros(1, 3, 2, 2, 2)).shape == (1, 4, 1, 1, 1)
+
+
+def test_one_value_a_channel_may_do_where_other_processes_have_more():
+    check_variance(nn.SyncBatchNorm(4), torch.zeros(1, 4))
