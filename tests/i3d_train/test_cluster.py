@@ -4,7 +4,10 @@ import builtins
 import json
 import logging
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
+from itertools import count
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -105,6 +108,45 @@ def test_cluster_that_is_not_there_fails(narrow):
         train_on_ray(away, observe=print, should_stop=never)
 
 
+@pytest.mark.parametrize(
+    ("device", "gpus", "expected"), [("auto", 2, "GPU"), ("auto", 0, "CPU"), ("cuda", 2, "GPU"), ("cpu", 2, "CPU")]
+)
+def test_workers_get_what_their_device_is(config, device, gpus, expected):
+    ray = SimpleNamespace(cluster_resources=lambda: {"CPU": 2.0, "GPU": float(gpus)} if gpus else {"CPU": 2.0})
+    assert cluster._check_resources(ray, replace(config, device=device, workers=2)) == expected
+
+
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [
+        ("auto", r"--workers 3 need a GPU each, Ray has 2; use --workers 2 or a larger cluster, or --device cpu$"),
+        ("cpu", r"--workers 3 need a CPU each, Ray has 2; use --workers 2 or a larger cluster$"),
+    ],
+)
+def test_more_workers_than_places_fails(config, device, message):
+    ray = SimpleNamespace(cluster_resources=lambda: {"CPU": 2.0, "GPU": 2.0})
+    with pytest.raises(EnvironmentProblem, match=message):
+        cluster._check_resources(ray, replace(config, device=device, workers=3))
+
+
+@pytest.mark.parametrize(("kind", "device"), [("GPU", "cuda"), ("CPU", "cpu")])
+def test_workers_find_every_file_from_another_folder(config, kind, device):
+    names = [field.name for field in fields(config) if "Path" in str(field.type)]
+    paths = {name: Path(name) for name in names}
+    for name in ("weights", "inflate"):
+        # not both at once
+        given = replace(config, cache_gb=1.0, **{**paths, name: None})
+        absolute = cluster._absolute(given, kind)
+        found = {other: getattr(absolute, other) for other in names if other != name}
+        assert found == {other: Path.cwd() / other for other in found}
+        assert getattr(absolute, name) is None
+    assert absolute.device == device
+
+
+def test_shards_at_an_address_stay_there(config):
+    assert cluster._absolute(replace(config, shards="s3://bucket/shards"), "CPU").shards == "s3://bucket/shards"
+
+
 def test_nothing_is_waited_for_when_nothing_is_lacking():
     assert wait_for(lambda: "", patience_s=0, stopped=never) == ""
 
@@ -117,8 +159,18 @@ def test_what_comes_back_is_waited_for_and_said_once(monkeypatch, caplog):
     assert [record.getMessage() for record in caplog.records] == ["waiting up to 900 s: no CPU"]
 
 
-def test_what_does_not_come_back_is_waited_for_so_long_fails():
-    assert wait_for(lambda: "no CPU", patience_s=0, stopped=never) == "no CPU, for 0 s now"
+def test_what_does_not_come_back_is_waited_for_so_long_fails(monkeypatch):
+    # a clock that goes on by a second whenever it is looked at, first when the waiting begins
+    monkeypatch.setattr(cluster, "time", SimpleNamespace(monotonic=count().__next__, sleep=lambda _: None))
+    asked = []
+    assert wait_for(lambda: asked.append(1) or "no CPU", patience_s=3, stopped=never) == "no CPU, for 3 s now"
+    assert len(asked) == 3
+
+
+def test_run_that_was_asked_to_stop_once_is_to_stop():
+    answers = iter([False, True, False])
+    stopped = cluster._Asked(lambda: next(answers))
+    assert [stopped() for _ in range(3)] == [False, True, True]
 
 
 def test_run_that_is_to_stop_waits_no_longer():

@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from i3d_train.export import ExportConfig, Program, export
+from pipelines.loader import FLOW_STD, RGB_MEAN, RGB_STD
 from preprocess.errors import EnvironmentProblem, InvalidInput
+from preprocess.shards import ShardAttributes
 from tests.i3d_train.small_weights import small_network, write_small
 
 
@@ -74,6 +76,10 @@ def test_both_streams_are_taken_colour_first(tmp_path):
     done = export(config)
     program, found = load(config.out)
     assert [taken["name"] for taken in found["inputs"]] == ["rgb", "flow"]
+    assert [taken["order"] for taken in found["inputs"]] == ["red, green, blue", "u, v"]
+    # as the loader normalises, or the program would be fed other numbers than the network was
+    normalised = [(taken["zero"], taken["span"]) for taken in found["inputs"]]
+    assert normalised == [(RGB_MEAN, RGB_STD), (ShardAttributes.flow_zero, FLOW_STD)]
     assert program(torch.zeros(1, 3, 10, 196, 196), torch.zeros(1, 2, 10, 196, 196)).shape == (1, 2)
     assert done.difference < 1e-4
 

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from i3d_train.convert import convert
-from i3d_train.features import FeaturesConfig, extract, windows
+from i3d_train.features import FeaturesConfig, _check_window, extract, windows
+from i3d_train.models.convnet_lstm import ConvNetLSTM
 from i3d_train.models.inception_i3d import InceptionI3D
 from i3d_train.predict import clip_input
 from pipelines import open_loader
@@ -181,6 +182,56 @@ def test_features_that_are_not_finite_cost_only_their_clip_fails(of_videos, monk
     assert report.failed == {
         str(of_videos.videos[1]): "features are not finite; use --precision fp32, or other weights"
     }
+
+
+@pytest.mark.parametrize(
+    ("model", "change"),
+    [
+        # the last step, which is the feature of the clip, is finite
+        (ConvNetLSTM, lambda steps_BFS: steps_BFS.index_fill(2, torch.tensor(0), torch.nan)),
+        # each step is finite, and their sum is not
+        (InceptionI3D, lambda steps_BFS: torch.full_like(steps_BFS, 3e38)),
+    ],
+)
+def test_steps_and_clip_have_to_be_finite_both_fails(model, change, of_shards, tmp_path, monkeypatch):
+    name = "i3d" if model is InceptionI3D else "convnet_lstm"
+    weights = write_small(tmp_path / "m.safetensors", small_network(name, stream="rgb"), model=name)
+    (clip,) = noisy_clips("val", [0])
+    folder = write_set(tmp_path / "s", {"val": [replace(clip, rgb=clip.rgb * 3, flow=(clip.flow * 4)[:35])]})
+    real = model.step_features
+    monkeypatch.setattr(model, "step_features", lambda network, x: change(real(network, x)))
+    report = extract(replace(of_shards, weights=weights, shards=folder))
+    assert report.failed == {"val0": "features are not finite; use --precision fp32, or other weights"}
+
+
+def test_progress_counts_clips_without_features_too(of_videos, of_shards, tmp_path):
+    seen = []
+    shortest = write_video(tmp_path / "c.mp4", frames=9)
+    bad, short = tmp_path / "bad.mp4", write_video(tmp_path / "d.mp4", frames=8)
+    bad.write_bytes(b"not a video")
+    report = extract(replace(of_videos, videos=(bad, shortest, short)), observe=seen.append)
+    assert (report.clips, list(report.failed)) == (1, [str(bad), str(short)])
+    assert [(event.done, event.total) for event in seen] == [(2, 3), (3, 3)]
+    (tmp_path / "fold1.csv").write_text("key,label,split\nval1,light,val\ngone,dark,val\n")
+    seen.clear()
+    extract(replace(of_shards, clips=tmp_path / "fold1.csv"), observe=seen.append)
+    assert [(event.done, event.total) for event in seen] == [(2, 2)]
+
+
+def test_clip_of_shards_that_cannot_be_read_is_named_where_it_is_skipped(of_shards, tmp_path):
+    whole, bad = noisy_clips("val", [0, 1])
+    folder = write_set(tmp_path / "s", {"val": [bad, whole]})
+    (shard,) = folder.glob("*.h5")
+    shard.write_bytes(shard.read_bytes().replace(bad.rgb[0], b"\0" * len(bad.rgb[0])))
+    report = extract(replace(of_shards, shards=folder, on_bad_shard="skip"))
+    assert (report.clips, list(report.failed)) == (1, ["val1"])
+    with h5py.File(of_shards.out) as file:
+        assert json.loads(file["attributes"][()])["failed"] == report.failed
+
+
+@pytest.mark.parametrize(("model", "frames", "crop"), [("i3d", 9, 256), ("c3d", 1, 2 * 97), ("two_stream", 10, 1)])
+def test_least_and_most_that_a_network_sees(model, frames, crop):
+    _check_window(model, frames=frames, crop=crop)
 
 
 def test_video_longer_than_allowed_fails(of_videos):

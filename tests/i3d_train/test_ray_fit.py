@@ -1,13 +1,15 @@
 """Tests of i3d_train.ray_fit; tests/i3d_train/test_cluster.py runs the whole of it."""
 
 import inspect
+import logging
+import pickle
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 from i3d_train import ray_fit
-from i3d_train.ray_fit import _Fit, _gone, _without_cleaner, _work, reason_of
+from i3d_train.ray_fit import _Fit, _gone, _log_here, _PostLog, _StopAsked, _without_cleaner, _work, reason_of
 from preprocess.errors import InvalidInput
 
 GONE = RuntimeError("Connection closed by peer")
@@ -51,6 +53,43 @@ def test_error_of_any_worker_is_sent(config, monkeypatch, rank):
     with pytest.raises(InvalidInput, match=r"crop 41 is larger"):
         _work({"config": replace(config, crop=41), "mailbox": mailbox})
     assert [type(letter) for letter in sent] == [InvalidInput]
+
+
+def test_wish_to_stop_is_asked_for_without_waiting():
+    answers, arrived = [], []
+
+    def ask():
+        answers.append(len(answers))
+        return answers[-1]
+
+    ray = SimpleNamespace(
+        wait=lambda references, timeout: (arrived if timeout == 0 else references, []), get=lambda answer: answer == 1
+    )
+    asked = _StopAsked(ray, SimpleNamespace(stop_asked=SimpleNamespace(remote=ask)))
+    # one question is under way; the next one follows its answer
+    assert (asked(), answers) == (False, [0])
+    arrived.append(0)
+    assert (asked(), answers) == (False, [0, 1])
+    assert (asked(), answers) == (True, [0, 1, 2])
+
+
+def test_log_of_a_worker_comes_as_text_and_without_that_of_others():
+    sent = []
+    handler = _PostLog(SimpleNamespace(put=SimpleNamespace(remote=sent.append)))
+    for name in ("i3d_train.data", "pipelines", "preprocess.shards", "ray", "i3d_trainer"):
+        # an argument that no other process could read
+        handler.handle(logging.LogRecord(name, logging.WARNING, "", 1, "%s clips", (lambda: 3,), None))
+    assert [record.name for record in sent] == ["i3d_train.data", "pipelines", "preprocess.shards"]
+    assert pickle.loads(pickle.dumps(sent[0])).getMessage().endswith(" clips")
+
+
+def test_what_a_worker_logs_is_shown_from_the_level_here_on(caplog, monkeypatch):
+    shown = []
+    monkeypatch.setattr(logging.Logger, "handle", lambda self, record: shown.append((self.name, record.levelno)))
+    with caplog.at_level(logging.WARNING):
+        for level in (logging.INFO, logging.WARNING):
+            _log_here(logging.LogRecord("i3d_train.data", level, "", 1, "", None, None))
+    assert shown == [("i3d_train.data", logging.WARNING)]
 
 
 class FakeRay:

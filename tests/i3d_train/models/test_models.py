@@ -23,7 +23,7 @@ TABLE_1 = {
     ("i3d", "both"): (25_372_576, 25),
 }
 
-# frames of colour and of flow that Table 1 has for training and test, at the paper's crop, and the steps of their logits
+# frames of colour and of flow that Table 1 has for training and test, the paper's crop, and the steps of the logits
 TABLE_1_INPUT = [
     ("i3d", "rgb", 64, 64, 224, 7),
     ("i3d", "both", 64, 64, 224, 7),
