@@ -89,6 +89,18 @@ def test_shards_are_read_whole_with_key_and_label(of_shards, network, shards):
     assert (attributes["model"], attributes["stream"], attributes["labels"]) == ("i3d", "rgb", ["dark", "light"])
 
 
+def test_precision_and_split_are_those_asked_for(of_shards):
+    found = {}
+    for precision in ("fp32", "bf16"):
+        extract(replace(of_shards, split="train", precision=precision))
+        with h5py.File(of_shards.out) as file:
+            assert [key.decode() for key in file["clip/key"]] == [f"train{number}" for number in range(8)]
+            found[precision] = file["step/feature"][:]
+    assert found["bf16"].dtype == np.float32
+    assert not np.array_equal(found["bf16"], found["fp32"])
+    assert np.abs(found["bf16"] - found["fp32"]).max() < 0.05 * np.abs(found["fp32"]).max()
+
+
 def test_npz_holds_the_same(of_videos, tmp_path):
     extract(of_videos)
     extract(replace(of_videos, out=tmp_path / "features.npz"))
