@@ -162,8 +162,10 @@ def load(path: Path) -> Checkpoint:
     try:
         values = {entry.name: content[entry.name] for entry in fields(Checkpoint)}
         saved = Checkpoint(**values | {"labels": tuple(values["labels"])})
-    except (KeyError, TypeError) as error:
+    except KeyError as error:
         raise InvalidInput(f"checkpoint {path} lacks {error}; use an older one") from error
+    except TypeError as error:
+        raise InvalidInput(f"checkpoint {path} is damaged ({error}); use an older one") from error
     _check(saved, path)
     return saved
 

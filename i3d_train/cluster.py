@@ -150,7 +150,7 @@ def _check_resources(ray: Any, config: TrainConfig) -> str:
     if found < config.workers:
         raise EnvironmentProblem(
             f"--workers {config.workers} need a {kind} each, Ray has {found}; "
-            f"use --workers {found} or a larger cluster{', or --device cpu' * (kind == 'GPU')}"
+            f"use {f'--workers {found} or ' * (found > 0)}a larger cluster{', or --device cpu' * (kind == 'GPU')}"
         )
     return kind
 

@@ -31,10 +31,10 @@ class TrainSummary:
     """Steps done in all; fewer than `steps` when the run was asked to stop."""
     steps: int
     """Length of the run."""
-    first_loss: float
-    """Mean training loss of the first steps of the run."""
-    last_loss: float
-    """Mean training loss of the latest steps."""
+    first_loss: float | None
+    """Mean training loss of the first steps of the run; None where no record of them is left."""
+    last_loss: float | None
+    """Mean training loss of the latest steps; None likewise."""
     validation: Validated | None
     """The latest validation; None without a `val` split."""
     best_top1: float | None
@@ -206,8 +206,8 @@ def _summary(trainer: Trainer, folder: RunFolder) -> TrainSummary:
     return TrainSummary(
         step=trainer.step,
         steps=trainer.steps,
-        first_loss=sum(losses[:count]) / count,
-        last_loss=sum(losses[-count:]) / count,
+        first_loss=sum(losses[:count]) / count if losses else None,
+        last_loss=sum(losses[-count:]) / count if losses else None,
         validation=_last_validation(folder.metrics),
         best_top1=trainer.best_top1,
         clips_per_s=trainer.pace.clips_per_s,

@@ -149,7 +149,8 @@ def _was_given(context: click.Context, name: str) -> bool:
 
 
 def _print_summary(trained: "TrainSummary") -> None:
-    click.echo(f"loss {trained.first_loss:.4f} at first, {trained.last_loss:.4f} at last, {trained.step} steps")
+    if trained.first_loss is not None:
+        click.echo(f"loss {trained.first_loss:.4f} at first, {trained.last_loss:.4f} at last, {trained.step} steps")
     if trained.validation is not None:
         found = trained.validation
         click.echo(

@@ -229,7 +229,7 @@ def test_archive_whose_entries_overlap_is_not_read_fails(tmp_path):
         ("step", "5", "has a str for step"),
         ("rng", [1], "holds what is no dict in rng"),
         ("labels", [1, 2], "holds what is no str in labels"),
-        ("labels", None, "lacks 'NoneType' object is not iterable"),
+        ("labels", None, r"is damaged \('NoneType' object is not iterable\)"),
         ("config", [], "has a list for config"),
     ],
 )

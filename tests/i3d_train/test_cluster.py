@@ -117,14 +117,15 @@ def test_workers_get_what_their_device_is(config, device, gpus, expected):
 
 
 @pytest.mark.parametrize(
-    ("device", "message"),
+    ("device", "gpus", "message"),
     [
-        ("auto", r"--workers 3 need a GPU each, Ray has 2; use --workers 2 or a larger cluster, or --device cpu$"),
-        ("cpu", r"--workers 3 need a CPU each, Ray has 2; use --workers 2 or a larger cluster$"),
+        ("auto", 2, r"--workers 3 need a GPU each, Ray has 2; use --workers 2 or a larger cluster, or --device cpu$"),
+        ("cuda", 0, r"--workers 3 need a GPU each, Ray has 0; use a larger cluster, or --device cpu$"),
+        ("cpu", 2, r"--workers 3 need a CPU each, Ray has 2; use --workers 2 or a larger cluster$"),
     ],
 )
-def test_more_workers_than_places_fails(config, device, message):
-    ray = SimpleNamespace(cluster_resources=lambda: {"CPU": 2.0, "GPU": 2.0})
+def test_more_workers_than_places_fails(config, device, gpus, message):
+    ray = SimpleNamespace(cluster_resources=lambda: {"CPU": 2.0, "GPU": float(gpus)})
     with pytest.raises(EnvironmentProblem, match=message):
         cluster._check_resources(ray, replace(config, device=device, workers=3))
 

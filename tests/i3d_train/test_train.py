@@ -90,6 +90,13 @@ def test_summary_is_of_the_whole_run(config):
     assert 0 <= summary.wait_share <= 1
 
 
+def test_summary_of_a_run_whose_records_are_gone_has_no_losses(config):
+    train(replace(config, steps=2, validate_every=2))
+    (config.out / "metrics.jsonl").unlink()
+    summary = train(replace(config, steps=2, validate_every=2, resume=True))
+    assert (summary.first_loss, summary.last_loss, summary.step) == (None, None, 2)
+
+
 def test_observer_is_told_everything_in_order(config):
     seen = []
     train(replace(config, steps=2, validate_every=2), observe=seen.append)
