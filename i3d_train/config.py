@@ -26,6 +26,8 @@ DEFAULT_EPOCHS = 100
 _RULES: dict[str, tuple[tuple[str, ...], Callable[[float], bool]]] = {
     "positive": (("lr", "clip_norm"), lambda value: 0 < value < math.inf),
     "at least 0": (("weight_decay",), lambda value: 0 <= value < math.inf),
+    # PyTorch takes 64 bits, and the ranks of a run go on from here
+    "below 2 ** 63": (("seed",), lambda value: value < 1 << 63),
     "above 0 and at most 1": (("bn_momentum", "width"), lambda value: 0 < value <= 1),
     "above 0 and below 1": (("ema",), lambda value: 0 < value < 1),
     "at least 0 and below 1": (
@@ -105,7 +107,7 @@ class TrainConfig(Machine, Reading):
     precise_bn: int = 0
     """Batches from which BatchNorm's averages are measured anew before each validation; 0 keeps the running ones."""
     seed: int = 0
-    """Of the initial weights, dropout, and the order and augmentation of clips."""
+    """Of the initial weights, dropout, and the order and augmentation of clips; 0 to below 2 ** 63."""
     channels_last: bool = False
     """Weights and clips lie in memory with the channels innermost."""
     compile: bool = False

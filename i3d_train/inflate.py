@@ -115,7 +115,7 @@ def _check(file: TensorFile, theirs: dict[str, str], state: dict[str, torch.Tens
         raise InvalidInput(
             f"{file.path} holds no two-dimensional Inception-v1 under torchvision's GoogLeNet names "
             f"(conv1.conv.weight, ...), but {', '.join(sorted(file.shapes)[:3]) or 'nothing'}; "
-            f"video networks load with i3d_train.weights.load"
+            f"weights of a video network go to `i3d_train run --init`"
         )
     faults = []
     for ours, name in theirs.items():

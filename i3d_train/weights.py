@@ -211,7 +211,7 @@ def _spelling(file: TensorFile) -> Spelling:
     best = max(SPELLINGS, key=lambda spelling: (found(spelling), -len(spelling.names)))
     if found(TORCHVISION) > found(best):
         raise InvalidInput(
-            f"{file.path} holds a two-dimensional Inception-v1: inflate it with i3d_train.inflate.load(model, path)"
+            f"{file.path} holds a two-dimensional Inception-v1, which a training starts from: `i3d_train run --inflate`"
         )
     # half of them: a damaged file still gets told what it lacks
     needed = [name for name in best.names if not name.endswith(best.optional)]

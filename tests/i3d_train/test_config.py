@@ -65,6 +65,7 @@ DEFAULT = TrainConfig(shards=Path("shards"), out=Path("run"))
         ({"keep": 0}, r"keep must be at least 1, got 0"),
         ({"threads": 0}, r"threads must be at least 1, got 0"),
         ({"seed": -1}, r"seed must be at least 0, got -1"),
+        ({"seed": 1 << 63}, r"seed must be below 2 \*\* 63, got 9223372036854775808"),
     ],
 )
 def test_impossible_value_fails(changes, message):

@@ -264,7 +264,7 @@ def test_weights_of_something_else_fails(tmp_path):
 def test_two_dimensional_network_is_told_to_be_inflated_fails(tmp_path):
     names = ["conv1.conv.weight", "conv1.bn.weight", "inception3a.branch1.conv.weight"]
     torch.save({name: torch.zeros(1) for name in names}, tmp_path / "w.pt")
-    with pytest.raises(InvalidInput, match=r"two-dimensional Inception-v1: inflate it with i3d_train\.inflate\.load"):
+    with pytest.raises(InvalidInput, match=r"two-dimensional Inception-v1, .* `i3d_train run --inflate`"):
         weights.describe(tmp_path / "w.pt")
 
 
