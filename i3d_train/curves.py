@@ -44,6 +44,9 @@ def draw_loss(metrics: MetricsFile, folder: Path, *, title: str) -> Path:
         accuracy.legend(loc="lower left")
     axes.set_xlabel("step")
     axes.set_ylabel("cross-entropy, nats")
+    # 0 counts as a point: the margin above is a share of the whole height then, and no marker is cut
+    axes.update_datalim([(0, 0)], updatex=False)
+    axes.autoscale_view(scalex=False)
     axes.set_ylim(bottom=0)
     axes.set_title(title)
     axes.legend(loc="upper right")

@@ -38,6 +38,19 @@ def test_validation_is_drawn_when_there_is_one(metrics, tmp_path):
     assert pixels_like(draw_loss(metrics, tmp_path, title="run"), ORANGE) > 300
 
 
+def test_highest_point_is_drawn_whole(tmp_path):
+    def orange(training: float) -> int:
+        folder = tmp_path / str(training)
+        folder.mkdir()
+        metrics = MetricsFile(folder, step=0)
+        for step in range(1, 41):
+            metrics.append({"step": step, "loss": training})
+        metrics.append({"step": 2, "val_loss": 4.6, "val_top1": 0.0, "val_top5": 1.0})
+        return pixels_like(draw_loss(metrics, folder, title="run"), ORANGE)
+
+    assert orange(4.59) > 0.95 * orange(9)
+
+
 def test_curve_of_many_steps_is_drawn_as_fast(tmp_path):
     metrics = MetricsFile(tmp_path, step=0)
     metrics._steps.extend(range(1, 300_001))
