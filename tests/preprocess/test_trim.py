@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from preprocess.errors import BadMedia, Cause, InvalidInput
-from preprocess.media import inspect, read_clip
-from preprocess.trim import _upright_even_420, trim
+from preprocess.media import inspect, open_video, read_clip
+from preprocess.trim import TIME_BASE, _upright_even_420, trim
 from tests.preprocess.conftest import frame_numbers, numbered_frames, textured_frames, write_video
 
 
@@ -57,6 +57,35 @@ def test_last_frame_is_shown_for_its_own_time(tmp_path, target):
 def test_end_beyond_the_video_keeps_what_there_is(tmp_path, target):
     trim(write_video(tmp_path / "a.mp4", numbered_frames(50)), target, start_s=1, end_s=9)
     assert frame_numbers(read_clip(target, short_side=48)) == list(range(25, 50))
+
+
+def test_damage_before_the_wanted_seconds_is_passed_over(tmp_path, target):
+    source = write_video(tmp_path / "a.mp4", textured_frames(60), gop=12)
+    with av.open(source) as container:
+        early = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size][2:5]
+    content = bytearray(source.read_bytes())
+    for start, size in early:
+        content[start : start + size] = b"\xff" * size
+    source.write_bytes(content)
+    trim(source, target, start_s=1, end_s=2)
+    assert inspect(target).frame_count == 25
+    with pytest.raises(BadMedia, match="damaged"):
+        trim(source, target, start_s=0, end_s=1)
+
+
+def test_frames_closer_than_a_tick_keep_their_order(tmp_path, target):
+    source = write_video(tmp_path / "a.mp4", numbered_frames(60))
+    trim(source, target, start_s=0.999_999, end_s=2)  # the frame of second 1 begins less than half a tick later
+    with open_video(target) as video:
+        ticks, frames = zip(*video.ticks(), strict=True)
+        pixels_THW3 = np.stack([frame.to_ndarray(format="rgb24") for frame in frames])
+    assert [round(tick * video.time_base / TIME_BASE) for tick in ticks[:4]] == [0, 1, 3600, 7200]
+    assert frame_numbers(pixels_THW3) == list(range(24, 50))
+
+
+def test_container_is_mp4_whatever_the_name(tmp_path):
+    trim(write_video(tmp_path / "a.mp4", numbered_frames(30)), tmp_path / "clip.part", start_s=0, end_s=1)
+    assert (tmp_path / "clip.part").read_bytes()[4:8] == b"ftyp"
 
 
 def test_section_counts_from_the_whole_video(tmp_path, target):
