@@ -21,6 +21,9 @@ MOST_LIST_BYTES = 64 << 20
 MOST_CARD_BYTES = 16 << 20
 """Of a `card.json`: one of thousands of classes is smaller."""
 
+_MADE_FROM = (MANIFEST_NAME, LIST_INFO_NAME, LIST_NAME)
+_Versions = tuple[tuple[int, int] | None, ...]
+
 
 @dataclass(frozen=True, kw_only=True)
 class CardView:
@@ -32,40 +35,54 @@ class CardView:
 
 
 class Cards:
-    """Cards that were made for pages, kept while their manifests are the same; for many threads."""
+    """Cards that were made for pages, kept while what they are made from is the same; for many threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._made: dict[Path, tuple[tuple[int, int], CardView]] = {}
+        self._made: dict[Path, tuple[_Versions, CardView]] = {}
 
     def view(self, run: RunFolder) -> CardView:
         """The card of a run's folder."""
         manifest = _version(run.folder / MANIFEST_NAME)
         written = _version(run.folder / CARD_NAME)
         if written is not None:
-            return _read(run.folder, is_old=manifest is not None and manifest[1] > written[1])
+            return self._read(run.folder, manifest, written)
         if manifest is None:
             return CardView(card=None, notes=("there is no manifest yet, from which a card is made",))
         if manifest[0] > MOST_MANIFEST_BYTES:
             return CardView(card=None, notes=(f"no card is written here yet; `preprocess card {run.name}` makes one",))
+        return self._make(run.folder)
+
+    def _read(self, folder: Path, manifest: tuple[int, int] | None, written: tuple[int, int]) -> CardView:
+        try:
+            card = Card.read(folder / CARD_NAME, read=partial(read_regular, most=MOST_CARD_BYTES))
+        except InvalidInput as error:
+            return CardView(card=None, notes=(str(error),))
+        notes: tuple[str, ...] = ()
+        if manifest is not None and manifest[0] > MOST_MANIFEST_BYTES:
+            if manifest[1] > written[1]:  # which a copy of the folder may be as well
+                notes = ("the manifest is newer than this card; if clips came since, `preprocess card` writes it anew",)
+        elif manifest is not None:
+            now = self._make(folder)
+            if now.card is None:
+                notes = now.notes
+            elif now.card != card:
+                notes = (
+                    "the clips or their list changed since this card was written; `preprocess card` writes it anew",
+                )
+        return CardView(card=card, notes=notes)
+
+    def _make(self, folder: Path) -> CardView:
+        versions = tuple(_version(folder / name) for name in _MADE_FROM)
         with self._lock:
-            known = self._made.get(run.folder)
-            if known is None or known[0] != manifest:
-                known = self._made[run.folder] = (manifest, _make(run.folder))
+            known = self._made.get(folder)
+            if known is None or known[0] != versions:
+                known = self._made[folder] = (versions, _make(folder))
         return known[1]
 
 
-def _read(folder: Path, *, is_old: bool) -> CardView:
-    try:
-        card = Card.read(folder / CARD_NAME, read=partial(read_regular, most=MOST_CARD_BYTES))
-    except InvalidInput as error:
-        return CardView(card=None, notes=(str(error),))
-    old = "the manifest changed since this card was written; `preprocess card` writes it anew"
-    return CardView(card=card, notes=(old,) if is_old else ())
-
-
 def _make(folder: Path) -> CardView:
-    for name in (MANIFEST_NAME, LIST_INFO_NAME, LIST_NAME):
+    for name in _MADE_FROM:
         # the card's own readers follow links, as people want who link their lists
         problem = _problem(folder / name)
         if problem:

@@ -1,11 +1,15 @@
 """Pages as a browser gets them, without a browser."""
 
 import json
+import os
 import re
 import shutil
+import time
+from dataclasses import replace
 
 import pytest
 
+from preprocess.card.content import CARD_NAME
 from preprocess.card.making import make_card
 from preprocess.limiter import Pause
 from preprocess.outcomes import MANIFEST_NAME, Outcome
@@ -14,6 +18,7 @@ from preprocess.shards.index import Index
 from preprocess.shards.layout import ShardAttributes
 from preprocess.shards.write import write_shard
 from preprocess.status.run_status import RunStatus
+from preprocess.wanted import LIST_NAME, Wanted
 from tests.pipelines.tiny_shards import LABELS, textured_clip
 from tests.preprocess.clip_folders import clip, done, failed
 from tests.preprocess.serve.small_root import CLIPS, EVIL, KEYS, SIZE, append, client_of, make_root, run_of
@@ -220,12 +225,50 @@ def test_dataset_shows_the_card_and_writes_nothing(small):
     assert sorted(small.rglob("*")) == before
 
 
-def test_dataset_with_a_written_card(small, monkeypatch):
+def _aged(path, *, seconds):
+    os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns - seconds * 10**9))
+
+
+def test_dataset_with_a_written_card(small):
     make_card(small / "clips").write(small / "clips")
-    monkeypatch.setattr("preprocess.serve.data_set.make_card", lambda folder: pytest.fail("made again"))
-    assert "3 of 5 wanted" in client_of(small).get("/dataset").text
+    client = client_of(small)
+    assert "3 of 5 wanted" in client.get("/dataset").text
+    _aged(small / "clips" / CARD_NAME, seconds=60)  # as in a copy of the folder, whose files may be of any order
+    assert "this card" not in client.get("/dataset").text
     append(small, [done(CLIPS[4])])
-    assert "changed since this card was written" in client_of(small).get("/dataset").text
+    _aged(small / "clips" / MANIFEST_NAME, seconds=120)
+    assert "changed since this card was written" in client.get("/dataset").text
+    make_card(small / "clips").write(small / "clips")
+    assert "this card" not in client.get("/dataset").text
+
+
+def test_dataset_with_a_card_that_nothing_is_compared_with(small):
+    make_card(small / "clips").write(small / "clips")
+    (small / "clips" / LIST_NAME).rename(small / "elsewhere.csv")
+    (small / "clips" / LIST_NAME).symlink_to(small / "elsewhere.csv")
+    page = client_of(small).get("/dataset").text
+    assert "3 of 5 wanted" in page
+    assert f"{LIST_NAME} is a link or no file" in page
+
+
+def test_dataset_of_another_list(small):
+    client = client_of(small)
+    assert "3 of 5 wanted" in client.get("/dataset").text
+    wanted = Wanted.read(small / "clips")
+    replace(wanted, clips=wanted.clips[:4]).write(small / "clips")
+    assert "3 of 4 wanted" in client.get("/dataset").text
+
+
+def test_dataset_of_a_large_manifest_with_a_card_goes_by_the_time(small, monkeypatch):
+    monkeypatch.setattr("preprocess.serve.data_set.MOST_MANIFEST_BYTES", 10)
+    monkeypatch.setattr("preprocess.serve.data_set.make_card", lambda folder: pytest.fail("made"))
+    make_card(small / "clips").write(small / "clips")
+    client = client_of(small)
+    page = client.get("/dataset").text
+    assert "3 of 5 wanted" in page
+    assert "newer than this card" not in page
+    _aged(small / "clips" / CARD_NAME, seconds=60)
+    assert "the manifest is newer than this card" in client.get("/dataset").text
 
 
 def test_dataset_of_a_large_manifest_waits_for_the_card(small, monkeypatch):
