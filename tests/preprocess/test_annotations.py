@@ -64,8 +64,9 @@ def test_test_list_has_no_labels(tmp_path):
 def test_split_from_the_file_name(tmp_path):
     text = "label,youtube_id,time_start,time_end\nyoga,abcdefghijk,3,13\n"
     assert read(tmp_path, text, name="kinetics_val.csv").clips[0].split == "val"
-    with pytest.raises(InvalidInput, match="no column 'split'"):
-        read(tmp_path, text, name="mine.csv")
+    for name in ("mine.csv", "train_and_val.csv"):
+        with pytest.raises(InvalidInput, match="no column 'split'"):
+            read(tmp_path, text, name=name)
 
 
 BAD_ROWS = {
@@ -83,7 +84,7 @@ BAD_ROWS = {
     "negative": ("yoga,abcdefghijk,-1,13,train,0", "time_start '-1' is not"),
     "minus zero": ("yoga,abcdefghijk,-0,13,train,0", "time_start '-0' is not"),
     "1e30": ("yoga,abcdefghijk,3,1e30,train,0", "time_end '1e30' is not"),
-    "beyond six digits": ("yoga,abcdefghijk,3,1000000,train,0", "time_end '1000000' is not"),
+    "beyond six digits": ("yoga,abcdefghijk,3,1000000,train,0", "time_end '1000000' is not a .* from 0 to 999999"),
     "fraction": ("yoga,abcdefghijk,0.5,13,train,0", "'0.5' is not a whole number"),
     "other digits": ("yoga,abcdefghijk,\u0663,13,train,0", "is not a whole number"),
     "underscore": ("yoga,abcdefghijk,3,1_3,train,0", "time_end '1_3' is not"),
@@ -92,6 +93,7 @@ BAD_ROWS = {
     "no seconds": ("yoga,abcdefghijk,3,3,train,0", "time_end 3 is not after time_start 3"),
     "split": ("yoga,abcdefghijk,3,13,dev,0", "split 'dev' is not one of"),
     "no label": (" ,abcdefghijk,3,13,train,0", "label ' *' is empty$"),
+    "empty label": (",abcdefghijk,3,13,train,0", "label '' is empty$"),
     "NUL in a label": ("a\0b,abcdefghijk,3,13,train,0", "not printable"),
     "long label": ("y" * 201 + ",abcdefghijk,3,13,train,0", "longer than 200 characters"),
     "giant field": ("y" * 200_000 + ",abcdefghijk,3,13,train,0", "200025 characters long, at most 100000"),
@@ -163,7 +165,9 @@ BAD_LISTS = {
     "other delimiter": (b"label;youtube_id;time_start;time_end;split\n", "delimiter must be a comma"),
     "tabs": (b"label\tyoutube_id\ttime_start\n", "delimiter must be a comma"),
     "no header": (b"testifying,---QuUC4vJs,84,94,validate\n", "first line is 'testifying,---QuUC4vJs,84,94,validate'"),
-    "no id": (b"label,time_start,time_end,split\n", "lacks the column youtube_id"),
+    "no id": (b"label,time_start,time_end,split\n", r"lacks the column youtube_id; .*split'$"),
+    "one other column": (b"youtube\n", r"first line is 'youtube'$"),
+    "semicolon in a name": (b"label;name,time_start,time_end,split\n", r"first line is '[^']*split'$"),
     "column twice": (b"youtube_id,time_start,time_end,video-id\n", "has the column youtube_id twice"),
     "unclosed quote": (b'"label,youtube_id,time_start,time_end,split\n', "first line: quotes that do not match"),
     "gzip": (gzip.compress(HEADER.encode()), "packed with gzip; unpack it first"),

@@ -1,5 +1,6 @@
 import hashlib
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -51,6 +52,18 @@ def test_short_clip_fails_and_is_not_stored(tmp_path, config):
         store_clip(CLIP, made, config=config, source="url")
     assert caught.value.cause is Cause.TOO_SHORT
     assert not (config.out / PLACE).exists()
+
+
+def test_clip_of_just_the_least_share_is_stored(tmp_path):
+    config = DownloadConfig(out=tmp_path / "clips", min_share=0.75)
+    made = write_video(tmp_path / "made.mp4", numbered_frames(75))
+    assert store_clip(CLIP, made, config=config, source="url").duration_s == 3.0
+
+
+def test_clip_without_a_label_has_the_folder_of_none(tmp_path, config):
+    made = write_video(tmp_path / "made.mp4", numbered_frames(100))
+    entry = store_clip(replace(CLIP, label=None), made, config=config, source="url")
+    assert (entry.label, entry.path) == (None, PLACE.replace("tai_chi", "unlabelled"))
 
 
 def test_damaged_clip_fails_and_is_not_stored(tmp_path, config):

@@ -19,6 +19,12 @@ def test_an_affine_motion_is_all_camera_even_in_8_bits(name):
     assert share(dequantise(quantise(flow_2HW))) > 0.998
 
 
+def test_points_are_in_the_middle_of_their_squares():
+    flow_2HW = np.zeros((2, 192, 192), np.float32)
+    flow_2HW[:, 1::3, 1::3] = 2
+    assert camera_energy(flow_2HW, bound=BOUND) == pytest.approx((2 * 4 * 4096, 2 * 4 * 4096))
+
+
 def test_motion_of_many_things_is_no_camera():
     blocks = np.random.default_rng(0).normal(0, 3, (2, 16, 21)).astype(np.float32)
     assert share(blocks.repeat(8, 1).repeat(8, 2)) < 0.05

@@ -3,6 +3,7 @@ import tracemalloc
 
 import pytest
 
+from preprocess.errors import InvalidInput
 from preprocess.outcomes import MANIFEST_NAME, Outcome, append_manifest, read_manifest
 from preprocess.status.manifest_tail import ManifestTail
 from tests.preprocess.clip_folders import clip, done, failed, write_manifest
@@ -96,3 +97,20 @@ def test_manifest_that_is_replaced_between_two_looks_is_read_from_its_start(tmp_
 def test_lines_that_are_no_entries_are_counted(tmp_path, line):
     (tmp_path / MANIFEST_NAME).write_text(line + "\n")
     assert (tail_of(tmp_path).outcomes, tail_of(tmp_path).malformed) == ({}, 1)
+
+
+def test_missing_clips_are_by_how_many_and_then_by_name(tmp_path):
+    causes = ["timeout", "private", "removed", "private", "private", "removed", "account"]
+    write_manifest(tmp_path, [failed(clip(n), Outcome.UNAVAILABLE, cause) for n, cause in enumerate(causes)])
+    assert [found[1:] for found in tail_of(tmp_path).missing] == [
+        ("private", 3),
+        ("removed", 2),
+        ("account", 1),
+        ("timeout", 1),
+    ]
+
+
+def test_manifest_that_cannot_be_read_fails(tmp_path):
+    (tmp_path / MANIFEST_NAME).mkdir()
+    with pytest.raises(InvalidInput, match=f"cannot read .*{MANIFEST_NAME}: Is a directory"):
+        tail_of(tmp_path)

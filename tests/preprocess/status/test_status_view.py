@@ -87,6 +87,30 @@ def test_a_folder_without_status_has_its_manifest():
     assert text.startswith("state     no run has published its status here\nmanifest  12,000 clips\n")
 
 
+def test_summary_without_status_has_what_the_manifest_counts():
+    assert summary(ended(status=None, state="none")) == "none: 9,000 done (75.0 %), 3,000 unavailable (25.0 %)"
+
+
+@pytest.mark.parametrize(
+    ("fields", "took"),
+    [
+        ({}, "2 h 10 min"),
+        ({"is_alive": False}, "2 h 05 min"),  # it was killed, and is not known to be so yet
+        ({"goes_on": False}, "2 h 05 min"),
+    ],
+)
+def test_only_a_run_that_goes_on_takes_time(fields, took):
+    text = "\n".join(lines(replace(VIEW, now=NOW + 300, **fields)))
+    assert f"time      {took} since 2026-08-01 09:55:00" in text
+
+
+def test_pauses_are_the_first_to_end():
+    pauses = tuple(Pause(identity=f"proxy{n}", until=NOW + 100 - n, reason="wall") for n in range(7))
+    found = [line for line in lines(replace(VIEW, status=replace(STATUS, pauses=pauses))) if "proxy" in line]
+    assert [line.split()[1] for line in found] == ["proxy6", "proxy5", "proxy4", "proxy3", "proxy2"]
+    assert "          and 2 more pauses" in lines(replace(VIEW, status=replace(STATUS, pauses=pauses)))
+
+
 @pytest.mark.parametrize("show", [lambda: "\n".join(lines(VIEW)), lambda: summary(VIEW)])
 def test_hostile_texts_cannot_drive_the_terminal(show):
     assert show().replace("\n", "").isprintable()
@@ -126,6 +150,27 @@ def test_watch_fits_the_terminal(height):
     assert len(picture.split("\n")) <= height
     assert 0.5 <= slept[0] <= 1
     assert ("more lines" in text) == (height <= 6)
+
+
+def test_watch_on_a_terminal_shows_each_look():
+    console = Console(file=io.StringIO(), highlight=False, force_terminal=True, width=80, height=40)
+    looks = iter([VIEW, replace(VIEW, status=replace(STATUS, finished=30_000)), ended()])
+    watch(lambda: next(looks), console=console, sleep=lambda seconds: None)
+    assert "30,000 of 40,000" in console.file.getvalue()
+
+
+def bar_of(status):
+    console = Console(file=io.StringIO(), highlight=False, force_terminal=True, color_system=None, width=80, height=40)
+    looks = iter([VIEW if status is None else replace(VIEW, status=status), ended()])
+    watch(lambda: next(looks), console=console, sleep=lambda seconds: None)
+    (shown, *_) = console.file.getvalue().split("time ")
+    return shown.count("\u2501")
+
+
+def test_bar_is_as_long_as_the_share_that_has_finished():
+    assert bar_of(STATUS) == 24
+    assert bar_of(replace(STATUS, finished=50_000)) == 80
+    assert bar_of(replace(STATUS, total=0, finished=0)) == 0
 
 
 def test_watch_on_a_terminal_escapes_what_is_hostile():
