@@ -75,7 +75,7 @@ def _picture(view: RunView, console: Console) -> RenderableType:
     """The lines, with a bar after the first, no more of them than the terminal has rows."""
     texts: list[RenderableType] = [Text(line, no_wrap=True, overflow="ellipsis") for line in lines(view)]
     if view.status is not None and view.status.total:
-        bar = ProgressBar(total=view.status.total, completed=min(view.status.finished, view.status.total))
+        bar = ProgressBar(total=view.status.total, completed=view.status.finished)
         texts.insert(1, Padding(bar, 0))  # by itself a bar does not end its line
     room = max(console.height - 1, 2)
     if len(texts) > room:

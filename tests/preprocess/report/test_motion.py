@@ -42,6 +42,13 @@ def test_percentiles_are_of_the_size_whatever_the_direction():
     assert found == pytest.approx([0, 5, 10, 20], abs=0.08)
 
 
+def test_percentiles_are_named_and_have_three_digits():
+    motion = motion_of([measures([*[0.0] * 500, *[1.0] * 400, *[-5.0] * 95, *[10.0] * 5], [0.0])], ATTRIBUTES)
+    # 6, 32 and 64 codes of 20 / 127 px
+    assert motion.u.percentiles_px == {"50": 0, "90": 0.945, "99": 5.039, "99.9": 10.079}
+    assert motion.v.percentiles_px == {"50": 0, "90": 0, "99": 0, "99.9": 0}
+
+
 def test_other_bounds_clip_what_is_faster():
     motion = motion_of([measures([0.0] * 96 + [6.0, -11.0, 16.0], [25.0])], ATTRIBUTES)
     exact = {bound.bound_px: bound.clipped for bound in motion.bounds if bound.is_exact}
