@@ -46,5 +46,10 @@ def test_classes_of_few_clips_are_not_judged():
     assert np.isnan(class_scores(descriptors, labels)).tolist() == [False] * 5 + [True] * 7
 
 
+def test_where_no_class_is_judged_nothing_is_known():
+    scores = class_scores(np.stack([described(seed=seed) for seed in range(4)]), np.array([0, 0, 1, -1]))
+    assert np.isnan(scores).tolist() == [True] * 4
+
+
 def test_where_all_are_alike_nothing_stands_out():
     assert class_scores(np.stack([described()] * 6), np.zeros(6, int)).tolist() == [0] * 6
