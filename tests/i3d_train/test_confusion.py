@@ -5,6 +5,7 @@ import io
 import matplotlib.image
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from i3d_train.clip_logits import ClipLogits
 from i3d_train.confusion import Confusion
@@ -32,6 +33,31 @@ def test_worst_pairs_are_the_most_frequent_confusions():
     assert found.worst_pairs(5) == [("archery", "cliff diving", 2), ("archery", "biking", 1)]
 
 
+def test_no_more_pairs_than_asked_for_and_of_equal_ones_the_first_class_first():
+    pairs = [(2, 0), (0, 2), (1, 0), (0, 1), (2, 0)]
+    found = Confusion.of(answers([np.eye(3)[answer] for _, answer in pairs], [label for label, _ in pairs]))
+    assert found.worst_pairs(3) == [
+        ("cliff diving", "archery", 2),
+        ("archery", "biking", 1),
+        ("archery", "cliff diving", 1),
+    ]
+
+
+def test_counts_are_those_of_the_clips_one_by_one():
+    rng = np.random.default_rng(0)
+    found = ClipLogits(
+        classes=tuple("abcdef"),
+        keys=tuple(map(str, range(200))),
+        labels=rng.integers(-1, 6, 200),
+        logits=rng.normal(size=(200, 6)).astype(np.float32),
+    )
+    wanted = np.zeros((6, 6), dtype=int)
+    for label, row in zip(found.labels.tolist(), found.logits.tolist(), strict=True):
+        if label >= 0:
+            wanted[label, row.index(max(row))] += 1
+    assert Confusion.of(found).counts.tolist() == wanted.tolist()
+
+
 def test_csv_names_its_rows_and_columns(tmp_path):
     Confusion(classes=('a, "b"', "c"), counts=np.array([[3, 1], [0, 2]])).write_csv(tmp_path / "c.csv")
     assert (tmp_path / "c.csv").read_text() == 'class,"a, ""b""",c\n"a, ""b""",3,1\nc,0,2\n'
@@ -52,6 +78,32 @@ def test_picture_has_room_for_every_name(classes, tmp_path):
     # what is drawn ends before the edge: nothing is cut off
     edges = [picture[:3], picture[-3:], picture[:, :3], picture[:, -3:]]
     assert all((edge == 1).all() for edge in edges)
+
+
+def test_picture_shows_shares_of_a_class_and_numbers_its_clips(tmp_path, monkeypatch):
+    figures = []
+    save = Figure.savefig
+    monkeypatch.setattr(
+        Figure, "savefig", lambda self, *args, **kwargs: figures.append(self) or save(self, *args, **kwargs)
+    )
+    names = ("first", "second", "n" * 41)
+    Confusion(classes=names, counts=np.array([[6, 4, 0], [1, 3, 0], [0, 0, 0]])).draw(tmp_path / "c.png", title="i3d")
+    axes, bar = figures[0].axes
+    (image,) = axes.images
+    shares = np.ma.filled(image.get_array(), np.nan)
+    assert np.allclose(shares, [[0.6, 0.4, 0], [0.25, 0.75, 0], [np.nan] * 3], equal_nan=True)
+    assert image.get_clim() == (0, 1)
+    assert (axes.get_ylabel(), axes.get_xlabel(), axes.get_title()) == ("class", "answer", "i3d")
+    assert bar.get_ylabel() == "share of the class's clips"
+    shown = ["first", "second", "n" * 37 + "..."]
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == shown
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == shown
+    assert [(text.get_position(), text.get_text(), text.get_color()) for text in axes.texts] == [
+        ((0, 0), "6", "white"),
+        ((1, 0), "4", "white"),
+        ((0, 1), "1", "black"),
+        ((1, 1), "3", "white"),
+    ]
 
 
 def test_diagonal_is_dark_and_the_row_of_a_class_without_clips_gray(tmp_path):

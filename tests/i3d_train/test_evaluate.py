@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -75,6 +76,49 @@ def test_predictions_are_written(evaluation, tmp_path):
     assert records[0]["top"][0][2] == pytest.approx(max(records[0]["logits"]), abs=1e-4)
 
 
+def test_predictions_name_the_five_best_of_many_classes(evaluation, tmp_path):
+    names = ("one", "dark", "two", "light", "three", "four", "zw\u00f6lf")
+    path = write_small(tmp_path / "w.safetensors", small_network("i3d", stream="rgb", num_classes=7), model="i3d")
+    (tmp_path / "labels.txt").write_text("\n".join(names), encoding="utf-8")
+    config = replace(evaluation, weights=path, labels=tmp_path / "labels.txt", out=tmp_path, predictions=tmp_path / "a")
+    evaluate(config)
+    found = ClipLogits.read(tmp_path / "logits.npz")
+    records = [json.loads(line) for line in (tmp_path / "a").read_text(encoding="utf-8").splitlines()]
+    assert (found.classes, found.labels.tolist()) == (names, [1, 3, 1])
+    assert [record["label"] for record in records] == ["dark", "light", "dark"]
+    for record, logits in zip(records, found.logits.astype(float), strict=True):
+        best = np.argsort(-logits)[:5]
+        probabilities = np.exp(logits) / np.exp(logits).sum()
+        assert [name for name, _, _ in record["top"]] == [names[k] for k in best]
+        assert [share for _, share, _ in record["top"]] == pytest.approx(probabilities[best], abs=1e-6)
+        assert [value for _, _, value in record["top"]] == pytest.approx(logits[best], abs=6e-5)
+        assert record["logits"] == pytest.approx(logits, abs=6e-5)
+
+
+def test_no_more_wrong_clips_are_named_than_asked_for(evaluation, tmp_path):
+    wrong = [replace(clip, label=1 - clip.label) for clip in noisy_clips("val", [0, 1, 0])]
+    folder = write_set(tmp_path / "wrong", {"val": wrong})
+    found = [evaluate(replace(evaluation, shards=folder, most_wrong=count)) for count in (0, 2)]
+    assert [(one.top1, len(one.most_wrong)) for one in found] == [(0, 0), (0, 2)]
+
+
+def test_data_set_is_that_of_the_labels_unless_it_is_given(evaluation, tmp_path):
+    names = ("Archery", "Biking")
+    network = small_network("i3d", stream="rgb")
+    path = write_small(tmp_path / "w.safetensors", network, model="i3d", labels=names)
+    folder = write_set(tmp_path / "mine", {"val": noisy_clips("val", [0, 1])}, labels=names)
+    config = replace(evaluation, shards=folder, weights=path)
+    found = [evaluate(replace(config, dataset=dataset)).tested.dataset for dataset in (None, "own")]
+    assert found == ["ucf101", "own"]
+
+
+@pytest.mark.parametrize(("crops", "done"), [(1, [4, 8]), (3, [2, 4, 6, 8])])
+def test_batches_are_of_four_views_or_two_clips_of_three_crops(crops, done, evaluation):
+    seen = []
+    evaluate(replace(evaluation, split="train", crops=crops, batch_size=None), observe=seen.append)
+    assert seen == [Scored(done=clips, total=8) for clips in done]
+
+
 def test_results_and_logits_are_written(evaluation, tmp_path):
     found = evaluate(replace(evaluation, out=tmp_path / "out"))
     logits = ClipLogits.read(tmp_path / "out" / "logits.npz")
@@ -142,6 +186,15 @@ def test_list_chooses_the_clips_and_tells_the_fold(evaluation, tmp_path):
     keys = {json.loads(line)["key"] for line in (tmp_path / "a.jsonl").read_text().splitlines()}
     assert keys == {"val0", "train1"}
     assert (found.clips, found.missing, found.tested.folds) == (2, 1, (2,))
+
+
+def test_fold_that_is_given_counts_and_other_lists_tell_none(evaluation, tmp_path):
+    folds = []
+    for name, fold in (("fold2.csv", 3), ("fold4.csv", None), ("my-fold1.csv", None), ("fold1.csv", None)):
+        (tmp_path / name).write_text("key,label,split\nval0,dark,test\n")
+        config = replace(evaluation, clips=tmp_path / name, split="test", fold=fold)
+        folds.append(evaluate(config).tested.folds)
+    assert folds == [(3,), (), (), (1,)]
 
 
 def test_clip_too_short_to_be_seen_whole_fails(evaluation, tmp_path):
@@ -215,6 +268,13 @@ def test_missing_split_fails(evaluation):
         ({"crops": 2}, r"crops must be 1 or 3, got 2"),
         ({"crops": 3}, r"batch_size must be a multiple of crops 3, got 2"),
         ({"fold": 4}, r"fold must be one of 1, 2, 3, got 4"),
+        ({"crop": 0}, r"crop must be at least 1, got 0"),
+        ({"windows": 0}, r"windows must be at least 1, got 0"),
+        ({"batch_size": 0}, r"batch_size must be at least 1, got 0"),
+        ({"most_wrong": -1}, r"most_wrong must be at least 0, got -1"),
+        ({"whole": True, "batch_size": None}, r"whole clips differ in length"),
+        ({"whole": True, "frames": None}, r"whole clips differ in length"),
+        ({"whole": True, "frames": None, "batch_size": None, "windows": 2}, r"whole clips differ in length"),
         ({"whole": True}, r"whole clips differ in length, so that frames, windows and batch_size are not free"),
     ],
 )

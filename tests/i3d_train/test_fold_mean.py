@@ -1,14 +1,18 @@
 """Tests of i3d_train.fold_mean."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
+from i3d_train.clip_logits import ClipLogits
 from i3d_train.evaluation_folder import write_evaluation
 from i3d_train.fold_mean import mean_over_folds
 from i3d_train.fuse import fuse
-from i3d_train.results import read_results
+from i3d_train.results import Results, read_results, write_results
 from i3d_train.scoring import ClassScore
 from preprocess.errors import InvalidInput
-from tests.i3d_train.small_results import answers, random_answers, written
+from tests.i3d_train.small_results import TRIAL, answers, random_answers, written
 
 
 @pytest.fixture
@@ -36,6 +40,61 @@ def test_folds_count_alike_whatever_their_size(tmp_path):
 def test_classes_are_added_up(folds):
     (mean,) = mean_over_folds(folds)
     assert mean.classes == {"archery": ClassScore(clips=12, top1=7, top5=12)}
+
+
+def test_every_number_is_that_of_the_folds_logits(tmp_path):
+    rng = np.random.default_rng(0)
+    names = tuple("abcdefgh")
+    sizes, missing = {1: 40, 2: 25, 3: 60}, {1: 2, 2: 0, 3: 5}
+    files, unlabelled, means = [], 0, {"loss": [], "top1": [], "top5": [], "mean_class": []}
+    counts = {name: np.zeros(3, dtype=int) for name in names}
+    for fold, clips in sizes.items():
+        logits = rng.normal(size=(clips, 8)).astype(np.float32)
+        # the last class has clips in the third fold only, and some clips have no label
+        labels = rng.integers(-1, 8 if fold == 3 else 7, clips)
+        keys = tuple(f"k{number}" for number in range(clips))
+        found = ClipLogits(classes=names, keys=keys, labels=labels, logits=logits)
+        tested = replace(TRIAL, folds=(fold,), weights=(f"w{fold}.pt",))
+        results = Results.of(tested, found, most_wrong=3, missing=missing[fold])
+        files.append(write_results(tmp_path, [results]).rename(tmp_path / f"{fold}.json"))
+        unlabelled += (labels < 0).sum()
+        rows = [(row, label) for row, label in zip(logits.astype(float), labels, strict=True) if label >= 0]
+        rank = np.array([(row > row[label]).sum() for row, label in rows])
+        label = np.array([label for _, label in rows])
+        means["loss"].append(np.mean([np.log(np.exp(row).sum()) - row[label] for row, label in rows]))
+        means["top1"].append((rank < 1).mean())
+        means["top5"].append((rank < 5).mean())
+        means["mean_class"].append(np.mean([(rank[label == k] < 1).mean() for k in set(label.tolist())]))
+        for k in set(label.tolist()):
+            counts[names[k]] += [(label == k).sum(), (rank[label == k] < 1).sum(), (rank[label == k] < 5).sum()]
+    (mean,) = mean_over_folds([files[2], files[0], files[1]])
+    assert unlabelled > 0
+    assert (mean.clips, mean.unlabelled, mean.missing) == (125 - unlabelled, unlabelled, 7)
+    assert {name: getattr(mean, name) for name in means} == {
+        name: pytest.approx(np.mean(values), rel=1e-5) for name, values in means.items()
+    }
+    assert {name: (one.clips, one.top1, one.top5) for name, one in mean.classes.items()} == {
+        name: tuple(found) for name, found in counts.items()
+    }
+    assert mean.tested.weights == ("w1.pt", "w2.pt", "w3.pt")
+    assert mean.most_wrong == ()
+
+
+def test_each_data_set_and_split_has_its_mean(tmp_path):
+    tests = [("ucf101", "test"), ("hmdb51", "test"), ("ucf101", "val")]
+    files = []
+    for fold in (1, 2):
+        for right, (dataset, split) in enumerate(tests, start=1):
+            found = answers([[1, 0, 0]] * right + [[0, 1, 0]] * (4 - right), [0] * 4)
+            tested = replace(TRIAL, dataset=dataset, split=split, folds=(fold,))
+            path = write_results(tmp_path, [Results.of(tested, found, most_wrong=3)])
+            files.append(path.rename(tmp_path / f"{right}-{fold}.json"))
+    means = mean_over_folds(files)
+    assert [(one.tested.dataset, one.tested.split, one.top1) for one in means] == [
+        ("ucf101", "test", 0.25),
+        ("hmdb51", "test", 0.5),
+        ("ucf101", "val", 0.75),
+    ]
 
 
 def test_order_of_the_folds_does_not_matter(folds):

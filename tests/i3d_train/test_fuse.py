@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from i3d_train.evaluation_folder import write_evaluation
 from i3d_train.fuse import fuse
 from i3d_train.results import read_results, write_results
 from preprocess.errors import InvalidInput
-from tests.i3d_train.small_results import CLASSES, random_answers, written
+from tests.i3d_train.small_results import CLASSES, answers, random_answers, written
 
 
 @pytest.fixture
@@ -36,6 +37,28 @@ def test_mean_averages_the_probabilities(rgb, tmp_path):
     label = torch.from_numpy(answers.labels[:-1])
     wanted = torch.nn.functional.nll_loss(((colour + motion) / 2).log()[:-1], label)
     assert mean.loss == pytest.approx(float(wanted), rel=1e-5)
+
+
+def test_numbers_are_those_of_each_way_of_fusion(tmp_path):
+    # colour is sure of the wrong class, flow leans to the right one twice: sum and mean disagree on the first clip
+    colour, motion = [[0, 12, 11], [3, 0, 0], [0, 4, 0]], [[6, 0, 5], [0, 1, 0], [0, 0, 9]]
+    rgb = written(tmp_path / "rgb", answers(colour, [2, 1, 1]))
+    results, _ = fuse(rgb, flow_folder(tmp_path, answers(motion, [2, 1, 1])), most_wrong=1)
+    probabilities = [np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True) for logits in (colour, motion)]
+    total = np.exp(np.add(colour, motion, dtype=float))
+    wanted = {"mean": np.mean(probabilities, axis=0), "sum": total / total.sum(axis=1, keepdims=True)}
+    assert wanted["mean"][0].argmax() != wanted["sum"][0].argmax()
+    for one in results[2:]:
+        shares = wanted[one.tested.fusion]
+        right = shares.argmax(axis=1) == [2, 1, 1]
+        losses = -np.log(shares[range(3), [2, 1, 1]])
+        assert one.top1 == pytest.approx(right.mean())
+        assert one.mean_class == pytest.approx((right[0] + right[1:].mean()) / 2)
+        assert one.loss == pytest.approx(losses.mean(), rel=1e-5)
+        worst = max(np.flatnonzero(~right), key=lambda row: losses[row])
+        assert [(clip.key, clip.loss) for clip in one.most_wrong] == [
+            (f"k{worst}", pytest.approx(losses[worst], rel=1e-5))
+        ]
 
 
 def test_streams_alone_are_in_the_results_too(rgb, tmp_path):
@@ -116,6 +139,13 @@ def test_other_label_fails(rgb, tmp_path):
 def test_evaluation_of_something_else_fails(changes, message, rgb, tmp_path):
     with pytest.raises(InvalidInput, match=message):
         fuse(rgb, flow_folder(tmp_path, **changes))
+
+
+def test_fusion_is_not_fused_again_fails(rgb, tmp_path):
+    flow = flow_folder(tmp_path)
+    write_evaluation(tmp_path / "both", *fuse(rgb, flow))
+    with pytest.raises(InvalidInput, match=r"both holds results of i3d rgb, i3d flow, i3d both, averaged prob"):
+        fuse(tmp_path / "both", flow)
 
 
 def test_folders_the_wrong_way_round_fails(rgb, tmp_path):

@@ -1,6 +1,7 @@
 """Tests of i3d_train.results."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -32,12 +33,35 @@ def test_most_wrong_are_wrong_answers_with_the_highest_loss_first():
     assert found.most_wrong[0].loss == pytest.approx(9 + np.log1p(2 * np.exp(-9)), rel=1e-5)
 
 
+def test_of_equal_losses_the_key_decides():
+    found = answers([[0, 3, 0], [3, 0, 0], [0, 0, 3]], [0, 1, 0])
+    keys = ("run 2", "run 10", "run 1")
+    wrong = Results.of(TRIAL, replace(found, keys=keys), most_wrong=5).most_wrong
+    assert [(clip.key, clip.answer) for clip in wrong] == [
+        ("run 1", "cliff diving"),
+        ("run 10", "archery"),
+        ("run 2", "biking"),
+    ]
+
+
+def test_a_trial_names_what_was_tested_and_on_what():
+    fused = replace(TRIAL, stream="both", fusion="mean", transfer="fixed", folds=(1, 2, 3), windows=10, crops=3)
+    assert (TRIAL.name, TRIAL.where, TRIAL.views) == ("i3d rgb", "ucf101 test, fold 1", 1)
+    assert fused.name == "i3d both, fixed, averaged probabilities"
+    assert (fused.where, fused.views) == ("ucf101 test, mean of folds 1, 2, 3", 30)
+    assert replace(TRIAL, folds=(), dataset="kinetics400", split="val").where == "kinetics400 val"
+
+
 def test_no_more_of_the_most_wrong_than_asked_for():
     assert len(Results.of(TRIAL, answers([[0, 3, 0]] * 4, [0] * 4), most_wrong=3).most_wrong) == 3
 
 
 def test_what_is_written_is_read_back(tmp_path):
-    results = [Results.of(TRIAL, random_answers(seed), most_wrong=3) for seed in (0, 1)]
+    fused = replace(TRIAL, stream="both", fusion="sum", transfer="full", weights=("a", "b"), frames=None)
+    results = [
+        Results.of(tested, random_answers(seed), most_wrong=3, missing=seed)
+        for seed, tested in enumerate((TRIAL, fused))
+    ]
     path = write_results(tmp_path, results)
     assert read_results(path) == read_results(tmp_path) == results
 
@@ -45,6 +69,7 @@ def test_what_is_written_is_read_back(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (lambda record: record.update(version=0), r"has version 0, this one knows 1"),
         (lambda record: record.update(version=9), r"has version 9, this one knows 1; upgrade kineflow"),
         (lambda record: record.update(format="x"), r"are no results of `i3d_train evaluate --out`"),
         (lambda record: record["results"][0].pop("top1"), r"is damaged \(KeyError\('top1'\)\)"),

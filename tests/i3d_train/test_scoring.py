@@ -38,6 +38,14 @@ def test_loss_is_the_mean_over_clips_of_all_batches():
     assert scores.loss == pytest.approx(float(torch.nn.functional.cross_entropy(logits, labels)), rel=1e-5)
 
 
+def test_loss_of_short_numbers_is_computed_in_long_ones():
+    logits, labels = torch.randn(50, 400).bfloat16(), torch.arange(50)
+    scores = Scores()
+    scores.add(logits, labels)
+    wanted = torch.nn.functional.cross_entropy(logits.double(), labels)
+    assert scores.loss == pytest.approx(float(wanted), rel=1e-5)
+
+
 def test_of_equal_logits_the_first_class_is_the_answer_everywhere():
     found = ClipLogits(
         classes=tuple(map(str, range(20))),
@@ -56,6 +64,20 @@ def test_classes_are_counted_apart():
     scores = Scores()
     scores.add(torch.eye(6)[[0, 1, 1]], torch.tensor([0, 0, 1]))
     assert (scores.classes[0].clips, scores.classes[0].top1, scores.classes[1].top1) == (2, 1, 1)
+
+
+def test_counts_of_each_class_go_on_over_batches():
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(size=(60, 9)).astype(np.float32), rng.integers(-1, 8, 60)
+    scores = Scores()
+    for part in (slice(0, 25), slice(25, 30), slice(30, 60)):
+        scores.add(torch.from_numpy(logits[part]), torch.from_numpy(labels[part]))
+    rank = np.array([(row > row[label]).sum() for row, label in zip(logits, labels, strict=True)])
+    assert {k: (one.clips, one.top1, one.top5) for k, one in scores.classes.items()} == {
+        k: ((labels == k).sum(), (rank[labels == k] < 1).sum(), (rank[labels == k] < 5).sum()) for k in range(8)
+    }
+    assert scores.mean_class == pytest.approx(np.mean([(rank[labels == k] < 1).mean() for k in range(8)]))
+    assert scores.unlabelled == (labels < 0).sum() == 60 - scores.clips
 
 
 def test_clips_without_a_label_count_nowhere_else():
