@@ -64,6 +64,9 @@ def test_what_is_written_is_read_back(tmp_path):
     ]
     path = write_results(tmp_path, results)
     assert read_results(path) == read_results(tmp_path) == results
+    assert [one.missing for one in results] == [0, 1]
+    # results that were written before are read by these
+    assert json.loads(path.read_text())["format"] == "kineflow-results"
 
 
 @pytest.mark.parametrize(
@@ -85,6 +88,12 @@ def test_other_content_fails(change, message, tmp_path):
     path.write_text(json.dumps(record))
     with pytest.raises(InvalidInput, match=message):
         read_results(path)
+
+
+def test_json_that_is_no_record_fails(tmp_path):
+    (tmp_path / "results.json").write_text("[]")
+    with pytest.raises(InvalidInput, match=r"are no results of `i3d_train evaluate --out`"):
+        read_results(tmp_path)
 
 
 def test_folder_without_results_fails(tmp_path):

@@ -59,6 +59,42 @@ def test_first_table_has_the_sum_of_logits_and_the_second_both(order):
     page = results_page([result(found[way], stream="both", fusion=way) for way in order])
     assert rows(page)[2] == ["(e) Two-Stream I3D", "-", "-", "100.0"]
     assert "i3d both, averaged probabilities" in page
+    assert "The first table has the sum of logits where there are both fusions." in page
+
+
+def test_every_number_stands_under_its_name():
+    numbers = {"clips": 1234, "top1": 0.12341, "top5": 0.56784, "mean_class": 0.23457, "loss": 2.34567}
+    one = replace(result(weights=("a.pt", "b.pt"), windows=10, crops=3, frames=64), **numbers)
+    table = rows(results_page([one]))
+    assert dict(zip(table[3], table[5], strict=True)) == {
+        "Network": "i3d rgb",
+        "Test": "ucf101 test, fold 1",
+        "Clips": "1234",
+        "Top-1": "12.34",
+        "Top-5": "56.78",
+        "Mean per class": "23.46",
+        "Loss": "2.3457",
+        "Frames": "64",
+        "Crop": "224",
+        "Windows": "10",
+        "Crops": "3",
+        "Weights": "a.pt + b.pt",
+    }
+    assert table[2] == ["(e) Two-Stream I3D", "12.3", "-", "-"]
+    assert "both fusions" not in results_page([one])
+
+
+def test_clips_that_are_missing_are_told_of_each_result():
+    page = results_page([replace(result(), missing=3), result(stream="flow")])
+    assert "3 clips were in no shard or could not be read, and are in no number of i3d rgb." in page
+    assert page.count("were in no shard") == 1
+
+
+def test_network_that_takes_no_clip_for_another_class_has_no_pairs():
+    found = answers([[9, 0, 0]], [0])
+    page = results_page([result(found)], confusion=Confusion.of(found))
+    assert "No clip was taken for another class." in page
+    assert "Most wrong" not in page
 
 
 def test_most_wrong_and_confusions_are_named():
