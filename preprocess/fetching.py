@@ -59,6 +59,7 @@ def fetch_clip(
 def _get(attempt: Attempt, folder: Path, *, source: str, config: DownloadConfig, clock: StageClock) -> ManifestEntry:
     made = folder / "clip.mp4"
     (folder / "fetched").mkdir()
+    sources.prepare(source)
     try:
         with deadline(config.deadline_s):
             _make_clip(

@@ -15,6 +15,8 @@ SMALL, LARGE = 5_000, 20_000
 MOST_TIMES = 9
 """What four times the clips may take; n log n is 4.7 times, and a quadratic step 16 times."""
 MEASURABLE_S = 0.05
+ARENA = 1 << 20
+"""Bytes, in which Python asks for memory: a peak may be one more or less."""
 MOST_BYTES = {"whole flow": 1300, "page index": 1300}
 """Of memory a clip, at the larger size, where much of it does not depend on the clips."""
 MOST_BYTES_ELSEWHERE = 900
@@ -42,7 +44,7 @@ def test_time_grows_with_the_clips_and_no_faster(measured, step):
 @pytest.mark.parametrize("step", STEPS)
 def test_memory_a_clip_is_flat(measured, step):
     small, large = measured[step]
-    assert large.bytes_a_clip < 1.1 * small.bytes_a_clip
+    assert large.bytes_a_clip < 1.1 * small.bytes_a_clip + ARENA / LARGE
     assert large.bytes_a_clip < MOST_BYTES.get(step, MOST_BYTES_ELSEWHERE)
 
 

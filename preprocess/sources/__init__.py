@@ -16,6 +16,15 @@ SOURCES: dict[str, Callable[..., Fetched]] = {
 """Name, as in the manifest, to `fetch(clip, folder, *, config, sections) -> Fetched`."""
 
 
+def prepare(source: str) -> None:
+    """Load what a source needs; to be called before a deadline begins.
+
+    One that passes amid an import leaves a part of it behind, on which the next import of the same fails.
+    """
+    if SOURCES[source] is ytdlp.fetch:
+        ytdlp.prepare()
+
+
 def fetch(clip: Clip, folder: Path, *, source: str, config: DownloadConfig, sections: bool = True) -> Fetched:
     """Get the video of a clip, or its wanted seconds, from a source.
 
@@ -35,4 +44,4 @@ def fetch(clip: Clip, folder: Path, *, source: str, config: DownloadConfig, sect
     return SOURCES[source](clip, folder, config=config, sections=sections)
 
 
-__all__ = ["SOURCES", "Fetched", "fetch"]
+__all__ = ["SOURCES", "Fetched", "fetch", "prepare"]

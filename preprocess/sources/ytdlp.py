@@ -37,6 +37,13 @@ _YOUTUBE = "https://www.youtube.com/watch?v={youtube_id}"
 logger = logging.getLogger(__name__)
 
 
+def prepare() -> None:
+    """Import what `fetch` needs of others; the generic extractor brings that of YouTube with it."""
+    import imageio_ffmpeg  # noqa: F401
+    import yt_dlp.extractor.extractors
+    import yt_dlp.extractor.generic  # noqa: F401
+
+
 def fetch(clip: Clip, folder: Path, *, config: DownloadConfig, sections: bool) -> Fetched:
     """Download the video of a clip, or the seconds around it, into `folder`.
 

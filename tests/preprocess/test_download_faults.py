@@ -1,7 +1,10 @@
 """A server that does everything wrong, and the real yt-dlp in front of it."""
 
+import subprocess
+import sys
 import time
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -157,3 +160,40 @@ def test_workers_share_the_limiter_and_heed_the_deadline(fetch, video_server):
     video_server.faults[f"{names[0]}.mp4"] = Fault(drip_s=0.05)
     entries = fetch(*names, workers=2, rate=3600 / 0.4, deadline_s=5.0, retries=RetryPolicy(tries=1))
     assert [entry.outcome.value for entry in entries] == ["temporary", "done", "done", "done"]
+
+
+WHAT_IS_IMPORTED_IN_TIME = """
+import sys
+from contextlib import contextmanager
+
+from preprocess import fetching
+from preprocess.cli import main
+
+@contextmanager
+def watched(seconds):
+    before = set(sys.modules)
+    yield
+    print("imported:", *sorted(set(sys.modules) - before))
+
+fetching.deadline = watched
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("source", ["url", "directory"])
+def test_nothing_is_imported_while_a_deadline_runs(video_server, write_list, tmp_path, source):
+    """An import that is broken off cannot be made up for in the same process."""
+    write_video(video_server.folder / f"{ID}.mp4", numbered_frames(75))
+    asked = {"url": ["--url-template", video_server.template], "directory": ["--source-dir", video_server.folder]}
+    command = ["download", write_list(("yoga", ID, 0, 2, "train")), *asked[source], "--out", tmp_path / "clips"]
+    ended = subprocess.run(
+        [sys.executable, "-c", WHAT_IS_IMPORTED_IN_TIME, *map(str, command), "--workers", "0"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parents[2],
+    )
+    assert ended.returncode == 0, ended.stderr
+    (imported,) = (line.split()[1:] for line in ended.stdout.splitlines() if line.startswith("imported:"))
+    # parts that import nothing themselves
+    assert [name for name in imported if name != "imageio_ffmpeg.binaries" and not name.startswith("av.")] == []
