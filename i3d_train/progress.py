@@ -17,10 +17,11 @@ class ShowProgress:
 
     Args:
         console: standard error of a command, so that results on standard output stay alone.
+        opening: line to say when a run starts, and not when it is refused.
     """
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self, console: Console, *, opening: str = "") -> None:
+        self._console, self._opening = console, opening
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -48,6 +49,8 @@ class ShowProgress:
                 # bars of workers that were lost
                 self._forget("training")
                 self._forget("validation")
+                if self._opening:
+                    self._say(self._opening)
                 many = f"{event.processes} processes, {event.clips_per_step} clips a step, " * (event.processes > 1)
                 self._say(
                     f"{event.clips} clips of {event.num_classes} classes, {event.parameters:,} parameters, "

@@ -15,8 +15,6 @@ SMALL, LARGE = 5_000, 20_000
 MOST_TIMES = 9
 """What four times the clips may take; n log n is 4.7 times, and a quadratic step 16 times."""
 MEASURABLE_S = 0.05
-ARENA = 1 << 20
-"""Bytes, in which Python asks for memory: a peak may be one more or less."""
 MOST_BYTES = {"whole flow": 1300, "page index": 1300}
 """Of memory a clip, at the larger size, where much of it does not depend on the clips."""
 MOST_BYTES_ELSEWHERE = 900
@@ -26,12 +24,17 @@ MOST_BYTES_ELSEWHERE = 900
 def measured(tmp_path_factory):
     """Every step at both sizes: step to rows."""
     rows = {step: [] for step in STEPS}
-    for clips in (SMALL, LARGE):
-        # few: each waits for the disk
-        inputs = Inputs(folder=tmp_path_factory.mktemp("clips"), clips=clips, few=100)
-        inputs.make()
-        for step, function in STEPS.items():
-            rows[step].append(measure(step, function, inputs))
+    # the middle one of three where Python's arenas of 1 MiB weigh much
+    for clips, tries in ((SMALL, 3), (LARGE, 1)):
+        found = {step: [] for step in STEPS}
+        for _ in range(tries):
+            # few: each waits for the disk
+            inputs = Inputs(folder=tmp_path_factory.mktemp("clips"), clips=clips, few=100)
+            inputs.make()
+            for step, function in STEPS.items():
+                found[step].append(measure(step, function, inputs))
+        for step, measured_so in found.items():
+            rows[step].append(sorted(measured_so, key=lambda one: one.bytes_a_clip)[tries // 2])
     return rows
 
 
@@ -44,7 +47,7 @@ def test_time_grows_with_the_clips_and_no_faster(measured, step):
 @pytest.mark.parametrize("step", STEPS)
 def test_memory_a_clip_is_flat(measured, step):
     small, large = measured[step]
-    assert large.bytes_a_clip < 1.1 * small.bytes_a_clip + ARENA / LARGE
+    assert large.bytes_a_clip < 1.1 * small.bytes_a_clip
     assert large.bytes_a_clip < MOST_BYTES.get(step, MOST_BYTES_ELSEWHERE)
 
 

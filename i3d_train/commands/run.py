@@ -15,7 +15,6 @@ from i3d_train.presets import PRESETS, config_of, summary
 from preprocess.shards.layout import SPLITS
 
 if TYPE_CHECKING:
-    from i3d_train.events import Event
     from i3d_train.train import TrainSummary
 
 
@@ -113,7 +112,6 @@ def run(context: click.Context, /, preset: str | None, **options: Any) -> None:
     """
     from rich.console import Console
 
-    from i3d_train.events import Started
     from i3d_train.process_group import is_first_process
     from i3d_train.progress import ShowProgress
     from i3d_train.stop_signal import StopSignal
@@ -127,14 +125,8 @@ def run(context: click.Context, /, preset: str | None, **options: Any) -> None:
     if not speaks:
         # all processes of torchrun find the same, and one of them says so
         logging.disable(logging.WARNING)
-    with ShowProgress(Console(stderr=True, quiet=not speaks)) as show, StopSignal() as stop:
-
-        def observe(event: "Event") -> None:
-            # not before: there is no such file of a run that is refused
-            if isinstance(event, Started):
-                click.echo(f"{summary(config)} (all of it in {config.out / 'config.json'})", err=True)
-            show(event)
-
+    opening = f"{summary(config)} (all of it in {config.out / 'config.json'})"
+    with ShowProgress(Console(stderr=True, quiet=not speaks), opening=opening) as observe, StopSignal() as stop:
         trained = train(config, observe=observe, should_stop=stop)
     if speaks:
         _print_summary(trained)
