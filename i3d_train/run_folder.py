@@ -12,6 +12,7 @@ from i3d_train.config import TrainConfig
 from i3d_train.curves import CURVE_NAME, draw_loss
 from i3d_train.events import Event, StepDone, Validated
 from i3d_train.metrics import METRICS_NAME, MetricsFile
+from i3d_train.tensorboard_log import FOLDER_NAME as TENSORBOARD_NAME
 from i3d_train.tensorboard_log import TensorBoardLog
 from preprocess.address import folder_name
 from preprocess.errors import InvalidInput
@@ -75,7 +76,9 @@ class RunFolder:
         out = self._config.out
         written = [out / name for name in (CONFIG_NAME, METRICS_NAME, CURVE_NAME, checkpoint.BEST_NAME)]
         written += [checkpoint.checkpoint_path(out, step) for step in checkpoint.saved_steps(out)]
-        return tuple(sorted(path for path in written if path.is_file()))
+        if self._tensorboard is not None:
+            written.append(out / TENSORBOARD_NAME)
+        return tuple(sorted(path for path in written if path.exists()))
 
 
 @contextmanager

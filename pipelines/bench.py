@@ -229,11 +229,11 @@ def table(comparison: Comparison) -> str:
 @click.option("--batch-size", default=4, show_default=True)
 @click.option(
     "--threads",
-    default="2",
+    default="4",
     show_default=True,
-    help="Comma-separated; several are measured in turns, beside the first.",
+    help="That decode; several, comma-separated, are measured in turns, beside the first.",
 )
-@click.option("--cache", help="Local folder for copies, where SHARDS is an address such as s3://bucket/shards.")
+@click.option("--cache", help="Local folder for clip tables, and copies of shards at an address.")
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="One more warms up.")
 @click.option("--batches", type=click.IntRange(1), default=4, show_default=True, help="In a round.")
 def main(shards: str, backend: str, streams: str, threads: str, rounds: int, batches: int, **options: Any) -> None:

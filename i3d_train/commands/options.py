@@ -76,7 +76,9 @@ def loader_options(command: Callable[..., Any]) -> Callable[..., Any]:
             show_default=True,
             help="Most that --cache may hold.",
         ),
-        click.option("--cache", type=OUT_FOLDER, help="Local folder for copies, where --shards is an address."),
+        click.option(
+            "--cache", type=OUT_FOLDER, help="Local folder for clip tables, and copies of shards at an address."
+        ),
         click.option("--threads", default=Reading.threads, show_default=True, help="CPU threads that decode."),
         click.option(
             "--loader",

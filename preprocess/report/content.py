@@ -133,7 +133,7 @@ class Stillness:
     clips: int
     fields: int
     still: float
-    """Share of the fields in which at most a hundredth of the blocks of 8x8 pixels moves by more than 0.25 px."""
+    """Share of the fields in which at most a hundredth of the 8x8 blocks of u and of v is beyond 0.25 px."""
     duplicate: float
     """Share of the fields between two frames whose JPEGs are the same, byte by byte."""
     longest_s: float

@@ -15,7 +15,7 @@ STILL_PX = 0.25
 """Most that a still block moves on average along an axis: one code at +-20 px. TV-L1 and JPEG make less of a still
 picture."""
 MOVING_SHARE = 0.01
-"""Most blocks of a still field that move."""
+"""Most blocks of a still field that move, of those of u and those of v together."""
 
 
 @dataclass(frozen=True, kw_only=True)

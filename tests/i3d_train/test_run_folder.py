@@ -66,6 +66,7 @@ def test_tensorboard_is_written_too(config):
     pytest.importorskip("tensorboard", reason="TensorBoard is not installed")
     with RunFolder.opened(replace(config, tensorboard=True), step=0, validated=0) as folder:
         folder.note(STEP)
+        assert config.out / "tensorboard" in folder.files()
     (events,) = (config.out / "tensorboard").iterdir()
     assert b"train/loss" in events.read_bytes()
 
