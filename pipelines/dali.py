@@ -78,7 +78,8 @@ class ClipLoader(Loader):
             streams: Streams = {}
             while run := self._run(epoch, number, first=len(samples)):
                 part, outputs = run
-                # its dynamic executor never writes again into what it has returned, as long as a tensor shares it
+                # its dynamic executor never writes again into what it has returned while a tensor shares it, nor, on a
+                # GPU, before all that was queued until then is done: DALI keeps what a deleted tensor shared until then
                 made = [from_dlpack(output.as_tensor()) for output in outputs]
                 if self._source.finishes:
                     streams = self._gathered(made, part)
