@@ -133,6 +133,7 @@ class CudaDevice:
         self._counts = np.frombuffer(cupy.cuda.alloc_pinned_memory(8), np.int32, 2)
         # Waited for often and briefly: spinning, the default, learns of it soonest.
         self._arrived = [cupy.cuda.Event(disable_timing=True) for _ in range(2)]
+        self._sources: list[np.ndarray] = []
 
     def launch(
         self,
@@ -156,14 +157,16 @@ class CudaDevice:
         return int(array.data.ptr)
 
     def write(self, array: Any, values: Any) -> None:  # CuPy; NumPy or CuPy
-        """Copy to the device."""
+        """Start to copy to the device."""
         if isinstance(values, np.ndarray):
-            array.set(values)
+            # CUDA does not promise to have read memory of the host when it returns, pageable or not.
+            self._sources.append(np.ascontiguousarray(values))
+            array.set(self._sources[-1])
         else:
             array[...] = values
 
     def read(self, array: Any, out: np.ndarray) -> None:  # a CuPy array
-        """Start to copy an array to the host; `out` from `pinned_empty`, or the host waits."""
+        """Start to copy an array to the host; `out` from `pinned_empty`."""
         array.get(out=out, blocking=False)
 
     def send_count(self, array: Any, slot: int) -> None:  # a CuPy array

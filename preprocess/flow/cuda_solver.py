@@ -57,7 +57,7 @@ class Device(Protocol):
         """Pointer to the first element."""
 
     def write(self, array: Array, values: Array) -> None:
-        """Copy to the device; `values` may be on the host or the device, and may change after the call."""
+        """Start to copy to the device; `values`, there or on the host, may change once a later count is received."""
 
     def read(self, array: Array, out: np.ndarray) -> None:
         """Start to copy an array to the host."""

@@ -22,7 +22,6 @@
 namespace {
 
 enum { kSuccess = 0, kInvalidValue = 1, kOutOfMemory = 2, kNotFound = 500, kNotReady = 600, kLaunchFailure = 719 };
-enum { kHostToDevice = 1, kDeviceToHost = 2 };
 enum { kClockRate = 13, kMultiProcessors = 16, kMajor = 75, kSharedOptin = 97 };  // cudaDeviceAttr
 constexpr int kSharedLimit = 232448, kSharedWithoutAsking = 49152, kDynamicShared = 8;
 
@@ -59,7 +58,7 @@ std::recursive_mutex mutex;
 bool is_dead = false;
 long launches_left = -1;  // before the GPU is lost; none are counted when negative
 size_t free_bytes = size_t{1} << 30;
-std::map<void*, size_t> device_memory, pinned_memory;
+std::map<void*, size_t> device_memory;
 std::map<uintptr_t, std::shared_ptr<Stream>> streams{{0, std::make_shared<Stream>()}};
 void* kernels = nullptr;  // library of the emulated ones
 
@@ -86,13 +85,6 @@ void add(uintptr_t handle, std::function<void()> work) {
         work();
     });
     ++stream.added;
-}
-
-bool is_pinned(const void* at) {
-    auto found = pinned_memory.upper_bound(const_cast<void*>(at));
-    if (found == pinned_memory.begin()) return false;
-    --found;
-    return static_cast<const char*>(at) < static_cast<char*>(found->first) + found->second;
 }
 
 void* fresh(size_t size) {
@@ -151,26 +143,17 @@ int api_cudaFree(void* memory) {
 }
 int api_cudaHostAlloc(void** memory, size_t size, unsigned) {
     LOCKED;
-    *memory = fresh(size);
-    pinned_memory[*memory] = size;
-    return kSuccess;
+    return *memory = fresh(size), kSuccess;
 }
 int api_cudaFreeHost(void* memory) {
     LOCKED;
     run_all();
-    pinned_memory.erase(memory);
     free(memory);
     return kSuccess;
 }
-int api_cudaMemcpyAsync(void* to, const void* from, size_t size, int kind, uintptr_t stream) {
+int api_cudaMemcpyAsync(void* to, const void* from, size_t size, int, uintptr_t stream) {
     LOCKED;
-    if (kind == kHostToDevice && !is_pinned(from)) {  // read before the call returns
-        const std::string copy(static_cast<const char*>(from), size);
-        add(stream, [=] { memcpy(to, copy.data(), size); });
-    } else {
-        add(stream, [=] { memmove(to, from, size); });
-        if (kind == kDeviceToHost && !is_pinned(to)) run(*streams.at(stream), streams.at(stream)->added);
-    }
+    add(stream, [=] { memmove(to, from, size); });  // of memory that is not pinned too: nobody promises more
     return is_dead ? kLaunchFailure : kSuccess;
 }
 int api_cudaPointerGetAttributes(PointerAttributes* attributes, void* memory) {
