@@ -1,3 +1,4 @@
+import logging
 from dataclasses import replace
 
 import cv2
@@ -11,6 +12,7 @@ from preprocess.flow import (
     answering,
     api,
     available_backends,
+    cuda,
     opencv_cuda_params,
     quantise,
     resolve_backend,
@@ -94,6 +96,18 @@ def test_a_backend_that_quantises_is_asked_to(moving, monkeypatch):
     assert tvl1_codes(moving, backend="cpu") is codes
 
 
+def test_a_backend_that_takes_many_clips_is_asked_to(moving, monkeypatch):
+    flows = [np.zeros((2, 2, 48, 64), np.float32)]
+    backend = replace(BACKENDS["cpu"], flow_of_clips=lambda clips, params: flows)
+    monkeypatch.setitem(BACKENDS, "cpu", backend)
+    assert tvl1_many([moving], backend="cpu") is flows
+
+
+def test_a_gpu_gets_several_clips_at_a_time():
+    assert BACKENDS["cuda"].flow_of_clips is cuda.flow_of_clips
+    assert BACKENDS["cuda"].clips_at_once > 1
+
+
 def test_many_is_one_by_one(moving):
     short = moving[:2, :32, :40]
     many = tvl1_many([moving, short])
@@ -151,6 +165,8 @@ def test_gpu_is_not_replaced_by_a_cpu(monkeypatch):
     monkeypatch.setitem(api.BACKENDS, "fast", replace(BACKENDS["opencv"], on_gpu=True))
     assert resolve_backend("auto", on_gpu=True) == "fast"
     assert resolve_backend("auto", on_gpu=False) == "opencv"
+    with pytest.raises(InvalidInput, match="'fast' computes on the GPU; use --gpus N"):
+        resolve_backend("fast", on_gpu=False)
 
 
 def test_what_runs_elsewhere_need_not_run_here(monkeypatch):
@@ -161,8 +177,10 @@ def test_what_runs_elsewhere_need_not_run_here(monkeypatch):
         resolve_backend("cpu", on_gpu=True, here=False)
 
 
-def test_auto_takes_the_first_available(monkeypatch):
-    assert resolve_backend("auto") == available_backends()[0]
+def test_auto_takes_the_first_available_and_says_which(caplog):
+    with caplog.at_level(logging.INFO, logger="preprocess.flow.api"):
+        assert resolve_backend("auto") == available_backends()[0]
+    assert caplog.messages[-1] == f"flow backend: {available_backends()[0]}"
 
 
 def with_device(monkeypatch, *, answers):

@@ -1,7 +1,8 @@
 import pytest
 
 from preprocess.errors import InvalidInput
-from preprocess.flow import Tvl1Params
+from preprocess.flow import Tvl1Params, opencv_cuda_params
+from preprocess.flow.params import MOST
 
 
 def test_defaults_are_those_of_opencv():
@@ -17,6 +18,16 @@ def test_defaults_are_those_of_opencv():
     )
     assert (ours.warps, ours.median) == (solver.getWarpingsNumber(), solver.getMedianFiltering())
     assert (ours.inner_iterations, ours.outer_iterations) == (solver.getInnerIterations(), solver.getOuterIterations())
+
+
+def test_opencv_cuda_has_one_round_of_300_iterations_and_no_median():
+    params = opencv_cuda_params()
+    assert (params.inner_iterations, params.outer_iterations, params.median) == (300, 1, 1)
+    assert params.convention == "opencv-cuda"
+
+
+def test_what_is_just_allowed_passes():
+    Tvl1Params(tau=1e-6, scales=64, warps=MOST, check_every=MOST)
 
 
 @pytest.mark.parametrize(
