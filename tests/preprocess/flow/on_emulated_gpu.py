@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from preprocess.errors import DeviceLost
-from preprocess.flow import Tvl1Params, cuda, cuda_device
+from preprocess.flow import Tvl1Params, cuda, cuda_device, quantise
 from preprocess.flow.cuda_device import OutOfDeviceMemory
 from tests.preprocess.flow.cupy_on_cpu import API
 from tests.preprocess.flow.moving_texture import moving_texture
@@ -64,7 +64,7 @@ def test_gpu_that_answers_needs_no_compiler(monkeypatch):
 
 def test_threads_compute_each_on_another_stream(clip, monkeypatch):
     clips = [clip[start : start + 4] for start in range(6)]
-    expected = [cuda.codes_of_clip(frames, QUICK) for frames in clips]
+    expected = [quantise(cuda.flow_of_clip(frames, QUICK)) for frames in clips]
     used = set()
     together = threading.Barrier(3)
 
