@@ -4,6 +4,7 @@ import contextlib
 import logging
 import sys
 import threading
+import weakref
 from contextlib import contextmanager
 from types import SimpleNamespace
 
@@ -37,7 +38,7 @@ class FakeCompileException(Exception):
     pass
 
 
-def fake_cupy(*, devices=1, capability="90", error=None):
+def fake_cupy(*, devices=1, capability="75", error=None):
     def count():
         if error:
             raise FakeRuntimeError(error)
@@ -142,6 +143,19 @@ def test_missing_compiler_is_said(monkeypatch, kind):
         cuda_device._function.__wrapped__(0, "warp")
 
 
+def test_kernel_is_in_the_source_that_is_compiled(monkeypatch):
+    compiled = []
+    monkeypatch.setitem(sys.modules, "cupy", fake_cupy())
+    function = SimpleNamespace()
+    module = SimpleNamespace(get_function=lambda name: function)
+    monkeypatch.setattr(cuda_device, "_module", lambda code: compiled.append(code) or module)
+    for kernel in ("warp", SHAPES["f4"]):
+        cuda_device._function.__wrapped__(0, kernel)
+    assert "KF_KERNEL(warp," in compiled[0]
+    assert SHAPES["f4"].statement in compiled[1]
+    assert function.max_dynamic_shared_size_bytes == SHAPES["f4"].shared_bytes
+
+
 def test_gpu_that_is_lost_while_kernels_are_compiled_is_lost(monkeypatch):
     cupy = fake_cupy()
     monkeypatch.setitem(sys.modules, "cupy", cupy)
@@ -195,6 +209,63 @@ def test_thread_that_waits_for_memory_learns_that_the_gpu_is_lost(monkeypatch, b
     for other in others:
         other.join(10)
     assert sorted(ended) == ["device lost", "full"]
+
+
+def test_smallest_block_that_is_large_enough_is_used_again(monkeypatch):
+    waited = []
+    event = SimpleNamespace(record=lambda stream: None, synchronize=lambda: waited.append("host"))
+    cupy = fake_cupy()
+    cupy.cuda.Event = lambda disable_timing: event
+    cupy.cuda.get_current_stream = lambda: SimpleNamespace(wait_event=lambda event: waited.append("stream"))
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    monkeypatch.setattr(cuda_device, "_allocate", lambda size: np.empty(size, np.uint8))
+    memory = cuda_device.Memory()
+    with memory.block(10) as small, memory.block(30) as large:
+        pass
+    for size, expected in [(10, small), (20, large), (30, large)]:
+        with memory.block(size) as block:
+            assert block is expected
+    assert waited == ["stream"] * 3
+    left = weakref.ref(large)
+    del large, expected, block
+    monkeypatch.setattr(cuda_device, "_allocate", lambda size: np.empty(size, np.uint8) if left() is None else left())
+    with memory.block(40) as larger:
+        assert larger.size == 40
+        assert memory.largest() == 10  # the other one had to go
+    assert waited[3:] == ["host"]
+    assert memory.largest() == 40
+
+    def none_beside_idle_blocks(size):
+        if memory.largest():
+            raise OutOfDeviceMemory("full")
+        return np.empty(size, np.uint8)
+
+    monkeypatch.setattr(cuda_device, "_allocate", none_beside_idle_blocks)
+    with memory.block(50) as largest:
+        assert largest.size == 50
+    memory.free()
+    assert memory.largest() == 0
+
+
+def test_cupy_gives_back_what_it_has_idle_before_memory_is_out(monkeypatch):
+    cupy, freed, statuses = fake_cupy(), [], iter([2, 0, 2, 2, 700])
+
+    def take(size):
+        if status := next(statuses):
+            error = FakeRuntimeError("cudaError")
+            error.status = status
+            raise error
+
+    cupy.cuda.Memory, cupy.cuda.MemoryPointer = take, lambda memory, offset: None
+    cupy.uint8, cupy.ndarray = np.uint8, lambda shape, dtype, pointer: np.empty(shape, dtype)
+    cupy.get_default_memory_pool = lambda: SimpleNamespace(free_all_blocks=lambda: freed.append(True))
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    assert cuda_device._allocate(3 << 20).size == 3 << 20
+    assert freed == [True]
+    with pytest.raises(OutOfDeviceMemory, match=r"the GPU has no 3 MiB free \(cudaError\)"):
+        cuda_device._allocate(3 << 20)
+    with pytest.raises(FakeRuntimeError):  # is no lack of memory
+        cuda_device._allocate(3 << 20)
 
 
 class EmulatedMemory:
@@ -255,6 +326,14 @@ def test_batch_fits_in_the_free_memory(emulated, monkeypatch):
     assert emulated.asked[0] <= 1 << 20
 
 
+def test_batch_has_no_more_pixels_than_is_meant(emulated, monkeypatch):
+    clip = moving_texture(4, 32, 40)
+    solve([clip[:3]])
+    monkeypatch.setattr(cuda, "BATCH_PIXELS", 3 * 32 * 40 - 1)
+    solve([clip])
+    assert emulated.asked[0] == emulated.asked[1]
+
+
 def test_too_little_memory_halves_the_batch_once_and_says_so(emulated, caplog):
     clip = moving_texture(5, 32, 40)
     expected = solve([clip])[0]
@@ -270,7 +349,8 @@ def test_too_little_memory_halves_the_batch_once_and_says_so(emulated, caplog):
         solve([clip])
 
 
-def test_a_pair_that_does_not_fit_is_not_tried_again(emulated):
+def test_a_pair_that_does_not_fit_is_not_tried_again(emulated, monkeypatch):
+    monkeypatch.setattr(cuda_device, "free_bytes", lambda: 1)
     emulated.failures = 1
     with pytest.raises(EnvironmentProblem, match="the GPU has no"):
         solve([moving_texture(2, 32, 40)])
