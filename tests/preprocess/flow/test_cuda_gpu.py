@@ -162,8 +162,8 @@ def test_device_input_and_output(cupy, clips):
 
 
 def test_codes_are_quantised_flow(cupy, clips):
-    codes = cuda.flow_of_clips(clips, QUICK, quantised=True)
-    for code, flow in zip(codes, cuda.flow_of_clips(clips, QUICK), strict=True):
+    codes = cuda.flow_of_clips(clips[:2], QUICK, quantised=True)
+    for code, flow in zip(codes, cuda.flow_of_clips(clips[:2], QUICK), strict=True):
         assert code.dtype == np.uint8
         assert np.array_equal(code, quantise(flow))
 
