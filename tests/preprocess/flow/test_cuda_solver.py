@@ -108,6 +108,12 @@ def test_converged_batch_ends_the_warp():
     assert len(tiles) <= 4 * 5 * 5  # of 15 * 10 a warp
 
 
+def test_pair_that_converges_within_the_last_launch_is_done_anew():
+    still = np.repeat(moving_texture(1, 40, 56), 2, axis=0)
+    _, iterations, _ = solve(still, Tvl1Params(inner_iterations=4, outer_iterations=1))
+    assert (iterations == 5).all()  # the first of four, in each of five warps
+
+
 @pytest.mark.parametrize("shared_kb", [64, 99, 163, 227])
 def test_chosen_tiles_fit(shared_kb):
     device = EmulatedGpu(shared_limit=shared_kb << 10)
