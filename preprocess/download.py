@@ -50,6 +50,8 @@ from preprocess.workers import InOrder, WorkerPool, worker_pool
 
 _RECORDS = (LIST_NAME, LIST_INFO_NAME, LEDGER_NAME, MISSING_NAME, MANIFEST_NAME)
 """Files beside the clips, with an address too."""
+_ANSWERS = {Outcome.UNAVAILABLE, Outcome.BAD_MEDIA}
+"""Outcomes that a source stays with; another one may have the clip all the same."""
 _YOUTUBE_PAUSE_S = 900.0
 _URL_PAUSE_S = 60.0
 _KILL_AFTER = 1.2  # times the deadline: a worker that its own alarm could not end
@@ -188,23 +190,30 @@ class _Run:
     def outcomes(self, clips: Sequence[Clip]) -> Generator[ManifestEntry, None, None]:
         """The outcome of each clip: `done` by the first source that has it, or what the last one said.
 
-        Each must be in the manifest before the next one is asked for.
+        That counts for now only, where another source failed for now: it may have the clip the next time. Each must be
+        in the manifest before the next one is asked for.
         """
         if not clips:
             return
         left = {clip.key: clip for clip in clips}
+        for_now: dict[str, ManifestEntry] = {}
         *_, last = chain = self._config.chain
         # archives have their journals in the driver's folder
         writes = [self._config.out] if "mirror" in chain else self._config.target.shared
         with worker_pool(self._workers, writes=writes, reads=_read_by_workers(self._config)) as pool:
             for source in chain:
+                if not left:
+                    return
                 ask = self._ask_mirror if source == "mirror" else self._ask
                 for entry in ask(pool, source, list(left.values())):
                     if entry.outcome is Outcome.DONE:
                         left.pop(entry.key, None)
                         yield entry
                     elif source == last:
-                        yield replace(entry, source=",".join(chain))
+                        said = for_now.get(entry.key, entry) if entry.outcome in _ANSWERS else entry
+                        yield replace(said, source=",".join(chain))
+                    elif entry.outcome is Outcome.TEMPORARY:
+                        for_now[entry.key] = entry
 
     def _ask_mirror(self, pool: WorkerPool, source: str, clips: Sequence[Clip]) -> Iterator[ManifestEntry]:
         config = self._config
@@ -317,7 +326,7 @@ def _is_done(entry: Standing | None) -> bool:
 def _is_wanted(entry: Standing | None, config: DownloadConfig) -> bool:
     if entry is None or entry.outcome is Outcome.TEMPORARY or entry.outcome.value in config.retry:
         return True
-    if entry.outcome not in {Outcome.UNAVAILABLE, Outcome.BAD_MEDIA}:
+    if entry.outcome not in _ANSWERS:
         return False
     asked = set(entry.source.split(","))
     if entry.outcome is Outcome.UNAVAILABLE:

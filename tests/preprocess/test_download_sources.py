@@ -6,9 +6,9 @@ import pytest
 
 from preprocess.annotations import read_lists
 from preprocess.config import DownloadConfig, WorkerConfig
-from preprocess.download import download
+from preprocess.download import _Run, download
 from preprocess.errors import InvalidInput
-from preprocess.outcomes import read_manifest
+from preprocess.outcomes import ManifestEntry, Outcome, read_manifest
 from preprocess.schedule import RetryPolicy
 from preprocess.status.run_status import Status
 from preprocess.wanted import wanted_of
@@ -86,13 +86,52 @@ def test_a_clip_that_two_archives_hold_counts_once(run, tmp_path, clip, first):
     assert status.sources == {"mirror": status.outcomes} == {"mirror": {"done": 1, "unavailable": 3}}
 
 
-def test_a_mirror_that_is_down_leaves_it_to_the_next_source(run, video_server):
+def test_a_source_that_is_down_leaves_it_to_the_next_one_and_is_asked_again(run, video_server, clip):
     write_video(video_server.folder / f"{IDS[0]}.mp4", numbered_frames(100))
-    report, entries = run(
-        sources=("mirror", "url"), mirror=f"{video_server.url}/list.txt", url_template=video_server.template
-    )
-    assert report.outcomes == {"done": 1, "unavailable": 3}
+    both = {"mirror": f"{video_server.url}/list.txt", "url_template": video_server.template}
+    report, entries = run(sources=("mirror", "url"), **both)
+    assert report.outcomes == {"done": 1, "temporary": 3}
     assert entries["a"].source == "url"
+    assert (entries["b"].source, entries["b"].cause) == ("mirror,url", "not_found")
+    assert "list.txt: HTTP 404" in entries["b"].reason
+    pack(video_server.folder / "part.tar", {f"{IDS[1]}_000001_000003.mp4": clip}, mode="w")
+    (video_server.folder / "list.txt").write_text("part.tar\n")
+    report, entries = run(sources=("mirror", "url"), **both)
+    assert report.outcomes == {"done": 2, "unavailable": 2}
+    assert entries["b"].source == "mirror"
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "stands"),
+    [
+        ("temporary", "unavailable", "temporary"),
+        ("temporary", "bad_media", "temporary"),
+        ("temporary", "quarantined", "quarantined"),  # it would kill a worker in each run
+        ("unavailable", "temporary", "temporary"),
+        ("bad_media", "unavailable", "unavailable"),
+    ],
+)
+def test_what_stands_of_what_two_sources_said(run, tmp_path, monkeypatch, first, last, stands):
+    said = {"directory": first, "url": last}
+
+    def ask(_run, _pool, source, clips):
+        return [ManifestEntry.of_clip(clip, Outcome(said[source]), reason=said[source]) for clip in clips]
+
+    monkeypatch.setattr(_Run, "_ask", ask)
+    _, entries = run(source_dir=tmp_path, url_template="http://127.0.0.1/{youtube_id}")
+    assert {(entry.outcome, entry.reason, entry.source) for entry in entries.values()} == {
+        (stands, stands, "directory,url")
+    }
+
+
+def test_a_source_is_not_asked_for_nothing(run, tmp_path, clip, video_server):
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    for identifier in IDS:
+        (tree / f"{identifier}_000001_000003.mp4").write_bytes(clip)
+    report, _ = run(source_dir=tree, mirror=f"{video_server.url}/list.txt")
+    assert report.outcomes == {"done": 4}
+    assert video_server.requests == []
 
 
 def test_a_mirror_without_its_list_says_nothing_about_a_clip(run, video_server):
