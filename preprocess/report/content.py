@@ -229,7 +229,7 @@ class Twins:
 
     clips: tuple[ClipName, ...]
     crosses_splits: bool
-    """One is trained on, and another one tested on."""
+    """They are not all of one split: a test may be of what was trained on."""
 
 
 @dataclass(frozen=True, kw_only=True)

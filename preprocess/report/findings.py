@@ -123,5 +123,5 @@ def far_scores(tables: Tables, measures: Sequence[ClipMeasures]) -> list[tuple[i
 
 
 def _across_splits_first(tables: Tables, groups: list[list[int]]) -> list[list[int]]:
-    """Those that make a test on clips that were trained on, before those that only cost a little time."""
+    """Those that may make a test of clips that were trained on, before those that only cost a little time."""
     return sorted(groups, key=lambda rows: (len(set(tables.split[rows].tolist())) == 1, rows))

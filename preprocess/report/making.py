@@ -97,7 +97,7 @@ def make_report(
         far=findings.far_clips(tables),
         failed=tables.failed,
         damaged=tables.damaged,
-        undecodable=tuple(sorted({*undecodable, *undrawable}, key=lambda one: (one.name, one.reason))),
+        undecodable=tuple(problem for _, problem in sorted({**undrawable, **undecodable}.items())),
     )
     fitting = within_budget(in_turn, pictures)
     sheets = [tuple(tables.name(row) for row in rows if row in fitting) for rows in map(np.ndarray.tolist, shown)]
@@ -107,12 +107,12 @@ def make_report(
 
 def _measure(
     tables: Tables, sample: Sequence[int], *, fields: int, pool: ClipWorkers, on_clip: Callable[[int], None]
-) -> tuple[list[ClipMeasures], list[Problem]]:
+) -> tuple[list[ClipMeasures], dict[int, Problem]]:
     measures: list[ClipMeasures] = []
-    undecodable: list[Problem] = []
+    undecodable: dict[int, Problem] = {}
     for row, found in zip(sample, pool.each(partial(measure_clip, fields=fields), sample), strict=True):
         if isinstance(found, BadShard):
-            undecodable.append(tables.problem(row, found))
+            undecodable[row] = tables.problem(row, found)
         else:
             measures.append(found)
         on_clip(len(sample))
@@ -137,13 +137,13 @@ def _first_of_each_first(sheets: Sequence[np.ndarray]) -> list[int]:
     return [row for row in chain.from_iterable(ranks) if row is not None]
 
 
-def _draw(tables: Tables, rows: Sequence[int], *, pool: ClipWorkers) -> tuple[dict[int, Picture], list[Problem]]:
+def _draw(tables: Tables, rows: Sequence[int], *, pool: ClipWorkers) -> tuple[dict[int, Picture], dict[int, Problem]]:
     order = list(dict.fromkeys(rows))
     pictures: dict[int, Picture] = {}
-    undrawable: list[Problem] = []
+    undrawable: dict[int, Problem] = {}
     for row, found in zip(order, pool.each(draw_picture, order), strict=True):
         if isinstance(found, BadShard):
-            undrawable.append(tables.problem(row, found))
+            undrawable[row] = tables.problem(row, found)
         else:
             pictures[row] = found
     return pictures, undrawable

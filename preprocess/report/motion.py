@@ -28,8 +28,9 @@ class Sizes:
 
     def __init__(self, counts: np.ndarray, attributes: ShardAttributes) -> None:
         self._scale = attributes.flow_scale
-        size = np.abs(np.arange(CODES) - attributes.flow_zero)
         self._bound = round(attributes.flow_bound * attributes.flow_scale)
+        # code 0 is made by JPEG alone
+        size = np.minimum(np.abs(np.arange(CODES) - attributes.flow_zero), self._bound)
         self._counts = np.bincount(size, weights=counts.reshape(-1, CODES).sum(axis=0), minlength=self._bound + 1)
 
     @property

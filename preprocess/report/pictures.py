@@ -17,7 +17,7 @@ from preprocess.shards import ShardSet
 
 PICTURE_HEIGHT = 96
 """Pixels of a picture."""
-_WIDEST = 2.0  # times the height; wider and taller frames are cut
+_WIDEST = 2.0  # times the height; wider and taller frames are squeezed
 _TALLEST = 0.5
 _QUALITY = 80
 _GAP = 2

@@ -1,3 +1,4 @@
+import dataclasses
 import shutil
 
 import cv2
@@ -9,6 +10,7 @@ from preprocess.report import making, processes
 from preprocess.report.content import ClipName, Sampling
 from preprocess.report.making import check_place, make_report
 from preprocess.shards import Shard
+from preprocess.shards.layout import SPLITS
 from tests.preprocess.report.shard_sets import FIELD, HEIGHT, LABELS, WIDTH, clip, picture, uniform, write_set
 
 STILL, RIGHT = uniform(0, 0), uniform(4, 0)
@@ -198,13 +200,13 @@ def test_every_measured_clip_is_told(folder):
 
 @pytest.fixture
 def with_damaged_frame(folder, tmp_path):
-    """The middle frame of clip `c` is no JPEG any more."""
+    """The first flow field and the middle frame of clip `c` are no JPEGs any more."""
     copied = shutil.copytree(folder, tmp_path / "shards")
     path = copied / "train-00001-of-00002.h5"
-    jpeg = Shard(path).jpeg("rgb", 25).tobytes()
-    content = path.read_bytes()
-    assert content.count(jpeg) == 1
-    path.write_bytes(content.replace(jpeg, bytes(len(jpeg))))
+    shard, content = Shard(path), path.read_bytes()
+    for jpeg in (shard.jpeg("flow", 0).tobytes(), shard.jpeg("rgb", 25).tobytes()):
+        content = content.replace(jpeg, bytes(len(jpeg)), 1)
+    path.write_bytes(content)
     return copied
 
 
@@ -222,18 +224,26 @@ def test_a_damaged_shard_is_named_and_the_rest_is_there(folder, tmp_path):
 def test_a_clip_that_cannot_be_decoded_is_named_and_the_rest_is_there(with_damaged_frame):
     report = make_report(with_damaged_frame).report
     assert [(problem.name, problem.split) for problem in report.undecodable] == [("c", "train")]
-    assert "rgb frame 25 is no whole JPEG" in report.undecodable[0].reason
+    assert "flow frame 0 is no whole JPEG" in report.undecodable[0].reason
     assert (report.all.clips, report.all.sampled) == (5, 4)
     assert not report.is_whole
 
 
 def test_a_clip_that_is_only_shown_is_named_too(with_damaged_frame):
-    sampled = []
+    reasons = set()
     for seed in range(8):
         report = make_report(with_damaged_frame, sampling=Sampling(clips=1, seed=seed)).report
-        assert [problem.name for problem in report.undecodable] == ["c"]
-        sampled.append(report.all.sampled)
-    assert 1 in sampled, "in no draw was it another clip that was measured"
+        (problem,) = report.undecodable
+        reasons.add((report.all.sampled, problem.name, problem.reason.partition(" is no")[0]))
+    assert reasons == {(0, "c", "flow frame 0"), (1, "c", "rgb frame 25")}
+
+
+def test_clips_of_one_name_that_cannot_be_decoded_come_in_one_order(tmp_path):
+    broken = [dataclasses.replace(clip("same"), rgb=[b"no JPEG"] * 8) for _ in range(4)]
+    report = make_report(
+        write_set(tmp_path, {split: [[one]] for split, one in zip(SPLITS, broken, strict=True)})
+    ).report
+    assert [problem.split for problem in report.undecodable] == sorted(SPLITS)
 
 
 def test_no_shard_that_can_be_read_fails(tmp_path):

@@ -33,7 +33,9 @@ def measures(u_px, v_px=(0.0,)):
 def test_at_the_bound_are_both_ends_and_the_code_that_jpeg_makes():
     codes = np.zeros(256, np.int64)
     codes[[0, 1, 2, 128, 254, 255]] = [1, 2, 4, 80, 5, 8]
-    assert Sizes(codes, ATTRIBUTES).at_bound == pytest.approx(11 / 100)
+    sizes = Sizes(codes, ATTRIBUTES)
+    assert sizes.at_bound == pytest.approx(11 / 100)
+    assert sizes.percentile_px(100) == 20
 
 
 def test_percentiles_are_of_the_size_whatever_the_direction():

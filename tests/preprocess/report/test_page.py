@@ -102,6 +102,7 @@ def test_pictures_are_a_frame_beside_its_flow(tags):
     # no motion is white
     assert picture[:, 140:].min() > 240
     assert picture[:, :120].mean() < 200
+    assert ": still for 1.2 s, in all 100 %, full colour 1 px" in tags.text
 
 
 def test_contact_sheets_have_so_many_clips_of_each_class_and_split(folder):
