@@ -105,7 +105,11 @@ def repair_folder(
                 if reason is not None:
                     failed[name] = reason
                     continue
-                rename_into_place(folder / staged.name, folder / name)
+                try:
+                    rename_into_place(folder / staged.name, folder / name)
+                except OSError as error:  # there is a folder of its name, for example
+                    failed[name] = f"{folder / name} cannot be put in its place: {error.strerror}"
+                    continue
                 repaired.append(name)
         if not has_plan:
             plan.write(folder)

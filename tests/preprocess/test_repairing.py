@@ -187,6 +187,18 @@ def test_command_on_other_clips(folder, shards):
     assert result.exit_code == 2
 
 
+def test_shard_that_cannot_be_put_in_its_place_costs_itself_only(folder, shards):
+    before = contents(shards)
+    (shards / FIRST).unlink()
+    (shards / FIRST).mkdir()
+    (shards / VAL).unlink()
+    report = repair(folder)
+    assert (report.repaired, list(report.failed)) == ((VAL,), [FIRST])
+    assert report.failed[FIRST].endswith(f"{FIRST} cannot be put in its place: Is a directory")
+    (shards / FIRST).rmdir()
+    assert contents(shards) == {name: content for name, content in before.items() if name != FIRST}
+
+
 def test_clip_that_is_gone_costs_its_shard_only(folder, shards, monkeypatch):
     before = contents(shards)
     for name in (FIRST, VAL):
