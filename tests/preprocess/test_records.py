@@ -1,6 +1,7 @@
 """Tests of preprocess.records, on fsspec's file system in memory: which copy of a file counts."""
 
 from contextlib import suppress
+from types import SimpleNamespace
 
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
@@ -111,6 +112,23 @@ def test_only_what_changed_is_sent_and_in_order(here, monkeypatch):
     (here / PLAN).unlink()
     assert run(here) == {PLAN: b"1", INDEX: b"22"}
     assert sent == [INDEX]  # nobody knows whether it changed since; the other one has just been restored
+
+
+def test_they_are_sent_each_minute_and_for_a_twentieth_of_the_time_at_most(here, monkeypatch):
+    now_s, sent_s = 0.0, []
+
+    def put(_store, _path, _name):
+        nonlocal now_s
+        sent_s.append(now_s)
+        now_s += 10
+
+    monkeypatch.setattr("preprocess.records.time", SimpleNamespace(monotonic=lambda: now_s))
+    with kept(here) as records:
+        monkeypatch.setattr(ObjectStore, "put", put)
+        for now_s in (0, 59, 60, 269, 270, 479, 480):
+            (here / PLAN).write_bytes(b"1" * (1 + int(now_s)))
+            records.tick()
+        assert sent_s == [60, 270, 480]
 
 
 def test_an_error_is_what_is_raised_and_what_was_done_is_sent(here, monkeypatch, caplog):
