@@ -12,7 +12,7 @@ def is_address(place: Path | str) -> bool:
 
 def without_secrets(address: str) -> str:
     """An address without a user, a password and a query, which may hold a key."""
-    parts = urlsplit(address)
+    parts = urlsplit(address, allow_fragments=False)  # a `#` belongs to the name of a file or object
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
