@@ -2,7 +2,6 @@
 
 import os
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 
 def is_address(place: Path | str) -> bool:
@@ -12,8 +11,10 @@ def is_address(place: Path | str) -> bool:
 
 def without_secrets(address: str) -> str:
     """An address without a user, a password and a query, which may hold a key."""
-    parts = urlsplit(address, allow_fragments=False)  # a `#` belongs to the name of a file or object
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    # not by `urlsplit`: it refuses a bracket, and takes a `#` for the end of a path
+    scheme, _, rest = address.partition("://")
+    host, slash, path = rest.partition("?")[0].partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
 
 
 def shown(place: Path | str) -> str:

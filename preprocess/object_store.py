@@ -5,6 +5,7 @@ name below `UNFINISHED` and is moved.
 """
 
 import logging
+import re
 import secrets
 import sys
 import time
@@ -51,7 +52,7 @@ class ObjectStore:
             writes: whether files will be put there.
 
         Raises:
-            InvalidInput: an address that fsspec does not know, or that is only read.
+            InvalidInput: an address that fsspec does not know, that is only read, or that stands for several folders.
             EnvironmentProblem: fsspec, or the package that it needs for this address, is not installed.
         """
         if writes and self._protocol in _READ_ONLY:
@@ -59,7 +60,11 @@ class ObjectStore:
                 f"{self.name} is read-only, as every address of this kind; write to a folder, or to a store such as "
                 "s3://bucket/clips"
             )
-        self._open()
+        _, root = self._open()
+        if writes and re.search(r"[*?[]", root):  # fsspec deletes and moves all that fits it
+            raise InvalidInput(
+                f"{self.name} has one of * ? [, by which a store may mean several folders; write to another one"
+            )
 
     def put(self, path: Path, name: str) -> None:
         """Upload a file; under `name` is what was there before, or all of it.

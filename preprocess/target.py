@@ -212,7 +212,7 @@ def target_of(place: Path | str, *, staging: Path | None = None) -> FolderTarget
         staging: for an address; by default a folder below the cache folder of the user, by the address.
 
     Raises:
-        InvalidInput: an address that fsspec does not know or that is only read, or a staging folder for a folder.
+        InvalidInput: see `ObjectStore.check`; or a staging folder for a folder.
         EnvironmentProblem: fsspec, or its package for this kind of address, is not installed; the cache folder of the
             user cannot be made.
     """

@@ -14,6 +14,8 @@ from preprocess.address import folder_name, shown
         (Path("caf\u00e9/a b"), "caf\u00e9/a b"),
         ("s3://user:key@bucket/shards?token=1", "s3://bucket/shards"),
         ("s3://bucket/run #2/shards?token=1#x", "s3://bucket/run #2/shards"),
+        ("s3://user:key@[bucket", "s3://[bucket"),
+        ("memory://bucket?key=1", "memory://bucket"),
         (Path(os.fsdecode(b"caf\xe9/a")), "caf\\xe9/a"),
         (os.fsdecode(b"caf\xe9"), "caf\\xe9"),
     ],

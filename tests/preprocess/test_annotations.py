@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import logging
 import tracemalloc
+from pathlib import Path
 
 import pytest
 
@@ -194,8 +195,11 @@ def test_folder_fails(tmp_path):
         read_kinetics(tmp_path)
 
 
-def test_missing_list_fails(tmp_path):
+def test_missing_list_fails(tmp_path, monkeypatch):
     with pytest.raises(InvalidInput, match="does not exist"):
+        read_kinetics(tmp_path / "none.csv")
+    monkeypatch.setattr(Path, "is_file", lambda path: True)  # it was there a moment ago
+    with pytest.raises(InvalidInput, match=r"none\.csv cannot be read: No such file or directory"):
         read_kinetics(tmp_path / "none.csv")
 
 
@@ -217,15 +221,15 @@ def test_several_lists_are_one(write):
     listed = read_lists(
         [
             write("train.csv", ("yoga", "a" * 11, "train")),
-            write("val.csv", ("zumba", "b" * 11, "val"), ("x", "c", "val")),
+            write("val.csv", ("zumba", "b" * 11, "val"), ("x", "c", "val"), ("", "d" * 11, "val")),
         ]
     )
     assert [(clip.list_name, clip.line, clip.split) for clip in listed.clips] == [
         ("train.csv", 2, "train"),
         ("val.csv", 2, "val"),
     ]
-    assert [(row.list_name, row.line) for row in listed.refused] == [("val.csv", 3)]
-    assert [(source.name, source.rows) for source in listed.sources] == [("train.csv", 1), ("val.csv", 2)]
+    assert [(row.list_name, row.line) for row in listed.refused] == [("val.csv", 3), ("val.csv", 4)]
+    assert [(source.name, source.rows) for source in listed.sources] == [("train.csv", 1), ("val.csv", 3)]
 
 
 def test_clip_in_train_and_val_is_taken_from_the_first_list(write):
@@ -272,6 +276,7 @@ def test_list_of_ones_own_keeps_its_labels(write, caplog):
     listed = read_lists([write("val.csv", ("Yoga", "a" * 11, "val"), ("Frisbee golf", "b" * 11, "val"))])
     assert listed.dataset is None
     assert [clip.label for clip in listed.clips] == ["Yoga", "Frisbee golf"]
+    assert read_lists([write("ucf101.csv", ("ApplyEyeMakeup", "a" * 11, "val"))]).dataset is None
     assert not caplog.text
 
 
@@ -315,6 +320,8 @@ def test_require_clean_names_the_first_refused_rows(write):
     ) as caught:
         require_clean(refused)
     assert "bad3" not in str(caught.value)
+    with pytest.raises(InvalidInput, match=r"line 4: youtube_id 'bad2' [^;]*\. Mend the lists"):
+        require_clean(refused[:3])
     require_clean(())
 
 

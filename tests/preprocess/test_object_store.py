@@ -165,6 +165,14 @@ def test_address_that_is_only_read_fails_before_anything_is_sent(protocol):
         store.check(writes=True)
 
 
+@pytest.mark.parametrize("name", ["run*", "run?", "[run]"])
+def test_address_that_stands_for_several_folders_is_not_written_to(name):
+    store = ObjectStore(f"memory://bucket/{name}/clips")
+    store.check()
+    with pytest.raises(InvalidInput, match=r"run.* has one of \* \? \[, by which a store may mean several folders"):
+        store.check(writes=True)
+
+
 def test_file_that_is_not_there_has_no_state_whatever_its_key(store, file, monkeypatch):
     monkeypatch.setattr(MemoryFileSystem, "ukey", lambda self, path: "of the address")
     assert store.state("manifest.jsonl") is None
