@@ -73,6 +73,7 @@ def test_only_what_has_folders_is_asked_to_make_them(store, file, monkeypatch, w
 
 def test_on_a_disk(file, tmp_path):
     store = ObjectStore(f"file://{tmp_path}/store")
+    assert store.sizes() == {} == store.all_sizes()
     for name in ("train/yoga/a.mp4", "train/yoga/b.mp4", "list.csv"):
         store.put(file, name)
     assert store.all_sizes() == {"train/yoga/a.mp4": 500, "train/yoga/b.mp4": 500, "list.csv": 500}
