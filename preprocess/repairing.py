@@ -152,8 +152,8 @@ def config_of(index: Index) -> FlowConfig:
 def _require_same(plan: Plan, index: Index, *, folder: Path, clips_folder: Path) -> bool:
     """That the plan is the one the shards were made by; returns whether its file is whole."""
     other = f"{clips_folder} does not hold what {folder} was made from"
-    if json.loads(json.dumps(plan.settings)) != index.config or plan.labels != index.labels:
-        raise InvalidInput(f"{other}: its plan has another configuration or other labels than {INDEX_NAME}")
+    if json.loads(json.dumps(plan.settings)) != index.config:
+        raise InvalidInput(f"{other}: its plan has another configuration than {INDEX_NAME}")
     if (names := [shard.name for shard in plan.shards]) != [info.name for info in index.shards]:
         raise InvalidInput(
             f"{other}: it gives {len(names)} shards with the names {', '.join(names[:2])}, ..., {INDEX_NAME} has "

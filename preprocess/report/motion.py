@@ -31,7 +31,7 @@ class Sizes:
         self._bound = round(attributes.flow_bound * attributes.flow_scale)
         # code 0 is made by JPEG alone
         size = np.minimum(np.abs(np.arange(CODES) - attributes.flow_zero), self._bound)
-        self._counts = np.bincount(size, weights=counts.reshape(-1, CODES).sum(axis=0), minlength=self._bound + 1)
+        self._counts = np.bincount(size, weights=counts.reshape(-1, CODES).sum(axis=0))
 
     @property
     def at_bound(self) -> float:

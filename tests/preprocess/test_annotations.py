@@ -96,6 +96,7 @@ BAD_ROWS = {
     "no label": (" ,abcdefghijk,3,13,train,0", "label ' *' is empty$"),
     "empty label": (",abcdefghijk,3,13,train,0", "label '' is empty$"),
     "NUL in a label": ("a\0b,abcdefghijk,3,13,train,0", "not printable"),
+    "long label, not printable": ("y" * 199 + "\0,abcdefghijk,3,13,train,0", "not printable"),
     "long label": ("y" * 201 + ",abcdefghijk,3,13,train,0", "longer than 200 characters"),
     "giant field": ("y" * 200_000 + ",abcdefghijk,3,13,train,0", "200025 characters long, at most 100000"),
     "giant field in quotes": ('"' + "y" * 200_000 + '",abcdefghijk,3,13,train,0', "at most 100000"),
@@ -116,6 +117,12 @@ def test_refused_row_keeps_line_and_reason(tmp_path, row, reason):
     with pytest.raises(ValueError, match=reason):
         raise ValueError(refused.reason)
     assert sum(map(len, refused.row)) <= 1000
+    assert len(refused.reason) <= 150
+
+
+def test_the_longest_of_each_is_a_clip(tmp_path):
+    (clip,) = read(tmp_path, HEADER + f"{'y' * 200},abcdefghijk,0.{'0' * 30},999999,train,0\n").clips
+    assert (clip.label, clip.key) == ("y" * 200, "abcdefghijk_000000_999999")
 
 
 @pytest.mark.parametrize("youtube_id", ["-abcdefghij", "--help_-out", "___________", "00000000000"])
@@ -167,6 +174,7 @@ BAD_LISTS = {
     "tabs": (b"label\tyoutube_id\ttime_start\n", "delimiter must be a comma"),
     "no header": (b"testifying,---QuUC4vJs,84,94,validate\n", "first line is 'testifying,---QuUC4vJs,84,94,validate'"),
     "no id": (b"label,time_start,time_end,split\n", r"lacks the column youtube_id; .*split'$"),
+    "many other columns": (b"x," * 9999 + b"\n", "lacks the column"),
     "one other column": (b"youtube\n", r"first line is 'youtube'$"),
     "semicolon in a name": (b"label;name,time_start,time_end,split\n", r"first line is '[^']*split'$"),
     "column twice": (b"youtube_id,time_start,time_end,video-id\n", "has the column youtube_id twice"),
@@ -181,8 +189,9 @@ BAD_LISTS = {
 
 @pytest.mark.parametrize(("content", "message"), BAD_LISTS.values(), ids=BAD_LISTS)
 def test_read_fails(tmp_path, content, message):
-    with pytest.raises(InvalidInput, match=message):
+    with pytest.raises(InvalidInput, match=message) as caught:
         read(tmp_path, content)
+    assert len(str(caught.value)) <= 400 + len(str(tmp_path))
 
 
 def test_header_only_is_a_list_without_clips(tmp_path):

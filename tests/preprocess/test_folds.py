@@ -82,6 +82,10 @@ def test_missing_file_fails(tmp_path):
     (folder / "testlist03.txt").unlink()
     with pytest.raises(InvalidInput, match=r"lacks 1 of 7 files: testlist03\.txt$"):
         read_folds(folder, dataset="ucf101")
+    for name in ("testlist02.txt", "classInd.txt"):
+        (folder / name).unlink()
+    with pytest.raises(InvalidInput, match=r"lacks 3 of 7 files: classInd\.txt, testlist02\.txt, testlist03\.txt$"):
+        read_folds(folder, dataset="ucf101")
     with pytest.raises(InvalidInput, match=r"lacks 153 of 153 files: brush_hair_test_split1\.txt, .*, \.\.\.$"):
         read_folds(folder, dataset="hmdb51")
 
@@ -91,9 +95,17 @@ def test_folder_that_is_not_there_fails(tmp_path):
         read_folds(tmp_path / "none", dataset="hmdb51")
 
 
-def test_other_classes_fail(tmp_path):
-    with pytest.raises(InvalidInput, match=r"classInd\.txt has the line '1 Swimming'"):
-        read_folds(write_ucf101_splits(tmp_path, classInd=["1 Swimming"]), dataset="ucf101")
+@pytest.mark.parametrize("line", ["1 Swimming", "one YoYo"])
+def test_other_classes_fail(tmp_path, line):
+    with pytest.raises(InvalidInput, match=rf"classInd\.txt has the line '{line}'"):
+        read_folds(write_ucf101_splits(tmp_path, classInd=[line]), dataset="ucf101")
+
+
+def test_line_that_is_no_text_costs_itself_only(tmp_path):
+    folder = write_hmdb51_splits(tmp_path)
+    (folder / "wave_test_split1.txt").write_bytes(b"caf\xe9.avi 1\na.avi 1\n")
+    folds = read_folds(folder, dataset="hmdb51")
+    assert ([video.key for video in folds.videos], [row.line for row in folds.refused]) == (["a"], [1])
 
 
 def test_unknown_data_set_fails(tmp_path):

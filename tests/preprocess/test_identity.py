@@ -1,4 +1,5 @@
 import re
+from pathlib import Path
 
 import pytest
 
@@ -72,6 +73,16 @@ def test_names_tell_identities_apart_and_keep_secrets(cookie_file):
     config = DownloadConfig(out=cookie_file.parent, url_template=template)
     assert list(config.askers("url")) == ["site:8080"]
     assert config.narrowed("url", "site:8080").url_template == template
+
+
+def test_workers_have_no_path_that_depends_on_where_they_are(cookie_file, monkeypatch):
+    monkeypatch.chdir(cookie_file.parent)
+    one = Identity(cookies=Path(cookie_file.name))
+    config = DownloadConfig(out=Path("clips"), source_dir=Path(), identities=(one, Identity())).absolute()
+    here = cookie_file.parent
+    assert (config.out, config.source_dir) == (here / "clips", here)
+    assert [identity.cookies for identity in config.identities] == [cookie_file, None]
+    assert DownloadConfig(out=Path("clips")).absolute().source_dir is None
 
 
 def test_equal_identities_fail(tmp_path):

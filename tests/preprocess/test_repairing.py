@@ -1,5 +1,6 @@
 import json
 import shutil
+from fractions import Fraction
 
 import pytest
 from click.testing import CliRunner
@@ -13,7 +14,7 @@ from preprocess.sharding import make_shards
 from tests.preprocess.conftest import textured_frames, write_video
 
 HERE = WorkerConfig(workers=0)
-CONFIG = FlowConfig(short_side=48, clips_per_shard=2, flow_quality=90)
+CONFIG = FlowConfig(fps=Fraction(20), short_side=48, clips_per_shard=2, flow_quality=90)
 FIRST, SECOND, VAL = "train-00000-of-00002.h5", "train-00001-of-00002.h5", "val-00000-of-00001.h5"
 
 
@@ -25,7 +26,7 @@ def made(tmp_path_factory):
         (folder / "clips" / split / "yoga").mkdir(parents=True, exist_ok=True)
         write_video(folder / "clips" / split / "yoga" / f"clip_{index}.mp4", textured_frames(4, seed=index))
     (folder / "clips" / "train" / "yoga" / "broken.mp4").write_bytes(b"\0" * 3000)
-    make_shards(folder / "clips", folder / "shards", config=CONFIG, workers=HERE)
+    make_shards(folder / "clips", folder / "shards", config=CONFIG, workers=HERE, labels=("archery", "yoga"))
     return folder
 
 
