@@ -169,7 +169,8 @@ def test_video_whose_worker_dies_is_quarantined(run, folder, monkeypatch):
             yield item, WorkerDied("its worker process died")
 
     monkeypatch.setattr(indexing, "run_tasks", dying)
-    assert run().outcomes == {"quarantined": 3}
+    report = run()
+    assert (report.outcomes, report.missing) == ({"quarantined": 3}, 3)
     assert {row["cause"] for row in rows(folder / "missing.csv")} == {"worker_died"}
 
 

@@ -49,6 +49,7 @@ def test_percentiles_are_named_and_have_three_digits():
     # 6, 32 and 64 codes of 20 / 127 px
     assert motion.u.percentiles_px == {"50": 0, "90": 0.945, "99": 5.039, "99.9": 10.079}
     assert motion.v.percentiles_px == {"50": 0, "90": 0, "99": 0, "99.9": 0}
+    assert [bound.clipped for bound in motion.bounds if bound.bound_px >= 15] == [0, 0, 0, 0]
 
 
 def test_other_bounds_clip_what_is_faster():
@@ -91,7 +92,16 @@ def test_clips_are_added_up():
 
 
 @pytest.mark.parametrize(
-    ("share", "text"), [(0, "0 %"), (1e-7, "< 0.001 %"), (0.00042, "0.042 %"), (0.1234, "12.3 %"), (1, "100 %")]
+    ("share", "text"),
+    [
+        (0, "0 %"),
+        (1e-7, "< 0.001 %"),
+        (1e-5, "0.001 %"),
+        (0.00042, "0.042 %"),
+        (0.0994, "9.9 %"),
+        (0.1234, "12.3 %"),
+        (1, "100 %"),
+    ],
 )
 def test_percent(share, text):
     assert percent(share) == text
