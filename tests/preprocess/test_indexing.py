@@ -159,6 +159,7 @@ def test_broken_video_is_tried_again(run, folder):
     good = (folder / "wave" / "b.avi").read_bytes()
     (folder / "wave" / "b.avi").write_bytes(good[:2000])
     assert run().outcomes["bad_media"] == 1
+    assert run().decoded == 1
     (folder / "wave" / "b.avi").write_bytes(good)
     assert run().outcomes == {"done": 3}
 

@@ -28,6 +28,12 @@ def test_a_group_has_all_of_its_clips():
     assert same_looks(hashes) == [[0, 2, 4], [1, 3]]
 
 
+def test_twelve_bits_in_all_are_near():
+    first, near, other = [0, 0, 0], [0b1111, 0b1111, 0b1111], [0b1111, 0b11111, 0b1111]
+    assert same_looks(np.array([first, near], np.uint64)) == [[0, 1]]
+    assert same_looks(np.array([first, other], np.uint64)) == []
+
+
 def test_plain_pictures_and_few_frames_have_no_hash():
     plain = np.full((48, 64, 3), 128, np.uint8)
     assert len(look_hash([*frames(0)[:2], plain])) == 0
