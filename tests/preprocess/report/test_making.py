@@ -94,9 +94,13 @@ def test_still_fields_and_stretches(report):
 
 
 def test_the_longest_still_stretch_is_first(tmp_path):
-    clips = [clip(f"{n}", flow=[STILL] * n + [RIGHT] * (60 - n)) for n in (24, 30, 50, 40)]
+    clips = [clip(f"{n}", flow=[STILL] * n + [RIGHT] * (54 - n) + [STILL] * 6) for n in (24, 30, 50, 40)]
     report = make_report(write_set(tmp_path, {"train": [clips]})).report
-    assert [found.clip.key for found in report.still_clips] == ["50", "40", "30"]
+    assert [(found.clip.key, found.longest_s, found.still) for found in report.still_clips] == [
+        ("50", 2.0, pytest.approx(56 / 60, rel=1e-5)),
+        ("40", 1.6, pytest.approx(46 / 60, rel=1e-5)),
+        ("30", 1.2, 0.6),
+    ]
 
 
 def test_camera_is_all_of_a_shared_motion(report):
