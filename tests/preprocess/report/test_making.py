@@ -94,12 +94,12 @@ def test_still_fields_and_stretches(report):
 
 
 def test_the_longest_still_stretch_is_first(tmp_path):
-    clips = [clip(f"{n}", flow=[STILL] * n + [RIGHT] * (54 - n) + [STILL] * 6) for n in (24, 30, 50, 40)]
+    clips = [clip(f"{n}", flow=[STILL] * n + [RIGHT] * (54 - n) + [STILL] * 6) for n in (24, 25, 50, 40)]
     report = make_report(write_set(tmp_path, {"train": [clips]})).report
     assert [(found.clip.key, found.longest_s, found.still) for found in report.still_clips] == [
         ("50", 2.0, pytest.approx(56 / 60, rel=1e-5)),
         ("40", 1.6, pytest.approx(46 / 60, rel=1e-5)),
-        ("30", 1.2, 0.6),
+        ("25", 1.0, pytest.approx(31 / 60, rel=1e-5)),
     ]
 
 
@@ -152,6 +152,8 @@ def test_twins_are_exact_or_near_and_told_apart(tmp_path):
     same = {"flow": [moving_dots(1)] * 7, "rgb": frames}
     # `b` and `c` have the same flow, but other frames
     train = [clip("a", **same), clip("b"), clip("c"), clip("near", flow=[moving_dots(2)] * 7, rgb=recoded)]
+    plain = clip("plain", rgb=[np.full((HEIGHT, WIDTH, 3), 99, np.uint8)] * 8)
+    train += [clip("other flow", flow=[moving_dots(3)] * 7, rgb=frames), plain]
     report = make_report(write_set(tmp_path, {"train": [train], "val": [[clip("a2", label=1, **same)]]})).report
     (exact,), (near,) = report.duplicates.exact, report.duplicates.near
     assert exact.clips == (
@@ -159,14 +161,16 @@ def test_twins_are_exact_or_near_and_told_apart(tmp_path):
         ClipName(key="a2", split="val", label=LABELS[1]),
     )
     assert exact.crosses_splits
-    assert [name.key for name in near.clips] == ["a", "near", "a2"]
-    assert report.duplicates.hashed == 5
+    assert [name.key for name in near.clips] == ["a", "near", "other flow", "a2"]
+    assert report.duplicates.hashed == 6
 
 
 def test_exact_twins_are_not_near_ones_as_well(tmp_path):
-    clips = [clip(key, rgb=[picture(5)] * 8) for key in ("a", "b")]
+    pictures = {"a": picture(5), "b": picture(5), "c": picture(9), "d": cv2.GaussianBlur(picture(9), (0, 0), 0.8)}
+    clips = [clip(key, rgb=[one] * 8) for key, one in pictures.items()]
     found = make_report(write_set(tmp_path, {"train": [clips]})).report.duplicates
-    assert (len(found.exact), len(found.near)) == (1, 0)
+    names = [[[name.key for name in group.clips] for group in groups] for groups in (found.exact, found.near)]
+    assert names == [[["a", "b"]], [["c", "d"]]]
     assert not found.exact[0].crosses_splits
 
 
