@@ -135,7 +135,12 @@ def test_sizes_are_means_of_each_clip(tmp_path):
     part = make_report(write_set(tmp_path, {"train": [clips]})).report.all
     means = [sum(map(len, one.rgb)) / len(one.rgb) for one in clips]
     assert (part.rgb_bytes.smallest, part.rgb_bytes.largest) == pytest.approx((min(means), max(means)), rel=1e-5)
-    assert sum(part.rgb_sizes.counts) == 2
+    assert (part.rgb_sizes.first, sum(part.rgb_sizes.counts)) == (int(min(means)), 2)
+    assert part.classes[0].rgb_bytes == pytest.approx(np.mean(means), rel=1e-5)
+    means = [sum(map(len, one.flow)) / len(one.flow) for one in clips]
+    assert (part.flow_bytes.smallest, part.flow_bytes.largest) == pytest.approx((min(means), max(means)), rel=1e-5)
+    assert (part.flow_sizes.first, sum(part.flow_sizes.counts)) == (int(min(means)), 2)
+    assert part.classes[0].flow_bytes == pytest.approx(np.mean(means), rel=1e-5)
     assert (part.lengths.smallest, part.lengths.largest) == (4, 8)
     assert (part.length_counts.first, part.length_counts.step, part.length_counts.counts) == (4, 1, (1, 0, 0, 0, 1))
     assert [(size.value, size.clips) for size in part.frame_sizes] == [("64x48", 2)]
@@ -168,10 +173,12 @@ def test_twins_are_exact_or_near_and_told_apart(tmp_path):
 def test_exact_twins_are_not_near_ones_as_well(tmp_path):
     pictures = {"a": picture(5), "b": picture(5), "c": picture(9), "d": cv2.GaussianBlur(picture(9), (0, 0), 0.8)}
     clips = [clip(key, rgb=[one] * 8) for key, one in pictures.items()]
-    found = make_report(write_set(tmp_path, {"train": [clips]})).report.duplicates
+    splits = {split: [clip(f"e {split}", rgb=[picture(11)] * 8)] for split in ("train", "val")}
+    splits["train"] += clips
+    found = make_report(write_set(tmp_path, {split: [one] for split, one in splits.items()})).report.duplicates
     names = [[[name.key for name in group.clips] for group in groups] for groups in (found.exact, found.near)]
-    assert names == [[["a", "b"]], [["c", "d"]]]
-    assert not found.exact[0].crosses_splits
+    assert names == [[["e train", "e val"], ["a", "b"]], [["c", "d"]]]  # across splits first
+    assert [group.crosses_splits for group in found.exact] == [True, False]
 
 
 def test_a_clip_unlike_its_class_is_first(tmp_path):
