@@ -25,7 +25,10 @@ class Watcher(Silent):
     """Keeps what it is told."""
 
     def __init__(self):
-        self.pauses = []
+        self.pauses, self.outcomes = [], []
+
+    def finished(self, entry, total):
+        self.outcomes.append(entry.outcome.value)
 
     def paused(self, pause):
         self.pauses.append(pause)
@@ -108,9 +111,10 @@ def test_one_byte_a_second_ends_at_the_deadline(fetch, video_server):
     ],
 )
 def test_a_fault_that_passes_costs_nothing(fetch, video_server, fault):
+    watcher = Watcher()
     video_server.faults[f"{ID}.mp4"] = fault
-    (entry,) = fetch(retries=RetryPolicy(tries=4, first_s=0.01))
-    assert (entry.outcome.value, entry.frame_count) == ("done", 50)
+    (entry,) = fetch(watcher=watcher, retries=RetryPolicy(tries=4, first_s=0.01))
+    assert (entry.outcome.value, entry.frame_count, watcher.outcomes) == ("done", 50, ["done"])
 
 
 def test_retry_after_is_waited_for_and_told(fetch, video_server):

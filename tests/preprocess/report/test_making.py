@@ -66,6 +66,7 @@ def test_a_class_without_clips_has_no_figures(report):
 def test_saturation_is_of_u_where_it_is_fast(report):
     # of class 0 half of the clips, of those half of the picture, and of u alone
     assert report.all.classes[0].at_bound == pytest.approx(1 / 8, abs=0.005)
+    assert [found.p99_px for found in report.all.classes[:2]] == pytest.approx([20, 3.94], abs=0.2)
     assert report.splits["train"].motion.u.at_bound == pytest.approx(1 / 6, abs=0.01)
     assert report.splits["train"].motion.v.at_bound == 0
     assert report.splits["val"].motion.at_bound == 0
@@ -87,6 +88,7 @@ def test_still_fields_and_stretches(report):
     assert (still.clips, still.fields) == (3, 150)
     assert still.still == pytest.approx(40 / 150, rel=1e-5)
     assert still.longest_s == 40 / 25
+    assert [found.still for found in report.all.classes] == [0, 0.4, None, 1]
     assert still.with_stretch == pytest.approx(1 / 3, rel=1e-5)
     assert (still.wholly, report.splits["val"].stillness.wholly) == (0, 0.5)
     # the four still fields of `d` are no stretch of a second
