@@ -1,4 +1,5 @@
 import dataclasses
+import hashlib
 import shutil
 
 import cv2
@@ -9,6 +10,7 @@ from preprocess.errors import BadShard, InvalidInput, NoClips
 from preprocess.report import making, processes
 from preprocess.report.content import ClipName, Sampling
 from preprocess.report.making import check_place, make_report
+from preprocess.report.tables import read_tables
 from preprocess.shards import Shard
 from preprocess.shards.layout import SPLITS
 from tests.preprocess.report.shard_sets import FIELD, HEIGHT, LABELS, WIDTH, clip, picture, uniform, write_set
@@ -47,6 +49,14 @@ def test_counts_are_of_all_clips_and_of_each_split(report):
     }
     assert report.all.hours == pytest.approx(209 / 25 / 3600, rel=1e-5)
     assert report.shards == 3
+
+
+def test_reports_of_one_index_are_of_the_same_data(report, folder):
+    assert report.index_sha256 == hashlib.sha256((folder / "index.json").read_bytes()).hexdigest()
+
+
+def test_each_class_of_each_split_is_a_stratum_and_clips_without_a_label_are_the_last(folder):
+    assert read_tables(folder).strata.tolist() == [0, 4, 0, 5, 13]
 
 
 def test_labels_are_counted(report):
