@@ -37,6 +37,8 @@ class TrainSummary:
     """Mean training loss of the latest steps; None likewise."""
     validation: Validated | None
     """The latest validation; None without a `val` split."""
+    validation_is_due: bool
+    """Whether the run was asked to stop before the validation of this step was done."""
     best_top1: float | None
     """Highest validation accuracy, 0 to 1; None without a validation."""
     clips_per_s: float
@@ -48,8 +50,8 @@ class TrainSummary:
 
     @property
     def finished(self) -> bool:
-        """Whether the whole schedule was done."""
-        return self.step >= self.steps
+        """Whether the whole schedule was done, and its last validation."""
+        return self.step >= self.steps and not self.validation_is_due
 
 
 def train(
@@ -113,13 +115,13 @@ class _Audience:
         )
         if trainer.step < trainer.steps:
             self._observe(_started(trainer))
-            return
-        logger.warning(
-            "%s is finished, at step %d of %d: nothing to do without more steps",
-            trainer.config.out,
-            trainer.step,
-            trainer.steps,
-        )
+        elif not trainer.validation_is_due():
+            logger.warning(
+                "%s is finished, at step %d of %d: nothing to do without more steps",
+                trainer.config.out,
+                trainer.step,
+                trainer.steps,
+            )
 
     def tell(self, event: Event) -> None:
         """Pass on what happened."""
@@ -138,8 +140,10 @@ class _Audience:
 
 def _train(trainer: Trainer, audience: _Audience, *, should_stop: Callable[[], bool]) -> None:
     # a run that was asked to stop right after a step has not validated it yet
-    if not _validate_if_due(trainer, audience, should_stop=should_stop):
-        return
+    if trainer.validation_is_due():
+        if not _validate_if_due(trainer, audience, should_stop=should_stop):
+            return
+        audience.save()
     while trainer.step < trainer.steps:
         audience.tell(trainer.train_step())
         stopping = trainer.group.any(should_stop(), device=trainer.device) and trainer.step < trainer.steps
@@ -209,6 +213,7 @@ def _summary(trainer: Trainer, folder: RunFolder) -> TrainSummary:
         first_loss=sum(losses[:count]) / count if losses else None,
         last_loss=sum(losses[-count:]) / count if losses else None,
         validation=_last_validation(folder.metrics),
+        validation_is_due=trainer.validation_is_due(),
         best_top1=trainer.best_top1,
         clips_per_s=trainer.pace.clips_per_s,
         wait_share=trainer.pace.wait_share,

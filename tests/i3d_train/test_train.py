@@ -136,15 +136,20 @@ def test_resumed_run_equals_an_uninterrupted_one(stop, changes, config, tmp_path
 
 
 @pytest.mark.parametrize("step", [2, 4, 6])
-def test_run_that_is_stopped_within_a_validation_makes_up_for_it(step, config, tmp_path):
+def test_run_that_is_stopped_within_a_validation_makes_up_for_it(step, config, tmp_path, caplog):
     config = replace(config, schedule="plateau", patience=1, ema=0.9)
     whole = replace(config, out=tmp_path / "whole")
     train(whole)
     stopped = stopped_after(config, step, within=True)
-    assert stopped.step == step
+    assert (stopped.step, stopped.finished) == (step, False)
     assert (stopped.validation.step if stopped.validation else 0) == step - 2
-    train(replace(config, resume=True))
+    with caplog.at_level(logging.WARNING):
+        assert train(replace(config, resume=True)).finished
+    assert "nothing to do" not in caplog.text
     assert numbers(config.out) == numbers(whole.out)
+    seen = []
+    train(replace(config, resume=True), observe=seen.append)
+    assert seen == []
 
 
 def test_plateau_divides_the_rate_and_says_so(config):
