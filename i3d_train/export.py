@@ -184,10 +184,12 @@ def _compare(program: Program, content: memoryview, shapes: Sequence[tuple[int, 
     for clips in _CHECKED:
         x = [torch.rand(clips, *shape, generator=random) * 2 - 1 for shape in shapes]
         wanted_BK = program(*x)
-        difference = max(difference, float((loaded(*x) - wanted_BK).abs().max()))
-        if not difference <= _TOLERANCE * max(float(wanted_BK.abs().max()), 1.0):
+        found = float((loaded(*x) - wanted_BK).abs().max())
+        # nan compares as nothing, and so is refused
+        if not found <= _TOLERANCE * max(float(wanted_BK.abs().max()), 1.0):
             raise EnvironmentProblem(
                 f"the program that PyTorch {torch.__version__} exported gives other logits than the network, by up to "
-                f"{difference:g} on {clips} clips; nothing was written, use another version of PyTorch"
+                f"{found:g} on {clips} clips; nothing was written, use another version of PyTorch"
             )
+        difference = max(difference, found)
     return difference
