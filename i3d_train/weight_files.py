@@ -177,7 +177,9 @@ def _of_tensors(path: Path, tensors: Mapping[str, object], *, info: WeightsInfo 
 def _is_plain(value: object) -> TypeGuard[torch.Tensor]:
     if not isinstance(value, torch.Tensor):
         return False
-    return value.layout == torch.strided and not value.is_quantized and not value.is_complex()
+    # of layout strided too: one that has a shape and no numbers, and one of several tensors, which has no shape
+    whole = value.layout == torch.strided and not value.is_meta and not value.is_nested
+    return whole and not value.is_quantized and not value.is_complex()
 
 
 def _torch_content(path: Path) -> Any:

@@ -142,11 +142,19 @@ def test_declared_terabytes_are_told_and_not_read(tmp_path):
         ([torch.zeros(1)], r"holds a list, not tensors by name"),
         ({"a": torch.zeros(1), "epoch": 3}, r"holds 1 entries that are no plain tensors, such as epoch; save a"),
         ({"a": torch.zeros(2, 2).to_sparse()}, r"holds 1 entries that are no plain tensors, such as a; save a"),
+        ({"a": torch.zeros(2, device="meta")}, r"holds 1 entries that are no plain tensors, such as a; save a"),
     ],
 )
 def test_anything_but_tensors_fails(content, message, tmp_path):
     torch.save(content, tmp_path / "w.pt")
     with pytest.raises(InvalidInput, match=message):
+        open_tensors(tmp_path / "w.pt")
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_tensor_of_tensors_fails(tmp_path):
+    torch.save({"a": torch.nested.nested_tensor([torch.zeros(2)])}, tmp_path / "w.pt")
+    with pytest.raises(InvalidInput, match=r"holds 1 entries that are no plain tensors, such as a; save a"):
         open_tensors(tmp_path / "w.pt")
 
 
