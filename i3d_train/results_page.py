@@ -51,18 +51,19 @@ def results_page(results: Sequence[Results], *, confusion: Confusion | None = No
 
 
 def _table_2(results: Sequence[Results]) -> str:
-    cells: dict[tuple[_Row, str, str], Results] = {}
+    found: dict[tuple[_Row, str, str], list[Results]] = {}
     for one in results:
         tested = one.tested
-        place = ((tested.model, tested.transfer), tested.where, tested.stream)
-        # the sum of logits is the released code's fusion, and this table has room for one
-        if place not in cells or (tested.fusion == "sum" and cells[place].tested.fusion == "mean"):
-            cells[place] = one
-        elif {tested.fusion, cells[place].tested.fusion} != set(FUSIONS):
-            raise InvalidInput(
-                f"two results are of {tested.name} on {tested.where}: {_weights(cells[place])} and {_weights(one)}; "
-                f"leave one of them out"
-            )
+        rivals = found.setdefault(((tested.model, tested.transfer), tested.where, tested.stream), [])
+        for other in rivals:
+            if {tested.fusion, other.tested.fusion} != set(FUSIONS):
+                raise InvalidInput(
+                    f"two results are of {tested.name} on {tested.where}: {_weights(other)} and {_weights(one)}; "
+                    f"leave one of them out"
+                )
+        rivals.append(one)
+    # the sum of logits is the released code's fusion, and this table has room for one
+    cells = {place: max(rivals, key=lambda one: one.tested.fusion == "sum") for place, rivals in found.items()}
     tests = list(dict.fromkeys(where for _, where, _ in cells))
     named = sorted({row for row, _, _ in cells}, key=_order)
     head = ["Architecture", *(f"{where}: {column}" for where in tests for column in _STREAMS.values())]

@@ -136,13 +136,24 @@ def test_clips_without_a_label_are_told_of_each_result():
 
 def test_names_cannot_break_the_table():
     found = replace(random_answers(0), classes=("a|b", "c\nd", "\x1b[2J"), keys=tuple("|234567"))
-    page = results_page([result(found)], confusion=Confusion.of(found))
+    page = results_page([result(found, model="\x1b[2J", dataset="\x1b[2J")], confusion=Confusion.of(found))
     assert "\x1b" not in page
     assert "c\nd" not in page
     lines = [line for line in page.splitlines() if line.startswith("|")]
     assert all(line.endswith("|") for line in lines)
 
 
-def test_same_network_and_test_twice_fails():
-    with pytest.raises(InvalidInput, match=r"two results are of i3d rgb on ucf101 test, fold 1: rgb.pt and b.pt"):
-        results_page([result(), result(weights=("b.pt",))])
+@pytest.mark.parametrize(
+    ("fusions", "name"),
+    [
+        ((None, None), "i3d rgb"),
+        (("sum", "sum"), "i3d rgb, sum of logits"),
+        (("mean", "sum", "mean"), "i3d rgb, averaged probabilities"),
+        (("sum", None), "i3d rgb"),
+    ],
+)
+def test_same_network_and_test_twice_fails(fusions, name):
+    first, *others = (result(fusion=fusion) for fusion in fusions)
+    last = replace(others.pop(), tested=replace(first.tested, fusion=fusions[-1], weights=("b.pt",)))
+    with pytest.raises(InvalidInput, match=rf"two results are of {name} on ucf101 test, fold 1: rgb.pt and b.pt;"):
+        results_page([first, *others, last])
