@@ -79,12 +79,14 @@ class FeaturesReport:
     """What was written."""
 
     clips: int
+    total: int
+    """Clips that were asked for; more than `clips` where some have no features."""
     steps: int
     """Of all clips."""
     size: int
     """Of a feature; 0 when no clip has one."""
     failed: dict[str, str]
-    """Key or path of clips that have none, and why."""
+    """Key or path of clips that have none, or of skipped shards, whose clips have none, and why."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +150,7 @@ def extract(config: FeaturesConfig, *, observe: Observer = ignore) -> FeaturesRe
             attributes["labels"] = list(loader.labels)
             clips, total = _of_shards(loader, info.stream), len(loader.shards)
             failed |= dict.fromkeys(loader.missing, f"in no shard of {shown(config.shards)}")
-        missing = len(failed)
+        total += len(failed)
         for clip in clips:
             if clip.frames < model.min_frames:
                 _fail(failed, clip.key, f"{clip.frames} frames, {info.model} needs at least {model.min_frames}")
@@ -158,10 +160,10 @@ def extract(config: FeaturesConfig, *, observe: Observer = ignore) -> FeaturesRe
                     file.add(found)
                 else:
                     _fail(failed, clip.key, f"features are not finite; {NOT_FINITE_REMEDY}")
-            observe(Scored(done=len(file.keys) + len(failed), total=total + missing))
+            observe(Scored(done=len(file.keys) + len(failed), total=total))
         if loader is not None:
             failed |= loader.skipped.shards | loader.skipped.clips
-        return FeaturesReport(clips=len(file.keys), steps=file.steps, size=file.size or 0, failed=failed)
+        return FeaturesReport(clips=len(file.keys), total=total, steps=file.steps, size=file.size or 0, failed=failed)
 
 
 def windows(length: int, *, window: int, least: int) -> list[slice]:

@@ -47,6 +47,6 @@ def features(videos: tuple[Path, ...], **options: Any) -> None:
     if report.clips:
         click.echo(f"{report.clips} clips, {report.steps} steps, {report.size} numbers a feature")
         click.echo(printable(f"wrote {config.out}"))
-    if report.failed or not report.clips:
-        click.echo(f"{len(report.failed)} of {report.clips + len(report.failed)} clips have no features", err=True)
+    if report.clips < report.total:
+        click.echo(f"{report.total - report.clips} of {report.total} clips have no features", err=True)
         raise click.exceptions.Exit(1)
