@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from i3d_train.config import TRANSFERS
 from i3d_train.models import MODELS
@@ -70,26 +71,31 @@ def read_header(metadata: Mapping[str, str], path: Path) -> WeightsInfo | None:
         return None
     try:
         record = json.loads(metadata[HEADER])
-        version, labels = int(record["version"]), tuple(map(str, record["labels"]))
-        info = WeightsInfo(
-            path=path,
-            model=str(record["model"]),
-            stream=str(record["stream"]),
-            num_classes=int(record["num_classes"]),
-            labels=labels,
-            width=float(record["width"]),
-            transfer=transfer_of(record["transfer"]),
-        )
+        version, model = int(record["version"]), str(record["model"])
+        # the other fields of a later one may be others
+        info = _info(record, path) if version <= VERSION and model in MODELS else None
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InvalidInput(f"{path} has a damaged header ({error!r}); convert it again") from error
-    if version > VERSION or info.model not in MODELS:
+    if info is None:
         raise InvalidInput(
-            f"{path} holds {info.model!r} in version {version}, this one knows version {VERSION} of "
+            f"{path} holds {model!r} in version {version}, this one knows version {VERSION} of "
             f"{', '.join(MODELS)}; upgrade kineflow"
         )
-    if labels and len(labels) != info.num_classes:
-        raise InvalidInput(f"{path} names {len(labels)} of {info.num_classes} classes; convert it again")
+    if info.labels and len(info.labels) != info.num_classes:
+        raise InvalidInput(f"{path} names {len(info.labels)} of {info.num_classes} classes; convert it again")
     return info
+
+
+def _info(record: Mapping[str, Any], path: Path) -> WeightsInfo:
+    return WeightsInfo(
+        path=path,
+        model=str(record["model"]),
+        stream=str(record["stream"]),
+        num_classes=int(record["num_classes"]),
+        labels=tuple(map(str, record["labels"])),
+        width=float(record["width"]),
+        transfer=transfer_of(record["transfer"]),
+    )
 
 
 def transfer_of(value: object) -> str | None:

@@ -36,6 +36,8 @@ def test_metadata_of_others_is_none_of_ours():
     ("metadata", "message"),
     [
         (changed(version=2), r"holds 'c3d' in version 2, this one knows version 1 .*; upgrade kineflow"),
+        # whose other fields may be others
+        ({HEADER: '{"version": 2, "model": "x4d"}'}, r"holds 'x4d' in version 2, this one knows version 1 of i3d, "),
         (changed(model="x4d"), r"holds 'x4d' in version 1, .* of i3d, convnet_lstm, .*; upgrade kineflow"),
         (changed(num_classes=3), r"names 2 of 3 classes; convert it again"),
         (changed(num_classes=None), r"damaged header"),
