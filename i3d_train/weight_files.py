@@ -137,7 +137,6 @@ def _open_torch(path: Path) -> TensorFile:
     for wrapper in ("state_dict", "model_state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
-            break
     if not isinstance(content, dict):
         raise InvalidInput(f"{path} holds a {type(content).__name__}, not tensors by name; save a state_dict()")
     tensors = {str(name): value for name, value in content.items()}

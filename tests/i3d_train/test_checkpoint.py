@@ -157,6 +157,20 @@ def test_best_is_kept_beside_the_newest(tmp_path):
     assert checkpoint.load(tmp_path / "best.pt").step == 5
 
 
+def test_best_of_a_run_is_its_newest_where_none_was_validated(tmp_path):
+    for folder in (tmp_path, tmp_path / "gone"):
+        with pytest.raises(InvalidInput, match=r"holds no checkpoint of a run; give the folder of a run, or a file"):
+            checkpoint.best_path(folder)
+    for step in (9, 10):
+        newest = checkpoint.save(tmp_path, example(step), keep=2)
+    assert checkpoint.best_path(tmp_path) == newest
+    best = checkpoint.save_best(tmp_path, example(1))
+    assert checkpoint.best_path(tmp_path) == best
+    newest.unlink()
+    checkpoint.checkpoint_path(tmp_path, 9).unlink()
+    assert checkpoint.best_path(tmp_path) == best
+
+
 def test_weights_to_use_are_the_running_average_where_there_is_one(tmp_path):
     average = {"w": torch.zeros(3)}
     path = checkpoint.save(tmp_path, replace(example(), ema=average), keep=1)

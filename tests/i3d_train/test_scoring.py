@@ -114,5 +114,7 @@ def test_scoring_leaves_the_running_averages_and_the_mode_alone(val, tiny):
 
 def test_progress_is_told_after_each_batch(val, tiny):
     done: list[int] = []
-    score(build(tiny, num_classes=2, stream="rgb"), val, device=CPU, precision="fp32", scored=done.append)
+    # of the first two, one has no label
+    batches = [batch | {"label": torch.tensor([-1, 1])[: len(batch["key"])]} for batch in val]
+    score(build(tiny, num_classes=2, stream="rgb"), batches, device=CPU, precision="fp32", scored=done.append)
     assert done == [2, 3]

@@ -29,6 +29,8 @@ class Malicious:
 
 def write_npz(path):
     np.savez(path.with_suffix(".npz"), **{name: tensor.numpy() for name, tensor in TENSORS.items()})
+    with zipfile.ZipFile(path.with_suffix(".npz"), "a") as archive:
+        archive.writestr("LICENSE", "what is no array is passed over")
     return path.with_suffix(".npz").rename(path)
 
 
@@ -65,6 +67,8 @@ def read_all(path: Path) -> dict[str, torch.Tensor]:
 @every_form
 def test_form_is_told_by_content_whatever_the_name(write, tmp_path):
     path = write(tmp_path / "model.onnx")
+    # of something else: what was asked for is there
+    (tmp_path / "model.onnx.index").touch()
     assert open_tensors(path).shapes == {"a": (2, 3), "b": ()}
     found = read_all(path)
     assert all(torch.equal(found[name], tensor) for name, tensor in TENSORS.items())
@@ -91,11 +95,12 @@ def test_truncated_file_fails(write, tmp_path):
 
 
 @pytest.mark.parametrize("write", [write_npz, write_torch])
-def test_flipped_bit_fails(write, tmp_path):
+def test_flipped_bit_fails(write, tmp_path, monkeypatch):
+    # of more bytes than are read to know its shape
+    monkeypatch.setitem(TENSORS, "a", torch.arange(60_000.0))
     path = write(tmp_path / "w")
     content = bytearray(path.read_bytes())
-    # the last element of the tensor, 5.0
-    content[content.index(np.float32(5).tobytes()) + 2] ^= 1
+    content[content.index(np.float32(59_999).tobytes()) + 2] ^= 1
     path.write_bytes(content)
     with pytest.raises(InvalidInput, match=r"fetch it again"):
         read_all(path)
@@ -158,10 +163,12 @@ def test_tensor_of_tensors_fails(tmp_path):
         open_tensors(tmp_path / "w.pt")
 
 
-@pytest.mark.parametrize("content", [b"", b"\x80", b"PK", b"nothing known", b"\x00" * 100])
+# the last is a pickled number, in an opcode that PyTorch does not write
+@pytest.mark.parametrize("content", [b"", b"\x80", b"PK", b"nothing known", b"\x00" * 100, b"\x80\x02I5\n."])
 def test_unknown_content_fails(content, tmp_path):
     (tmp_path / "w.npz").write_bytes(content)
-    with pytest.raises(InvalidInput, match=r"w\.npz (have an unknown format|is not|cannot be read)"):
+    message = r"w\.npz (have an unknown format|is not|cannot be read|holds more than plain data and was not loaded)"
+    with pytest.raises(InvalidInput, match=message):
         open_tensors(tmp_path / "w.npz")
 
 
@@ -175,6 +182,17 @@ def test_exported_program_fails(tmp_path):
 def test_missing_file_fails(tmp_path):
     with pytest.raises(InvalidInput, match=r"w\.npz do not exist"):
         open_tensors(tmp_path / "w.npz")
+
+
+def test_file_that_cannot_be_read_fails():
+    # the bytes at address 0
+    with pytest.raises(InvalidInput, match=r"weights /proc/self/mem cannot be read: Input/output error"):
+        open_tensors(Path("/proc/self/mem"))
+
+
+def test_only_a_prefix_of_all_names_is_dropped(tmp_path):
+    torch.save({"a": torch.zeros(1), "module.a": torch.zeros(2)}, tmp_path / "w.pt")
+    assert open_tensors(tmp_path / "w.pt").shapes == {"a": (1,), "module.a": (2,)}
 
 
 def test_folder_fails(tmp_path):
