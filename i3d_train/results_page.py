@@ -58,8 +58,8 @@ def _table_2(results: Sequence[Results]) -> str:
         for other in rivals:
             if {tested.fusion, other.tested.fusion} != set(FUSIONS):
                 raise InvalidInput(
-                    f"two results are of {tested.name} on {tested.where}: {_weights(other)} and {_weights(one)}; "
-                    f"leave one of them out"
+                    f"two results are of {tested.name} on {tested.where}: {_told_apart(other)} and "
+                    f"{_told_apart(one)}; leave one of them out"
                 )
         rivals.append(one)
     # the sum of logits is the released code's fusion, and this table has room for one
@@ -153,6 +153,14 @@ def _percent(one: Results | None) -> str:
 
 def _weights(one: Results) -> str:
     return " + ".join(one.tested.weights)
+
+
+def _told_apart(one: Results) -> str:
+    tested = one.tested
+    return (
+        f"{_weights(one)} (frames {tested.frames or 'all'}, crop {tested.crop}, windows {tested.windows}, "
+        f"crops {tested.crops})"
+    )
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:

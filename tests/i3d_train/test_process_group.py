@@ -17,7 +17,7 @@ from i3d_train import checkpoint
 from i3d_train.events import ignore
 from i3d_train.process_group import ALONE, ProcessGroup, is_first_process, joined
 from i3d_train.trainer import Trainer
-from preprocess.errors import InvalidInput
+from preprocess.errors import EnvironmentProblem, InvalidInput
 
 ROOT = Path(__file__).parents[2]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
@@ -139,6 +139,41 @@ def test_fault_of_the_first_process_is_raised_in_all_fails(rank, monkeypatch):
     with pytest.raises(InvalidInput, match="no room"):
         ProcessGroup(rank=rank, size=2).from_first(make)
     assert [type(fault) for _, fault in sent] == [InvalidInput if rank == 0 else type(None)]
+
+
+@pytest.mark.parametrize(("local", "device", "backend"), [(1, "auto", "nccl"), (2, "cpu", "gloo")])
+def test_each_process_of_torchrun_takes_the_gpu_of_its_number(local, device, backend, two_gpus, monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", str(local))
+    with joined(device) as group:
+        assert group == ProcessGroup(rank=5, size=6)
+    assert two_gpus == ([local] if backend == "nccl" else []) + [backend, "left"]
+
+
+def test_more_processes_than_gpus_fails(two_gpus, monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with (
+        pytest.raises(
+            EnvironmentProblem, match=r"process 2 .* no GPU of its own, there are 2; start --nproc-per-node 2"
+        ),
+        joined("cuda"),
+    ):
+        pass
+    assert two_gpus == []
+
+
+@pytest.fixture
+def two_gpus(monkeypatch):
+    """This process as one of six that torchrun started, on a machine of two GPUs; what it asked PyTorch for."""
+    asked = []
+    monkeypatch.setenv("WORLD_SIZE", "6")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", asked.append)
+    monkeypatch.setattr(dist, "init_process_group", asked.append)
+    monkeypatch.setattr(dist, "get_rank", lambda: 5)
+    monkeypatch.setattr(dist, "get_world_size", lambda: 6)
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: asked.append("left"))
+    return asked
 
 
 def test_one_process_is_alone():

@@ -155,5 +155,14 @@ def test_names_cannot_break_the_table():
 def test_same_network_and_test_twice_fails(fusions, name):
     first, *others = (result(fusion=fusion) for fusion in fusions)
     last = replace(others.pop(), tested=replace(first.tested, fusion=fusions[-1], weights=("b.pt",)))
-    with pytest.raises(InvalidInput, match=rf"two results are of {name} on ucf101 test, fold 1: rgb.pt and b.pt;"):
+    message = rf"two results are of {name} on ucf101 test, fold 1: rgb.pt .* and b.pt .*; leave one of them out"
+    with pytest.raises(InvalidInput, match=message):
         results_page([first, *others, last])
+
+
+def test_same_weights_tested_in_two_ways_are_told_apart_fails():
+    several = result(frames=None, crop=256, windows=10, crops=3)
+    first, second = "frames 250, crop 224, windows 1, crops 1", "frames all, crop 256, windows 10, crops 3"
+    message = rf"fold 1: rgb.pt \({first}\) and rgb.pt \({second}\); leave one of them out"
+    with pytest.raises(InvalidInput, match=message):
+        results_page([result(), several])
