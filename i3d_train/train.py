@@ -146,7 +146,7 @@ def _train(trainer: Trainer, audience: _Audience, *, should_stop: Callable[[], b
         audience.save()
     while trainer.step < trainer.steps:
         audience.tell(trainer.train_step())
-        stopping = trainer.group.any(should_stop(), device=trainer.device) and trainer.step < trainer.steps
+        stopping = trainer.group.any(should_stop(), device=trainer.device)
         if not stopping:
             stopping = not _validate_if_due(trainer, audience, should_stop=should_stop)
         if stopping or trainer.step == trainer.steps or trainer.step % trainer.config.checkpoint_every == 0:

@@ -17,6 +17,9 @@ def test_layers_are_the_papers():
     assert kernels[8].weight.shape == (4096, 512, 1, 4, 4)
     pools = [module for module in on_meta("c3d", "rgb").modules() if isinstance(module, MaxPoolSame)]
     assert [pool.stride for pool in pools] == [(2, 2, 2)] * 5
+    # after each of the fully connected layers
+    names = [name for name, _ in on_meta("c3d", "rgb").named_modules()]
+    assert [names[names.index(drop) - 1] for drop in names if "dropout" in drop] == ["layers.fc6.bn", "layers.fc7.bn"]
 
 
 @pytest.mark.parametrize(("frames", "steps"), [(1, 1), (16, 1), (32, 1), (33, 2), (240, 8)])

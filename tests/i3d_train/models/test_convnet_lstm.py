@@ -28,8 +28,9 @@ def test_paper_trains_on_the_answers_of_all_frames():
     assert on_meta("convnet_lstm", "rgb").loss_at_every_step
 
 
-def test_hidden_units_are_the_papers():
+def test_hidden_units_and_steps_of_their_own_are_the_papers():
     lstm = on_meta("convnet_lstm", "rgb").get_submodule("lstm")
+    assert len(lstm.input_norm.norms) == len(lstm.recurrent_norm.norms) == len(lstm.cell_norm.norms) == 25
     assert lstm.recurrent.weight.shape == (4 * 512, 512)
     assert lstm.input.weight.shape == (4 * 512, 1024)
 
@@ -63,10 +64,12 @@ def test_at_first_the_forget_gates_are_open_and_the_state_is_turned():
 
 
 def test_each_step_is_normalised_over_the_batch():
-    norm = StepNorm(3, steps=2)
+    norm = StepNorm(3, steps=2, offset=True)
     x_BF = torch.randn(64, 3) * 5 + 7
     expected = F.batch_norm(x_BF, None, None, training=True, eps=1e-3) * 0.1
     torch.testing.assert_close(norm(x_BF, 0), expected)
+    torch.nn.init.constant_(norm.offset, 3)
+    torch.testing.assert_close(norm(x_BF, 0), expected + 3)
 
 
 def test_steps_have_statistics_of_their_own_and_later_ones_use_the_last():

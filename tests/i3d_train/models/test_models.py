@@ -175,10 +175,13 @@ def test_two_streams_for_one_fails(name, stream):
 
 
 @every_build
-def test_wrong_channels_fails(name, stream):
+@pytest.mark.parametrize(
+    ("part", "found"), [((slice(None), slice(1)), r"\(2, 1, \d+, \d+, \d+\)"), ((..., 0), r"\(2, [23], \d+, \d+\)")]
+)
+def test_wrong_channels_or_dimensions_fails(part, found, name, stream):
     x = clips(name, stream)
-    wrong = {key: part[:, :1] for key, part in x.items()} if isinstance(x, dict) else x[:, :1]
-    with pytest.raises(InvalidInput, match=r"for (rgb|flow) takes \[B, [23], T, H, W\], got \(2, 1, "):
+    wrong = {key: one[part] for key, one in x.items()} if isinstance(x, dict) else x[part]
+    with pytest.raises(InvalidInput, match=rf"for (rgb|flow) takes \[B, [23], T, H, W\], got {found}"):
         small(name, stream)(wrong)
 
 

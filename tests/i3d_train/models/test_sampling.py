@@ -43,6 +43,7 @@ def test_impossible_value_fails():
         Sampling(rgb_stride=0)
 
 
-def test_window_that_is_no_multiple_of_the_stack_fails():
+@pytest.mark.parametrize("changes", [{"window": 64}, {"window": 50, "test_window": 64}])
+def test_window_that_is_no_multiple_of_the_stack_fails(changes):
     with pytest.raises(InvalidInput, match=r"window 64 is no multiple of flow_stack 10"):
-        Sampling(flow_stack=10)
+        Sampling(flow_stack=10, **changes)
