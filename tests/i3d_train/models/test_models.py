@@ -9,6 +9,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 from i3d_train.models import MODELS, build, network_class, streams_of
+from i3d_train.models.network import STREAM_CHANNELS
 from preprocess.errors import InvalidInput
 from tests.i3d_train.models.small_networks import BUILDS, CLASSES, clips, on_meta, seen, small
 
@@ -67,6 +68,21 @@ def test_sampling_takes_the_input_of_table_1(name):
         taken = [sampling.take(frames, stream=stream) for stream in ("rgb", "flow")]
         assert tuple(part.shape[2] for part in taken) == expected
         assert {part.shape[3] for part in taken} == {112 if name == "c3d" else 224}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_shortest_window_gives_logits_and_one_frame_less_does_not(name):
+    network = small(name, "both")
+    side = max(network_class(name).min_crop(), 32)
+
+    def logits(frames: int) -> torch.Tensor:
+        window = {stream: torch.zeros(1, channels, frames, side, side) for stream, channels in STREAM_CHANNELS.items()}
+        return network({stream: network.sampling.take(x, stream=stream) for stream, x in window.items()})
+
+    with torch.inference_mode():
+        assert logits(network.min_frames).shape == (1, CLASSES)
+    with pytest.raises(InvalidInput, match=r"needs (at least|T >=) \d+ (consecutive )?frames"):
+        logits(network.min_frames - 1)
 
 
 @every_build
