@@ -103,6 +103,8 @@ def test_observer_is_told_everything_in_order(config):
     kinds = [type(event) for event in seen]
     # the first validation is the best so far
     assert kinds == [Started, StepDone, StepDone, Scored, Validated, Saved, Saved]
+    # 8 kernels of 3 x 27, scale and offset of each, and 2 classes of 8 features and a bias
+    assert (seen[0].parameters, seen[0].clips, seen[0].clips_per_step) == (648 + 16 + 18, 8, 4)
 
 
 EVERYTHING = {
