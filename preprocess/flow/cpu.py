@@ -17,14 +17,14 @@ from preprocess.flow.params import CONVENTIONS, Tvl1Params
 _STATUS = {1: "not enough memory", 2: "this processor lacks the instruction set asked for"}
 
 
-_FLOATS = ("tau", "lambda_", "theta", "epsilon", "scale_step")
+_DOUBLES = ("tau", "lambda_", "theta", "epsilon", "scale_step")
 _INTEGERS = ("scales", "warps", "inner_iterations", "outer_iterations", "median", "convention", "check_every")
 
 
 class _Params(ctypes.Structure):
     """`kineflow_params` of csrc/tvl1_cpu.h."""
 
-    _fields_ = (*((name, ctypes.c_float) for name in _FLOATS), *((name, ctypes.c_int32) for name in _INTEGERS))
+    _fields_ = (*((name, ctypes.c_double) for name in _DOUBLES), *((name, ctypes.c_int32) for name in _INTEGERS))
 
 
 def flow_of_clip(frames_THW: np.ndarray, params: Tvl1Params, *, threads: int = 1, isa: str | None = None) -> np.ndarray:
@@ -97,5 +97,5 @@ def _library() -> ctypes.CDLL:
 
 
 def _to_c(params: Tvl1Params) -> _Params:
-    values = {name: getattr(params, name) for name in (*_FLOATS, *_INTEGERS) if name != "convention"}
+    values = {name: getattr(params, name) for name in (*_DOUBLES, *_INTEGERS) if name != "convention"}
     return _Params(convention=list(CONVENTIONS).index(params.convention), **values)

@@ -18,7 +18,11 @@ class Solver {
     bool shape(int width, int height, const kineflow_params& params) {
         params_ = params;
         convention_ = params.convention == KINEFLOW_OPENCV_CUDA ? Convention{-0.5f, false} : Convention{-0.75f, true};
-        warp_ = Warp(convention_, params.tau);
+        // rounded once, as on the GPU
+        most_along_ = float(params.lambda * params.theta / params.tau);
+        tau_ = float(params.tau);
+        tau_theta_ = float(params.tau / params.theta);
+        warp_ = Warp(convention_, tau_);
         take(width, height);
         if (!arena_.allocate()) return false;
         take(width, height);
@@ -33,7 +37,7 @@ class Solver {
             float* row = image[0].row(y);
             for (int x = 0; x < image[0].width; x++) row[x] = float(*pixels++);
         }
-        const double step = 1 / double(params_.scale_step);
+        const double step = 1 / params_.scale_step;
         for (int s = 1; s < scales_; s++) resize(image[s - 1], image[s], step, step, 1, scratch_);
     }
 
@@ -61,21 +65,21 @@ class Solver {
         for (int w = width, h = height; scales_ < params_.scales && scales_ < MAX_SCALES; scales_++) {
             if (scales_ > 0 && (w < MIN_SIDE || h < MIN_SIDE)) break;
             for (auto& frame : frames_) frame[scales_].take(w, h, arena_);
-            w = rounded_half_even(w * double(params_.scale_step));
-            h = rounded_half_even(h * double(params_.scale_step));
+            w = rounded_half_even(w * params_.scale_step);
+            h = rounded_half_even(h * params_.scale_step);
         }
         quads_.take(width, height, arena_);
         for (Plane* plane : {&u1_, &u2_, &spare_, &gx_, &gy_, &rest_, &inverse_, &px1_, &py1_, &px2_, &py2_}) {
             plane->take(width, height, arena_);
         }
-        scratch_ = arena_.take(3 * size_t(width) + BLOCK);
+        scratch_ = arena_.take(resize_scratch(width));
     }
 
     // The flow of the coarser level, at the size of `image`.
     void enlarge(Plane& u, const Plane& image) {
         spare_.shape(image.width, image.height);
         const double step_x = double(u.width) / image.width, step_y = double(u.height) / image.height;
-        resize(u, spare_, step_x, step_y, 1 / params_.scale_step, scratch_);
+        resize(u, spare_, step_x, step_y, float(1 / params_.scale_step), scratch_);
         swap(u, spare_);
     }
 
@@ -89,7 +93,7 @@ class Solver {
         for (Plane* plane : {&spare_, &gx_, &gy_, &rest_, &inverse_}) plane->shape(width, height);
         // The dual variables begin at zero, and stay from warp to warp.
         for (Plane* plane : {&px1_, &py1_, &px2_, &py2_}) plane->shape(width, height), plane->clear();
-        const double step = double(params_.epsilon) / params_.tau;
+        const double step = params_.epsilon / params_.tau;
         const double enough = step * step * width * height;  // the sum of squared steps, see step_flow
         int iterations = 0;
         bool upwards = false;
@@ -161,8 +165,7 @@ class Solver {
     template <bool FLOW, bool DUAL>
     __attribute__((noinline)) void relax_row(int y, int y_dual, Lanes* sums) {
         const int width = u1_.width;
-        const Lanes most_along = splat(params_.lambda * params_.theta / params_.tau), tau = splat(params_.tau);
-        const Lanes tau_theta = splat(params_.tau / params_.theta);
+        const Lanes most_along = splat(most_along_), tau = splat(tau_), tau_theta = splat(tau_theta_);
         const float *gx = gx_.row(y), *gy = gy_.row(y), *rest = rest_.row(y), *inverse = inverse_.row(y);
         float *x1 = px1_.row(y), *y1 = py1_.row(y), *x2 = px2_.row(y), *y2 = py2_.row(y);
         float *u1 = u1_.row(y), *u2 = u2_.row(y);
@@ -215,6 +218,7 @@ class Solver {
 
     kineflow_params params_{};
     Convention convention_{};
+    float most_along_ = 0, tau_ = 0, tau_theta_ = 0;  // lambda theta / tau; tau; tau / theta
     int scales_ = 0, current_ = 0;
     Plane frames_[2][MAX_SCALES];  // finest scale first; made once, second of one pair and first of the next
     Quads quads_;                  // of the second frame, at the level at hand

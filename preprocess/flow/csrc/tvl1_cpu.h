@@ -13,7 +13,7 @@ enum { KINEFLOW_OK = 0, KINEFLOW_NO_MEMORY = 1, KINEFLOW_NO_ISA = 2 };
 
 // As Tvl1Params in preprocess/flow/params.py.
 typedef struct {
-    float tau, lambda, theta, epsilon, scale_step;
+    double tau, lambda, theta, epsilon, scale_step;
     int32_t scales, warps, inner_iterations, outer_iterations, median, convention, check_every;
 } kineflow_params;
 

@@ -13,14 +13,14 @@ struct Between {
     float fraction;
 };
 KF_DEVICE Between between(int index, double scale, int size) {
-    const float at = static_cast<float>((index + 0.5) * scale - 0.5);
-    const int first = static_cast<int>(floorf(at));
+    const double at = (index + 0.5) * scale - 0.5;
+    const int first = static_cast<int>(floor(at));
     if (first < 0) return {0, 0, 0.0f};
     if (first >= size - 1) return {size - 1, size - 1, 0.0f};
-    return {first, first + 1, at - first};
+    return {first, first + 1, static_cast<float>(at - first)};
 }
 
-KF_DEVICE float mixed(float a, float b, float fraction) { return a + (b - a) * fraction; }
+KF_DEVICE float mixed(float a, float b, float fraction) { return multiply_add(b - a, fraction, a); }
 
 // One pixel of a finer level, resized.
 KF_DEVICE float resized_gray(const Batch& batch, const float4* image, int x, int y) {

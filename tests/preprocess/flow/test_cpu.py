@@ -47,6 +47,20 @@ def test_same_flow_as_opencv_at_any_size(textured_clip, size):
     assert endpoint_error(tvl1(frames, backend="cpu")[0], tvl1(frames, backend="opencv")[0]) < 0.02
 
 
+# 0.9 of 55 is a half, which single precision puts below it
+@pytest.mark.parametrize(
+    ("scale_step", "size", "limit"), [(0.8, (96, 128), 1.5e-7), (0.7, (96, 128), 1.5e-7), (0.9, (55, 55), 1e-6)]
+)
+def test_levels_and_constants_are_opencvs_to_the_last_bits(textured_clip, scale_step, size, limit):
+    # one iteration: rounding has not grown yet
+    params = Tvl1Params(
+        scales=2, scale_step=scale_step, warps=1, inner_iterations=1, outer_iterations=1, median=1, epsilon=1e-9
+    )
+    frames = np.ascontiguousarray(textured_clip[:2, : size[0], : size[1]])
+    ours, theirs = (tvl1(frames, params, backend=backend)[0] for backend in ("cpu", "opencv"))
+    assert np.median(np.hypot(*(ours - theirs))) < limit
+
+
 def test_real_pairs_differ_from_opencv_by_little(real_pairs):
     errors = [endpoint_error(tvl1(p, backend="cpu")[0], tvl1(p, backend="opencv")[0]) for p in real_pairs]
     assert np.mean(errors) < 0.04

@@ -71,7 +71,8 @@ def test_flow_of_the_next_level(rng):
         solver.buffers["flow_side"][pair], solver.buffers["dual_side"][pair] = 1, pair
         solver._per_pixel("resize_flow", solver.batch_of(0, 2), 2)
         expected = [1.25 * cv2.resize(component.astype(np.float32), (WIDTH, HEIGHT)) for component in flow]
-        assert np.abs(view(solver, "flow0", 0, (2, 2))[pair] - expected).max() < 1e-4
+        # where a pixel lies in single precision alone would make 3e-5 of it
+        assert np.abs(view(solver, "flow0", 0, (2, 2))[pair] - expected).max() < 1e-5
         assert not view(solver, f"dual{1 - pair}", 0, (2, 4))[pair].any()
 
 
