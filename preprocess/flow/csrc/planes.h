@@ -120,7 +120,7 @@ inline Place resize_place(int x, double step, int size) {
 // What `resize` takes of `scratch` for a result of this width, in floats.
 constexpr size_t resize_scratch(int width) { return 5 * size_t(rounded_up(width, BLOCK)); }
 
-// Bilinear resize, times `factor`: across and then down, fused, which gives the bits of OpenCV's.
+// Bilinear resize, times `factor`: across and then down, fused, to the bits of OpenCV's on x86-64, where IPP does it.
 inline void resize(const Plane& from, const Plane& to, double step_x, double step_y, float factor, float* scratch) {
     const int padded = rounded_up(to.width, BLOCK);
     float* across[2] = {scratch, scratch + padded};  // row y of `from`, resized, is in number y % 2

@@ -1,3 +1,5 @@
+import ctypes
+import platform
 import shutil
 import subprocess
 import sys
@@ -17,6 +19,8 @@ pytestmark = pytest.mark.skipif(
     not cpu.is_available() and shutil.which("c++") is None,
     reason="no C++ compiler: the CPU flow engine was not compiled",
 )
+
+RESIZES_BY_IPP = pytest.mark.skipif(platform.machine() != "x86_64", reason="OpenCV has IPP on x86-64 only")
 
 
 def test_engine_is_compiled_where_there_is_a_compiler():
@@ -47,6 +51,7 @@ def test_same_flow_as_opencv_at_any_size(textured_clip, size):
     assert endpoint_error(tvl1(frames, backend="cpu")[0], tvl1(frames, backend="opencv")[0]) < 0.02
 
 
+@RESIZES_BY_IPP
 # 0.9 of 55 is a half, which single precision puts below it
 @pytest.mark.parametrize(
     ("scale_step", "size", "limit"), [(0.8, (96, 128), 1.5e-7), (0.7, (96, 128), 1.5e-7), (0.9, (55, 55), 1e-6)]
@@ -221,18 +226,51 @@ def test_without_the_extension_auto_takes_opencv_and_says_so(monkeypatch, caplog
         resolve_backend("cpu")
 
 
-@pytest.mark.parametrize("lanes", [4, 8, 16])
-def test_median_filter_is_one(tmp_path, lanes):
+def compiled(name, out, *, lanes, options=()):
+    """A program of tests/csrc, with this many lanes."""
     compiler = shutil.which("c++")
     if compiler is None:
         pytest.skip("no C++ compiler")
-    program = tmp_path / "median_check"
-    source = Path(__file__).parents[2] / "csrc" / "median_check.cpp"
+    source = Path(__file__).parents[2] / "csrc" / name
     include = f"-I{Path(cpu.__file__).with_name('csrc')}"
-    command = [compiler, "-std=c++17", "-O1", "-Wno-psabi", f"-DKF_LANES={lanes}", include, source, "-o", program]
+    command = [compiler, "-std=c++17", "-O1", "-Wno-psabi", f"-DKF_LANES={lanes}", *options, include, source, "-o", out]
     subprocess.run(command, check=True)
+    return out
+
+
+@pytest.mark.parametrize("lanes", [4, 8, 16])
+def test_median_filter_is_one(tmp_path, lanes):
+    program = compiled("median_check.cpp", tmp_path / "median_check", lanes=lanes)
     run = subprocess.run([program], capture_output=True, text=True, check=False)
     assert (run.returncode, run.stdout) == (0, "")
+
+
+@RESIZES_BY_IPP
+@pytest.mark.parametrize("lanes", [4, 16])
+def test_levels_have_the_bits_of_opencv(tmp_path, lanes):
+    library = ctypes.CDLL(compiled("resize.cpp", tmp_path / "resize.so", lanes=lanes, options=["-shared", "-fPIC"]))
+
+    floats, number = np.ctypeslib.ndpointer(np.float32, ndim=2, flags="C"), ctypes.c_int
+    library.resized.argtypes = (floats, number, number, floats, number, number, ctypes.c_double, ctypes.c_double)
+
+    def resized(image, like, step_x, step_y):
+        out = np.empty_like(like)
+        library.resized(image, *image.shape[::-1], out, *out.shape[::-1], step_x, step_y)
+        return out
+
+    rng = np.random.default_rng(0)
+    for width, height in [(340, 256), (99, 71), (55, 55), (17, 33)]:
+        image = rng.uniform(0, 255, (height, width)).astype(np.float32)
+        for scale_step in (0.8, 0.9, 0.5, 0.35):
+            coarse = cv2.resize(image, None, fx=scale_step, fy=scale_step)
+            fine = cv2.resize(coarse, (width, height))
+            for ours, theirs in (
+                (resized(image, coarse, 1 / scale_step, 1 / scale_step), coarse),
+                (resized(coarse, fine, coarse.shape[1] / width, coarse.shape[0] / height), fine),
+            ):
+                # IPP does not fuse in a last row or column that is left over
+                np.testing.assert_array_equal(ours[:-1, :-1], theirs[:-1, :-1])
+                np.testing.assert_allclose(ours, theirs, rtol=0, atol=4e-5)
 
 
 def test_threads_that_cannot_be_started_change_nothing():
