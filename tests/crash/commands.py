@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.crash.processes import Process, descendants, running
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_S = 240.0
+PATIENCE_S = 120.0
 """Ray takes half a minute to start on a machine that does something else too."""
 
 

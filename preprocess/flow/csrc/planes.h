@@ -103,49 +103,34 @@ inline void swap(Plane& a, Plane& b) {
     a = b, b = kept;
 }
 
-// Where along one axis a bilinear resize looks, with OpenCV's pixel centres: at (x + 0.5) * step - 0.5, clamped.
-struct Place {
-    int first, second;  // samples
-    float fraction;     // of the way from one to the other
-};
-
-inline Place resize_place(int x, double step, int size) {
-    const double position = (x + 0.5) * step - 0.5;
-    const double floor = __builtin_floor(position);
-    if (floor < 0) return {0, 0, 0};
-    if (floor >= size - 1) return {size - 1, size - 1, 0};
-    return {int(floor), int(floor) + 1, float(position - floor)};
-}
-
 // What `resize` takes of `scratch` for a result of this width, in floats.
 constexpr size_t resize_scratch(int width) { return 5 * size_t(rounded_up(width, BLOCK)); }
 
-// Bilinear resize, times `factor`: across and then down, fused, to the bits of OpenCV's on x86-64, where IPP does it.
+// Bilinear resize, times `factor`: across and then down.
 inline void resize(const Plane& from, const Plane& to, double step_x, double step_y, float factor, float* scratch) {
     const int padded = rounded_up(to.width, BLOCK);
     float* across[2] = {scratch, scratch + padded};  // row y of `from`, resized, is in number y % 2
     float* fraction = scratch + 2 * padded;
     int32_t *first = reinterpret_cast<int32_t*>(scratch + 3 * padded), *second = first + padded;
     for (int x = 0; x < padded; x++) {
-        const Place place = resize_place(x, step_x, from.width);
+        const Between place = between(x, step_x, from.width);
         first[x] = place.first, second[x] = place.second, fraction[x] = place.fraction;
     }
     int next = 0;  // row of `from`
     for (int y = 0; y < to.height; y++) {
-        const Place place = resize_place(y, step_y, from.height);
+        const Between place = between(y, step_y, from.height);
         for (next = next < place.first ? place.first : next; next <= place.second; next++) {
             const float* row = from.row(next);
             for (int x = 0; x < padded; x += LANES) {
                 Lanes left, right;
                 for (int i = 0; i < LANES; i++) left.v[i] = row[first[x + i]], right.v[i] = row[second[x + i]];
-                store(across[next % 2] + x, multiply_add(right - left, load(fraction + x), left));
+                store(across[next % 2] + x, mixed(left, right, load(fraction + x)));
             }
         }
         const float *upper = across[place.first % 2], *lower = across[place.second % 2];
         float* out = to.row(y);
         for (int x = 0; x < padded; x += LANES) {
-            const Lanes above = load(upper + x);
-            store(out + x, factor * multiply_add(load(lower + x) - above, splat(place.fraction), above));
+            store(out + x, factor * mixed(load(upper + x), load(lower + x), splat(place.fraction)));
         }
     }
 }

@@ -123,6 +123,27 @@ KF_PIXEL void step_dual(const Slopes<F>& u, Dual<F>& p) {
     p.y2 = (p.y2 + u.y2) * by_2;
 }
 
+// Where a resized pixel lies between two samples along one axis: pixel centres are half-integers, and the edge is
+// repeated, as OpenCV's INTER_LINEAR has it. In double, like OpenCV's: single precision is off by 1e-5 px at x = 340.
+struct Between {
+    int first, second;
+    float fraction;  // of the way from one to the other
+};
+
+KF_PIXEL Between between(int index, double scale, int size) {
+    const double at = (index + 0.5) * scale - 0.5;
+    if (at < 0) return {0, 0, 0};
+    const int first = static_cast<int>(at);
+    if (first >= size - 1) return {size - 1, size - 1, 0};
+    return {first, first + 1, static_cast<float>(at - first)};
+}
+
+// Of two samples; across first and then down, this gives the bits of OpenCV's resize on x86-64, where IPP does it.
+template <class F>
+KF_PIXEL F mixed(F a, F b, F fraction) {
+    return multiply_add(b - a, fraction, a);
+}
+
 // Keys' cubic convolution with parameter `a`, -0.75 in OpenCV's remap and -0.5 in its CUDA code: the weight of sample k
 // of four, for a point t (0 to 1) after sample 1, is ((c3[k] t + c2[k]) t + c1[k]) t + c0[k].
 struct Cubic {

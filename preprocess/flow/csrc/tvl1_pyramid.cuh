@@ -6,22 +6,6 @@
 
 namespace kineflow {
 
-// Where a resized pixel lies between two source pixels: pixel centres are half-integers, and the edge is repeated, as
-// OpenCV's INTER_LINEAR has it. In double, like OpenCV's: single precision is off by 1e-5 px at x = 340.
-struct Between {
-    int first, second;
-    float fraction;
-};
-KF_DEVICE Between between(int index, double scale, int size) {
-    const double at = (index + 0.5) * scale - 0.5;
-    const int first = static_cast<int>(floor(at));
-    if (first < 0) return {0, 0, 0.0f};
-    if (first >= size - 1) return {size - 1, size - 1, 0.0f};
-    return {first, first + 1, static_cast<float>(at - first)};
-}
-
-KF_DEVICE float mixed(float a, float b, float fraction) { return multiply_add(b - a, fraction, a); }
-
 // One pixel of a finer level, resized.
 KF_DEVICE float resized_gray(const Batch& batch, const float4* image, int x, int y) {
     const Between across = between(x, batch.scale_x, batch.from.width);

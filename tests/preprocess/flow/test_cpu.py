@@ -52,9 +52,13 @@ def test_same_flow_as_opencv_at_any_size(textured_clip, size):
 
 
 @RESIZES_BY_IPP
-# 0.9 of 55 is a half, which single precision puts below it
 @pytest.mark.parametrize(
-    ("scale_step", "size", "limit"), [(0.8, (96, 128), 1.5e-7), (0.7, (96, 128), 1.5e-7), (0.9, (55, 55), 1e-6)]
+    ("scale_step", "size", "limit"),
+    [
+        (0.8, (96, 128), 1.5e-7),
+        (0.7, (96, 128), 1.5e-7),
+        (0.9, (55, 55), 1e-6),  # a half, which single precision puts below it
+    ],
 )
 def test_levels_and_constants_are_opencvs_to_the_last_bits(textured_clip, scale_step, size, limit):
     # one iteration: rounding has not grown yet

@@ -21,6 +21,7 @@ CHOSEN = "cpu_engine or device or codes or another_stream or memory_than or memo
 @pytest.mark.skipif(platform.system() != "Linux" or platform.machine() != "x86_64", reason="code of x86-64 on Linux")
 @pytest.mark.skipif(not importlib.util.find_spec("cupy"), reason="CuPy is not installed")
 @pytest.mark.skipif(not (shutil.which(COMPILER) and shutil.which("nm")), reason=f"no {COMPILER} and nm")
+@pytest.mark.timeout(600)  # on a machine with much else to do
 def test_gpu_tests_pass_on_an_emulated_gpu(tmp_path):
     files = [FOLDER / "test_cuda_gpu.py", FOLDER / "on_emulated_gpu.py"]
     options = ["-p", "tests.preprocess.flow.cupy_on_cpu", "-p", "no:cacheprovider", "-q", "-s", "-k", CHOSEN]
