@@ -36,6 +36,10 @@ void missing_barrier(kineflow::Batch batch, int, int) {
     memory[threadIdx.x].x = 1.0f;
     batch.change[threadIdx.x] = memory[threadIdx.x ^ 1].x;
 }
+void blocks_that_meet(kineflow::Batch batch, int, int) {
+    batch.change[2 + blockIdx.x] = batch.change[blockIdx.x ^ 1];
+    batch.change[blockIdx.x] = 1.0f;
+}
 void beyond_shared_memory(kineflow::Batch, int, int) {
     KF_SHARED(memory);
     memory[1].x = 1.0f;

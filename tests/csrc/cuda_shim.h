@@ -1,10 +1,11 @@
 // CUDA blocks on a CPU, for tests of kernels on machines without a GPU.
 //
 // One fiber per CUDA thread; __syncthreads hands over to the next one; blocks run one after the other. From barrier to
-// barrier threads run upwards or downwards, so that what a missing barrier would do shows now and then. Shared memory
-// is poisoned with not-a-number before each block, so that reading what was never written shows. It fails on barriers
-// that only some threads of a block reach, on shuffles that only some of a warp reach, and on writes beyond shared
-// memory. It cannot show races between blocks, nor how the GPU rounds its approximate square roots and reciprocals.
+// barrier threads run upwards or downwards, and so do the blocks of a launch, so that what a missing barrier would do, or
+// a block that reads what another writes, shows now and then. Shared memory is poisoned with not-a-number before each
+// block, so that reading what was never written shows. It fails on barriers that only some threads of a block reach, on
+// shuffles that only some of a warp reach, and on writes beyond shared memory. It cannot show how the GPU rounds its
+// approximate square roots and reciprocals.
 
 #pragma once
 
@@ -123,7 +124,7 @@ enum Outcome { FINE = 0, DIVERGENT_BARRIER = 1, WROTE_BEYOND_SHARED_MEMORY = 2 }
 
 constexpr unsigned WARP = 32;
 
-// Whether the next threads, or warps, run from the last to the first; as if by chance, the same in every process.
+// Whether the next threads, warps or blocks run from the last to the first; as if by chance, the same in every process.
 inline bool downwards() {
     static std::uint32_t state = 0;
     state = state * 1664525 + 1013904223;
@@ -179,15 +180,16 @@ Outcome launch(dim3 grid, dim3 block, std::size_t shared_bytes, const Body& body
     std::vector<float4> memory((shared_bytes + GUARD + sizeof(float4) - 1) / sizeof(float4));
     shared_memory = memory.data();
     unsigned char* bytes = reinterpret_cast<unsigned char*>(memory.data());
-    for (unsigned z = 0; z < grid.z; ++z)
-        for (unsigned y = 0; y < grid.y; ++y)
-            for (unsigned x = 0; x < grid.x; ++x) {
-                blockIdx = {x, y, z};
-                std::memset(bytes, 0xff, shared_bytes + GUARD);
-                if (const Outcome outcome = run_block(threads)) return outcome;
-                for (std::size_t i = 0; i < GUARD; ++i)
-                    if (bytes[shared_bytes + i] != 0xff) return WROTE_BEYOND_SHARED_MEMORY;
-            }
+    const unsigned blocks = grid.x * grid.y * grid.z;
+    const bool down = downwards();
+    for (unsigned k = 0; k < blocks; ++k) {
+        const unsigned i = down ? blocks - 1 - k : k;
+        blockIdx = {i % grid.x, i / grid.x % grid.y, i / (grid.x * grid.y)};
+        std::memset(bytes, 0xff, shared_bytes + GUARD);
+        if (const Outcome outcome = run_block(threads)) return outcome;
+        for (std::size_t beyond = 0; beyond < GUARD; ++beyond)
+            if (bytes[shared_bytes + beyond] != 0xff) return WROTE_BEYOND_SHARED_MEMORY;
+    }
     return FINE;
 }
 

@@ -102,6 +102,18 @@ def test_emulation_shows_a_missing_barrier_either_way():
     assert first_of_two == second_of_two == {False, True}
 
 
+def test_emulation_shows_either_way_what_blocks_do_to_each_other():
+    seen = np.zeros(4, np.float32)
+    batch = np.zeros(1, BATCH)
+    batch["change"] = seen.ctypes.data
+    read_by_the_two = set()
+    for _ in range(20):
+        seen[:2] = 0
+        EmulatedGpu().launch("blocks_that_meet", (2, 1, 1), (1, 1, 1), batch)
+        read_by_the_two.add(tuple(seen[2:].tolist()))
+    assert read_by_the_two == {(0, 1), (1, 0)}
+
+
 def test_emulation_shuffles_within_segments():
     """As the CUDA C++ Programming Guide says of `width`: a lane that would read beyond its segment keeps its value."""
     read = np.zeros(2 * 64, np.float32)
