@@ -2,8 +2,9 @@
 
 import errno
 import hashlib
+import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from stat import S_ISREG
@@ -13,6 +14,8 @@ from preprocess.errors import BadMedia, UnreadableFile
 
 MAX_BYTES = 64 << 30
 """Of a file."""
+
+logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -39,6 +42,12 @@ def regular_file(path: Path) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def warn_of_links(folder: Path, links: Sequence[Path]) -> None:
+    """Say that links below a folder are not followed, if there are any."""
+    if links:
+        logger.warning("links are not followed, of which %s has %d, such as %s", folder, len(links), links[0])
 
 
 def open_regular(path: Path) -> BinaryIO:

@@ -14,7 +14,7 @@ from preprocess.linking import link_or_copy
 from preprocess.media_process import inspect
 from preprocess.outcomes import ManifestEntry, Outcome
 from preprocess.paths import inside, rename_into_place, temporary_beside
-from preprocess.regular_file import sha256_of
+from preprocess.regular_file import sha256_of, warn_of_links
 from preprocess.stillness import seconds_of
 from preprocess.workers import Tick
 
@@ -58,8 +58,8 @@ class FoundFiles:
 def find_files(folder: Path, *, labels: Mapping[str, str], without: Path) -> FoundFiles:
     """Look for videos at any depth of a folder.
 
-    Hidden files and folders are passed over, and links to folders are not followed. Of two files with one name that one
-    is taken which lies in the folder of its class, or else comes first.
+    Hidden files and folders are passed over; links to folders are not followed, and a warning counts them. Of two files
+    with one name that one is taken which lies in the folder of its class, or else comes first.
 
     Args:
         folder: to look in.
@@ -112,12 +112,15 @@ def _video_paths(folder: Path, *, without: Path) -> Iterator[Path]:
     def stop(error: OSError) -> None:
         raise EnvironmentProblem(f"folder {error.filename} cannot be read: {error.strerror}")
 
+    links: list[Path] = []
     for root, folders, names in os.walk(folder, onerror=stop):
         folders[:] = [name for name in folders if not name.startswith(".") and Path(root, name).resolve() != without]
+        links += [path for name in folders if (path := Path(root, name)).is_symlink()]
         for name in names:
             path = Path(root, name)
             if path.suffix.lower() in VIDEO_SUFFIXES and not name.startswith("."):
                 yield path.relative_to(folder)
+    warn_of_links(folder, links)
 
 
 def _decode(video: VideoFile, source: Path, digest: str) -> ManifestEntry:

@@ -57,8 +57,9 @@ def fetch(clip: Clip, folder: Path, *, config: DownloadConfig, sections: bool) -
         return Fetched(path=path, extent=Extent.CLIP, borrowed=True)
     path = tree.find(clip.youtube_id, clip=clip)
     if path is None:
+        links = f"; links are not followed, of which there are {tree.links}" if tree.links else ""
         raise Unavailable(
-            f"no {clip.key}.* and no {clip.youtube_id}.* below {config.source_dir}", cause=Cause.NOT_FOUND
+            f"no {clip.key}.* and no {clip.youtube_id}.* below {config.source_dir}{links}", cause=Cause.NOT_FOUND
         )
     _check_readable(path)
     if not _is_trimmed(path, clip):
@@ -112,15 +113,20 @@ class _Tree:
         root: walked once; links are not followed, hidden files and folders left out.
         apart_from: a folder left out when it lies below, since what is there is not the user's own.
 
+    Attributes:
+        links: how many there are, to files and folders.
+
     Raises:
         EnvironmentProblem: the folder cannot be read.
     """
 
     def __init__(self, root: Path, *, apart_from: Path) -> None:
         names, files = bytearray(), bytearray()
+        self.links = 0
         self._ends, self._folder_of = array("Q"), array("I")
         self._folders: list[str] = []
-        for folder, file_names in _walk(root, apart_from=apart_from):
+        for folder, file_names, links in _walk(root, apart_from=apart_from):
+            self.links += links
             self._folders.append(os.path.relpath(folder, root))
             for file_name in file_names:
                 name = read_clip_name(file_name)
@@ -150,18 +156,20 @@ class _Tree:
         return Path(self._folders[self._folder_of[index]], os.fsdecode(self._files[start : self._ends[index]]))
 
 
-def _walk(root: Path, *, apart_from: Path) -> Iterator[tuple[str, list[str]]]:
-    """Each folder with the names of its files."""
+def _walk(root: Path, *, apart_from: Path) -> Iterator[tuple[str, list[str], int]]:
+    """Each folder with the names of its files and the number of its links."""
     below = apart_from.resolve().relative_to(root.resolve()) if _is_below(apart_from, root) else None
     waiting = [str(root)]
     while waiting:
         folder = waiting.pop()
         names: list[str] = []
+        links = 0
         try:
             with os.scandir(folder) as entries:
                 for entry in entries:
                     if entry.name.startswith("."):
                         continue
+                    links += entry.is_symlink()
                     if entry.is_file(follow_symlinks=False):
                         names.append(entry.name)
                     elif entry.is_dir(follow_symlinks=False) and (below is None or Path(entry.path) != root / below):
@@ -170,7 +178,7 @@ def _walk(root: Path, *, apart_from: Path) -> Iterator[tuple[str, list[str]]]:
             if folder == str(root):
                 raise EnvironmentProblem(f"cannot read the source folder {root}: {error.strerror}") from error
             logger.warning("folder %s cannot be read and was left out: %s", folder, error.strerror)
-        yield folder, names
+        yield folder, names, links
 
 
 def _is_below(folder: Path, root: Path) -> bool:

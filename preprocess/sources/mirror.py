@@ -4,7 +4,7 @@ import logging
 import os
 import random
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
@@ -12,6 +12,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 from preprocess.annotations import Clip
 from preprocess.errors import Cause, InvalidInput, TemporarilyUnavailable, Unavailable
+from preprocess.regular_file import warn_of_links
 from preprocess.sources.http import Connection, is_remote, quoted
 from preprocess.sources.remote import open_address
 
@@ -147,15 +148,22 @@ def _of_ones_own(address: str) -> Archive:
     return Archive(address=address, replaces=Archive(address=address).title.startswith("replacement"))
 
 
-def _archives_below(folder: Path) -> Iterator[Path]:
+def _archives_below(folder: Path) -> list[Path]:
     """In sorted order; links are not followed."""
+    found: list[Path] = []
+    links: list[Path] = []
     for where, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        links += [path for name in folders if (path := Path(where, name)).is_symlink()]
         for name in sorted(names):
             path = Path(where, name)
             archive = name.lower().endswith(_SUFFIXES) and not name.startswith(".")  # as ._name.tar does, of macOS
-            if archive and not path.is_symlink() and path.is_file():
-                yield path
+            if archive and path.is_symlink():
+                links.append(path)
+            elif archive and path.is_file():
+                found.append(path)
+    warn_of_links(folder, links)
+    return found
 
 
 def _listed_or_itself(address: str, *, connection: Connection) -> list[str]:

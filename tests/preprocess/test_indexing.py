@@ -208,6 +208,13 @@ def test_symbolic_link_is_bad_media(run, folder, tmp_path):
     assert row["reason"] == "b.avi: a link, which is not followed; put the file itself there"
 
 
+def test_link_to_a_folder_is_told_and_not_followed(run, folder, tmp_path, caplog):
+    (folder / "wave").rename(tmp_path / "wave")
+    (folder / "wave").symlink_to(tmp_path / "wave")
+    assert run().outcomes == {"done": 1, "unavailable": 2}
+    assert f"links are not followed, of which {folder} has 1, such as {folder / 'wave'}" in caplog.text
+
+
 def test_other_folder_gets_hard_links_and_the_videos_stay_alone(run, folder, tmp_path):
     before = sorted(folder.rglob("*"))
     out = tmp_path / "clips"

@@ -125,7 +125,7 @@ def test_links_are_not_followed(config, tmp_path):
     (tmp_path / "secret" / f"{CLIP.key}.mp4").write_bytes(b"x")
     (config.source_dir / f"{CLIP.key}.mp4").symlink_to(tmp_path / "secret" / f"{CLIP.key}.mp4")
     (config.source_dir / "train").symlink_to(tmp_path / "secret")
-    with pytest.raises(Unavailable):
+    with pytest.raises(Unavailable, match="; links are not followed, of which there are 2"):
         fetch(config)
 
 

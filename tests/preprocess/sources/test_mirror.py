@@ -112,12 +112,15 @@ def test_single_archive_is_known_by_its_bytes(server, mode):
     assert addresses(f"{server.url}/any name") == [f"{server.url}/any name"]
 
 
-def test_folder_is_searched_for_archives(tmp_path):
+def test_folder_is_searched_for_archives(tmp_path, caplog):
     for name in ("b/c/x.tar", "b/y.tar.gz", "a.TGZ", "._a.tgz", "readme.txt", ".hidden/z.tar"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"")
     (tmp_path / "link.tar").symlink_to(tmp_path / "b" / "y.tar.gz")
+    (tmp_path / "readme").symlink_to(tmp_path / "readme.txt")
+    (tmp_path / "c").symlink_to(tmp_path / "b")
     assert addresses(tmp_path) == [str(tmp_path / name) for name in ("a.TGZ", "b/y.tar.gz", "b/c/x.tar")]
+    assert f"links are not followed, of which {tmp_path} has 2, such as {tmp_path / 'c'}" in caplog.text
 
 
 def test_replacements_of_ones_own_are_known_by_their_name(tmp_path):
