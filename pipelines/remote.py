@@ -18,7 +18,7 @@ import numpy as np
 
 from pipelines.cache import ShardCache, Wanted
 from pipelines.table_cache import cached_table
-from preprocess.address import without_secrets
+from preprocess.address import names_host, without_secrets
 from preprocess.errors import BadShard, EnvironmentProblem, InvalidInput
 from preprocess.object_store import network_errors
 from preprocess.shards import Index, ShardInfo
@@ -50,7 +50,7 @@ class RemoteStore:
         pause_s: before the second try of a transfer that failed.
 
     Raises:
-        InvalidInput: an address that fsspec does not know, or options that do not fit it.
+        InvalidInput: an address that fsspec does not know, or of no host, or options that do not fit it.
         EnvironmentProblem: the package for this kind of address is not installed.
     """
 
@@ -71,6 +71,8 @@ class RemoteStore:
         self.name = without_secrets(self._address)
         options = dict(storage_options or {})
         protocol = address.split("://", 1)[0]
+        if protocol in _STREAMED and not names_host(address):
+            raise InvalidInput(f"shards at {self.name} cannot be opened; give http(s)://host/path")
         try:
             if protocol in _STREAMED:
                 options = {"client_kwargs": _http_timeout()} | options

@@ -2,11 +2,21 @@
 
 import os
 from pathlib import Path
+from urllib.parse import urlsplit
 
 
 def is_address(place: Path | str) -> bool:
     """Whether it is not a folder that the operating system knows."""
     return isinstance(place, str) and "://" in place
+
+
+def names_host(address: str) -> bool:
+    """Whether an address of a server says which one."""
+    try:
+        parts = urlsplit(address)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a bracket that is not closed, a port that is no number
+        return False
 
 
 def without_secrets(address: str) -> str:

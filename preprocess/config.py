@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from preprocess.address import names_host
 from preprocess.cores import cores
 from preprocess.errors import InvalidInput
 from preprocess.flow.params import Tvl1Params
@@ -30,13 +31,6 @@ _OPTION_OF = {"directory": "--source-dir", "mirror": "--mirror", "url": "--url-t
 def _check(condition: bool, message: str) -> None:
     if not condition:
         raise InvalidInput(message)
-
-
-def _names_host(address: str) -> bool:
-    try:
-        return bool(urlsplit(address).hostname)
-    except ValueError:  # a bracket that is not closed
-        return False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +85,7 @@ class Identity:
     def __post_init__(self) -> None:
         _check(
             self.proxy is None
-            or (_names_host(self.proxy) and re.match(r"(https?|socks[45][ah]?)://[^/\s]+/?$", self.proxy) is not None),
+            or (names_host(self.proxy) and re.match(r"(https?|socks[45][ah]?)://[^/\s]+/?$", self.proxy) is not None),
             f"proxy {self.proxy!r} is not an address such as http://host:3128 or socks5://host:1080",
         )
         if self.cookies is not None:
@@ -189,7 +183,7 @@ class DownloadConfig:
             "as %7B or %7D",
         )
         _check(
-            template is None or (template.startswith(("http://", "https://")) and _names_host(template)),
+            template is None or (template.startswith(("http://", "https://")) and names_host(template)),
             f"url template {template!r} must start with http:// or https:// and the name of a host",
         )
         _check(self.source_dir is None or self.source_dir.is_dir(), f"source folder {self.source_dir} does not exist")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from preprocess.address import without_secrets
+from preprocess.address import names_host, without_secrets
 from preprocess.errors import EnvironmentProblem, InvalidInput
 from preprocess.paths import UNFINISHED
 
@@ -52,9 +52,13 @@ class ObjectStore:
             writes: whether files will be put there.
 
         Raises:
-            InvalidInput: an address that fsspec does not know, that is only read, or that stands for several folders.
-            EnvironmentProblem: fsspec, or the package that it needs for this address, is not installed.
+            InvalidInput: an address that fsspec does not know, of no host, that is only read, or that means several
+                folders.
+            EnvironmentProblem: fsspec, or the package that it needs for this address, is not installed; or no server
+                answers.
         """
+        if self._protocol in _READ_ONLY and not names_host(self.address):
+            raise InvalidInput(f"{self.name} cannot be opened; give http(s)://host/path")
         if writes and self._protocol in _READ_ONLY:
             raise InvalidInput(
                 f"{self.name} is read-only, as every address of this kind; write to a folder, or to a store such as "
@@ -191,6 +195,8 @@ class ObjectStore:
             raise EnvironmentProblem(f"{self.name}: {error}; install that package on all nodes") from error
         except (ValueError, TypeError) as error:
             raise InvalidInput(f"{self.name} cannot be opened: {error}") from error
+        except network_errors() as error:  # some connect at once
+            raise EnvironmentProblem(f"{self.name} cannot be opened: {error!r}") from error
         return files, str(root).rstrip("/")
 
     def _size(self, place: str) -> int | None:
@@ -244,6 +250,7 @@ def network_errors() -> tuple[type[Exception], ...]:
         ("botocore.exceptions", "BotoCoreError"),
         ("gcsfs.retry", "HttpError"),
         ("azure.core.exceptions", "AzureError"),
+        ("ftplib", "Error"),
     )
     found = [getattr(sys.modules[module], name) for module, name in names if module in sys.modules]
     return (OSError, EOFError, *found)

@@ -12,6 +12,7 @@ import urllib3
 from urllib3.exceptions import HTTPError, MaxRetryError, NewConnectionError
 from urllib3.exceptions import TimeoutError as HttpTimeoutError
 
+from preprocess.address import names_host
 from preprocess.errors import Cause, InvalidInput, TemporarilyUnavailable, Unavailable
 from preprocess.schedule import RetryPolicy
 
@@ -141,14 +142,9 @@ def quoted(address: str) -> str:
     Raises:
         InvalidInput: it names no host, or a user.
     """
-    try:
-        parts = urlsplit(address)
-        usable = is_remote(address) and bool(parts.hostname) and "@" not in parts.netloc and (parts.port or 1) > 0
-    except ValueError:  # a bracket that is not closed, a port that is no number
-        usable = False
-    if not usable:
+    if not (is_remote(address) and names_host(address)) or "@" in (host := urlsplit(address).netloc):
         raise InvalidInput(f"address {address!r} cannot be used; give http(s)://host/path, without a user")
-    start = address.index("//") + 2 + len(parts.netloc)
+    start = address.index("//") + 2 + len(host)
     # a list's bytes that are no UTF-8 go over the line as they are
     return address[:start] + quote(address[start:], safe="%/:=&?~+!$,;'@()*[]", errors="surrogateescape")
 

@@ -250,6 +250,8 @@ def test_hash_that_is_no_hash_fails(served, cache):
 def test_unknown_protocol_fails(cache):
     with pytest.raises(InvalidInput, match=r"shards at nowhere://x cannot be opened: .*nowhere"):
         store_of("nowhere://x", cache)
+    with pytest.raises(InvalidInput, match=r"shards at http://\[x/shards cannot be opened; give http"):
+        store_of("http://[x/shards", cache)
 
 
 @pytest.mark.skipif(find_spec("s3fs") is not None, reason="s3fs is installed here")

@@ -279,6 +279,7 @@ def test_workers_do_the_same(run, tmp_path):
         ({"url_template": "file:///etc/{youtube_id}"}, "must start with http"),
         ({"url_template": "https:///{youtube_id}.mp4"}, "the name of a host"),
         ({"url_template": "https://[host/{youtube_id}.mp4"}, "the name of a host"),
+        ({"url_template": "https://host:port/{youtube_id}.mp4"}, "the name of a host"),
         ({"min_share": 0.0}, "min_share must be above 0"),
         ({"retry": frozenset({"done"})}, "retry knows unavailable, bad_media, quarantined, got"),
     ],

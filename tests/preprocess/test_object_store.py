@@ -1,6 +1,7 @@
 """Tests of preprocess.object_store, on fsspec's file system in memory."""
 
 import builtins
+import re
 
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
@@ -198,6 +199,17 @@ def test_trouble_with_the_network_is_not_taken_for_a_file_that_is_gone(store, fi
 def test_unknown_address_fails():
     with pytest.raises(InvalidInput, match=r"nowhere://bucket cannot be opened: Protocol not known: nowhere"):
         ObjectStore("nowhere://bucket").check()
+
+
+@pytest.mark.parametrize("address", ["http://[x/clips", "https://x:99999/clips", "http:///clips"])
+def test_address_of_no_host_fails(address):
+    with pytest.raises(InvalidInput, match=rf"{re.escape(address)} cannot be opened; give http\(s\)://host/path"):
+        ObjectStore(address).check()
+
+
+def test_server_that_does_not_answer_when_it_is_opened_fails():
+    with pytest.raises(EnvironmentProblem, match=r"ftp://127\.0\.0\.1:9/clips cannot be opened: ConnectionRefusedErr"):
+        ObjectStore("ftp://127.0.0.1:9/clips").check()
 
 
 def test_missing_package_fails(monkeypatch):
