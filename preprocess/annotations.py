@@ -87,7 +87,7 @@ class ClipList:
 def read_kinetics(path: Path, *, unlabelled: bool = False) -> ClipList:
     """Read a Kinetics list: `label,youtube_id,time_start,time_end,split[,is_cc]`, in any published spelling.
 
-    Test lists may lack `label`; a list without `split` takes it from a file name that contains train, val or test.
+    Test lists may lack `label`; a list without `split` takes it from the word train, val or test in its file name.
     Labels stay as they are; `read_lists` matches them to a label table.
 
     Args:

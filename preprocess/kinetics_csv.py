@@ -32,6 +32,7 @@ _COLUMN_OF = {
 _NEEDED = ("youtube_id", "time_start", "time_end")
 _NOT_TEXT = {"\x1f\udc8b": "gzip", "PK\x03\x04": "zip", "BZh": "bzip2", "\udcfd7zXZ": "xz", "(\udcb5/\udcfd": "zstd"}
 _ID = re.compile(r"[0-9A-Za-z_-]{11}")
+_WORD = re.compile(r"[^\W\d_]+")
 _SECONDS = re.compile(r"\s*([0-9]{1,6})(\.0*)?\s*")
 _SECONDS_LENGTH = 32  # characters
 _LAST_SECOND = 999_999  # six digits in a key
@@ -156,7 +157,8 @@ def _quoted(header: list[str]) -> str:
 
 
 def _split_from_name(path: Path) -> str:
-    found = {split for spelling, split in SPLITS.items() if spelling in path.stem.lower()}
+    words = (word.removesuffix("list") for word in _WORD.findall(path.stem.lower()))
+    found = {SPLITS[word] for word in words if word in SPLITS}
     if len(found) != 1:
         raise InvalidInput(
             f"list {path} has no column 'split' and its name does not say train, val or test; add the column"

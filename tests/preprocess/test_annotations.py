@@ -64,8 +64,9 @@ def test_test_list_has_no_labels(tmp_path):
 
 def test_split_from_the_file_name(tmp_path):
     text = "label,youtube_id,time_start,time_end\nyoga,abcdefghijk,3,13\n"
-    assert read(tmp_path, text, name="kinetics_val.csv").clips[0].split == "val"
-    for name in ("mine.csv", "train_and_val.csv"):
+    for name in ("kinetics_val.csv", "k700validate2020.csv", "Val.csv", "vallist01.csv"):
+        assert read(tmp_path, text, name=name).clips[0].split == "val"
+    for name in ("mine.csv", "train_and_val.csv", "latest.csv", "retrained.csv", "interval-2.csv", "contest.csv"):
         with pytest.raises(InvalidInput, match="no column 'split'"):
             read(tmp_path, text, name=name)
 
