@@ -52,6 +52,8 @@ _RECORDS = (LIST_NAME, LIST_INFO_NAME, LEDGER_NAME, MISSING_NAME, MANIFEST_NAME)
 """Files beside the clips, with an address too."""
 _ANSWERS = {Outcome.UNAVAILABLE, Outcome.BAD_MEDIA}
 """Outcomes that a source stays with; another one may have the clip all the same."""
+_WEIGHTS = {Outcome.TEMPORARY: 1, Outcome.QUARANTINED: 2}
+"""Of outcomes that stand whatever another source answers: the heavier one, of several."""
 _YOUTUBE_PAUSE_S = 900.0
 _URL_PAUSE_S = 60.0
 _KILL_AFTER = 1.2  # times the deadline: a worker that its own alarm could not end
@@ -190,13 +192,14 @@ class _Run:
     def outcomes(self, clips: Sequence[Clip]) -> Generator[ManifestEntry, None, None]:
         """The outcome of each clip: `done` by the first source that has it, or what the last one said.
 
-        That counts for now only, where another source failed for now: it may have the clip the next time. Each must be
-        in the manifest before the next one is asked for.
+        That counts for now only, where another source failed for now: it may have the clip the next time. And a clip
+        that killed its workers would kill some in each run, if it counted as anything else. Each must be in the
+        manifest before the next one is asked for.
         """
         if not clips:
             return
         left = {clip.key: clip for clip in clips}
-        for_now: dict[str, ManifestEntry] = {}
+        stands: dict[str, ManifestEntry] = {}
         *_, last = chain = self._config.chain
         # archives have their journals in the driver's folder
         writes = [self._config.out] if "mirror" in chain else self._config.target.shared
@@ -209,11 +212,12 @@ class _Run:
                     if entry.outcome is Outcome.DONE:
                         left.pop(entry.key, None)
                         yield entry
-                    elif source == last:
-                        said = for_now.get(entry.key, entry) if entry.outcome in _ANSWERS else entry
+                        continue
+                    said = max(entry, stands.get(entry.key, entry), key=_weight)
+                    if source == last:
                         yield replace(said, source=",".join(chain))
-                    elif entry.outcome is Outcome.TEMPORARY:
-                        for_now[entry.key] = entry
+                    elif _weight(said):
+                        stands[entry.key] = said
 
     def _ask_mirror(self, pool: WorkerPool, source: str, clips: Sequence[Clip]) -> Iterator[ManifestEntry]:
         config = self._config
@@ -296,6 +300,10 @@ class _Run:
 
 def _failed(clip: Clip, error: ClipError, source: str) -> ManifestEntry:
     return ManifestEntry.of_clip(clip, outcome_of(error), cause=error.cause.value, reason=str(error), source=source)
+
+
+def _weight(entry: ManifestEntry) -> int:
+    return _WEIGHTS.get(entry.outcome, 0)
 
 
 def _with_browser_cookies(config: DownloadConfig) -> DownloadConfig:

@@ -113,6 +113,8 @@ def test_a_source_that_is_down_leaves_it_to_the_next_one_and_is_asked_again(run,
         ("temporary", "quarantined", "quarantined"),  # it would kill a worker in each run
         ("unavailable", "temporary", "temporary"),
         ("bad_media", "unavailable", "unavailable"),
+        ("quarantined", "unavailable", "quarantined"),
+        ("quarantined", "temporary", "quarantined"),
     ],
 )
 def test_what_stands_of_what_two_sources_said(run, tmp_path, monkeypatch, first, last, stands):
