@@ -1,7 +1,10 @@
 """What all command lines share: errors as one paragraph and an exit status, lines that are safe, places as typed."""
 
+import errno
+import io
 import logging
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,11 +14,22 @@ from typing import Any
 import click
 
 from preprocess.address import is_address, shown
-from preprocess.errors import KineflowError
+from preprocess.errors import EnvironmentProblem, KineflowError
 
 
 class CommandGroup(click.Group):
     """A group whose commands end a `KineflowError` with its message and exit status, never a traceback."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run a command line; one whose output finds no room ends likewise."""
+        try:
+            return super().main(*args, **options)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            sys.stdout = io.StringIO()  # the end of the process would write what is left once more, and say so
+            click.echo(f"Error: {error}, where the output goes perhaps; free some, then run it again", err=True)
+            sys.exit(EnvironmentProblem.exit_status)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the chosen command."""

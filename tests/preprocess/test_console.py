@@ -1,4 +1,8 @@
+import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -21,6 +25,17 @@ def test_error_becomes_a_line_and_a_status(error, status):
     result = CliRunner().invoke(main, ["fail"])
     assert result.exit_code == status
     assert result.output == "Error: the value 7 is wrong\\x1b[2J; use 8\n"
+
+
+@pytest.mark.parametrize("buffered", ["", "1"])
+def test_output_without_room_becomes_a_line_and_a_status(buffered):
+    with Path("/dev/full").open("wb") as full:
+        command = [sys.executable, "-c", "from preprocess.console import CommandGroup as G; G('g')(['--help'])"]
+        environment = os.environ | {"PYTHONUNBUFFERED": buffered}
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment, check=False)
+    assert ended.returncode == 3
+    assert ended.stderr.startswith("Error: [Errno 28] No space left on device, where the output goes perhaps; free")
+    assert ended.stderr.count("\n") == 1
 
 
 def test_sigterm_interrupts_its_block_and_is_as_before_after_it():
