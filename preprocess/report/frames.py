@@ -13,9 +13,6 @@ from preprocess.errors import BadShard
 from preprocess.shards import ShardSet
 from preprocess.shards.jpeg import LONGEST_HEADER, read_jpeg_header
 
-_GRAY = {1: cv2.IMREAD_GRAYSCALE, 8: cv2.IMREAD_REDUCED_GRAYSCALE_8}
-_COLOR = {1: cv2.IMREAD_COLOR_RGB, 2: cv2.IMREAD_REDUCED_COLOR_2}
-
 
 def spaced(count: int, wanted: int) -> list[int]:
     """Numbers below `count`, evenly spaced, the middle one among them for an odd `wanted`; all if there are no more.
@@ -29,15 +26,15 @@ def spaced(count: int, wanted: int) -> list[int]:
     return [(2 * number + 1) * count // (2 * wanted) for number in range(wanted)]
 
 
-def decode_rgb(shards: ShardSet, *, clip: int, frames: Sequence[int], shrink: int = 2) -> list[np.ndarray]:
-    """Frames of a clip, uint8 [H, W, 3] each, red first, their sides divided by `shrink` and rounded up.
+def decode_rgb(shards: ShardSet, *, clip: int, frames: Sequence[int]) -> list[np.ndarray]:
+    """Frames of a clip at half their size, rounded up: uint8 [H / 2, W / 2, 3] each, red first.
 
     Raises:
         BadShard: a JPEG cannot be decoded or has another size than the clip table says.
     """
-    pictures = _decode(shards, stream="rgb", clip=clip, frames=frames, mode=_COLOR[shrink])
-    # OpenCV shrinks in the order of its own, blue first
-    return pictures if shrink == 1 else [np.ascontiguousarray(picture[..., ::-1]) for picture in pictures]
+    pictures = _decode(shards, stream="rgb", clip=clip, frames=frames, mode=cv2.IMREAD_REDUCED_COLOR_2)
+    # in the order of OpenCV's own, blue first
+    return [np.ascontiguousarray(picture[..., ::-1]) for picture in pictures]
 
 
 def decode_codes(shards: ShardSet, *, clip: int, frames: Sequence[int]) -> list[np.ndarray]:
@@ -46,7 +43,7 @@ def decode_codes(shards: ShardSet, *, clip: int, frames: Sequence[int]) -> list[
     Raises:
         BadShard: as `decode_rgb`.
     """
-    stacked = _decode(shards, stream="flow", clip=clip, frames=frames, mode=_GRAY[1])
+    stacked = _decode(shards, stream="flow", clip=clip, frames=frames, mode=cv2.IMREAD_GRAYSCALE)
     return [codes.reshape(2, -1, codes.shape[1]) for codes in stacked]
 
 
@@ -56,7 +53,8 @@ def decode_blocks(shards: ShardSet, *, clip: int) -> list[np.ndarray]:
     Raises:
         BadShard: as `decode_rgb`.
     """
-    return _decode(shards, stream="flow", clip=clip, frames=range(int(shards.clips.flow_count[clip])), mode=_GRAY[8])
+    frames = range(int(shards.clips.flow_count[clip]))
+    return _decode(shards, stream="flow", clip=clip, frames=frames, mode=cv2.IMREAD_REDUCED_GRAYSCALE_8)
 
 
 def to_flow(codes: np.ndarray, shards: ShardSet) -> np.ndarray:

@@ -14,7 +14,7 @@ def test_bars_are_as_high_as_their_counts():
     assert [bar.height for bar in bars] == [HEIGHT / 4, HEIGHT / 2, HEIGHT]
     assert [bar.y + bar.height for bar in bars] == [HEIGHT] * 3
     assert [bar.title for bar in bars] == ["10 to 15: 5 clips", "20 to 25: 10 clips", "25 to 30: 20 clips"]
-    assert bars[1].x == pytest.approx(WIDTH / 2, abs=1)
+    assert [(bar.x, bar.width) for bar in bars] == [(WIDTH * part + 0.5, WIDTH / 4 - 1) for part in (0, 1 / 2, 3 / 4)]
 
 
 def test_logarithmic_bars_lose_a_sixth_a_decade():
@@ -24,4 +24,4 @@ def test_logarithmic_bars_lose_a_sixth_a_decade():
 
 def test_ticks_are_at_the_edges():
     assert [(tick.x, tick.text) for tick in drawn((1, 1)).ticks] == [(0, "10"), (WIDTH / 2, "15"), (WIDTH, "20")]
-    assert len(drawn((1,) * 57).ticks) <= 6
+    assert [tick.text for tick in drawn((1,) * 57).ticks] == ["10", "70", "130", "190", "250"]
