@@ -49,10 +49,10 @@ def train_on_ray(config: TrainConfig, *, observe: Observer, should_stop: Callabl
             `i3d_train.attempts.train_in_attempts`.
         KineflowError: as raised by the workers.
     """
-    make_folder(config.out)
     stopped = _Asked(should_stop)
     with _ray(config) as ray:
         kind = _check_resources(ray, config)
+        make_folder(config.out)
         _check_nodes(ray, config)
 
         def attempt(now: TrainConfig) -> TrainSummary:

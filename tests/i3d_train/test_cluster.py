@@ -106,6 +106,7 @@ def test_cluster_that_is_not_there_fails(narrow):
     away = replace(narrow, workers=2, address="127.0.0.1:1")
     with pytest.raises(EnvironmentProblem, match=r"cannot start or reach the Ray cluster at 127\.0\.0\.1:1"):
         train_on_ray(away, observe=print, should_stop=never)
+    assert not away.out.exists()
 
 
 @pytest.mark.parametrize(
