@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -39,11 +41,10 @@ def test_blocks_are_of_all_fields(shards):
     assert np.abs(blocks[0][:6].astype(int) - 160).max() <= 1
 
 
-def test_a_jpeg_of_another_size_is_not_decoded(tmp_path):
-    wrong = [np.zeros((2 * HEIGHT, 2 * WIDTH, 3), np.uint8)] * 3
-    right = [np.zeros((HEIGHT, WIDTH, 3), np.uint8)] * 3
-    made = clip("a", flow=[uniform(0, 0)] * 2, rgb=right)
-    made = type(made)(**{**made.__dict__, "rgb": clip("b", flow=[uniform(0, 0)] * 2, rgb=wrong).rgb})
+def test_what_is_no_jpeg_of_the_right_size_is_not_decoded(tmp_path):
+    made = clip("a", flow=[uniform(0, 0)] * 2, rgb=[np.zeros((2 * HEIGHT, 2 * WIDTH, 3), np.uint8)] * 3)
+    made = replace(made, rgb=[*made.rgb[:2], b"no JPEG"], height=HEIGHT, width=WIDTH)
     shards = ShardSet(write_set(tmp_path, {"train": [[made]]}), "train")
-    with pytest.raises(BadShard, match="rgb frame 2 is no whole JPEG of 48x64 pixels"):
-        decode_rgb(shards, clip=0, frames=[2])
+    for frame in (1, 2):
+        with pytest.raises(BadShard, match=f"rgb frame {frame} is no whole JPEG of 48x64 pixels"):
+            decode_rgb(shards, clip=0, frames=[frame])

@@ -1,5 +1,7 @@
 """Each number of the page stands under its name."""
 
+from dataclasses import replace
+
 import pytest
 
 from preprocess.report.content import (
@@ -53,7 +55,7 @@ PART = Part(
         by_label=BARS,
         unlabelled=6,
     ),
-    rgb_bytes=Spread(smallest=10.5, median=2000.5, mean=3000.0, largest=40_000.0),
+    rgb_bytes=Spread(smallest=10.5, median=100.25, mean=3000.0, largest=40_000.0),
     flow_bytes=Spread(smallest=1.0, median=2.0, mean=3.0, largest=4.0),
     rgb_sizes=BARS,
     flow_sizes=BARS,
@@ -89,7 +91,9 @@ PART = Part(
         ),
     ),
 )
-COLUMNS = [("all", PART)]
+UNSEEN = replace(PART, motion=None, stillness=None, camera=None, balance=replace(PART.balance, clips=None))
+COLUMNS = [("all", PART), ("train", UNSEEN)]
+"""Of the second part no clip was decoded, and none has a label."""
 
 
 @pytest.mark.parametrize(
@@ -123,7 +127,7 @@ COLUMNS = [("all", PART)]
             ],
         ),
         (
-            part_table(COLUMNS),
+            part_table(COLUMNS[:1]),
             [
                 {
                     "": "all",
@@ -187,13 +191,17 @@ def test_motion_has_a_column_for_each_part_that_was_measured():
         ("50 % of |v| are at most", "0.25 px"),
         ("99.9 % of |v| are at most", "6.79 px"),
     ]
+    assert motion_table(COLUMNS[1:]).head == ("",)
 
 
 def test_sizes_have_a_digit_where_it_counts():
     assert size_table(COLUMNS).head == ("", "", "smallest", "median", "mean", "largest")
-    assert size_table(COLUMNS).rows == (
-        ("all", "bytes of a frame, mean of a clip", "10.5", "2,000", "3,000", "40,000"),
+    assert size_table(COLUMNS).rows[:4] == (
+        ("all", "bytes of a frame, mean of a clip", "10.5", "100", "3,000", "40,000"),
         ("all", "bytes of a flow field, mean of a clip", "1", "2", "3", "4"),
         ("all", "frames of a clip", "5", "6", "7", "8"),
         ("all", "clips of a class that has any", "1", "2.5", "100.0", "400"),
     )
+    assert [row[:2] for row in size_table(COLUMNS).rows[4:]] == [
+        ("train", title) for _, title, *_ in size_table(COLUMNS).rows[:3]
+    ]
