@@ -69,7 +69,7 @@ _OF_ERROR: dict[type[ClipError], Outcome] = {
 
 def outcome_of(error: ClipError) -> Outcome:
     """The outcome that an error gives a clip."""
-    return _OF_ERROR[type(error)]
+    return next(outcome for kind, outcome in _OF_ERROR.items() if isinstance(error, kind))
 
 
 class Standing(NamedTuple):
