@@ -18,7 +18,7 @@ from typing import Protocol
 from preprocess.annotations import Clip
 from preprocess.collector import old_objects_spared
 from preprocess.config import YOUTUBE_PER_HOUR, DownloadConfig, WorkerConfig
-from preprocess.errors import Cause, ClipError, EnvironmentProblem, TemporarilyUnavailable, Unavailable, WorkerDied
+from preprocess.errors import Cause, EnvironmentProblem, TemporarilyUnavailable, Unavailable, WorkerDied
 from preprocess.fetching import fetch_clip
 from preprocess.limiter import Limiter, Pause
 from preprocess.mirror.ledger import LEDGER_NAME, ArchiveJournal
@@ -32,7 +32,6 @@ from preprocess.outcomes import (
     Standing,
     append_manifest,
     count_outcomes,
-    outcome_of,
     read_standings,
     write_missing,
 )
@@ -229,7 +228,7 @@ class _Run:
             logger.warning("no mirror: %s", error)
             # no archive was looked into, which says nothing about a clip
             for_now = TemporarilyUnavailable(str(error), cause=error.cause)
-            yield from (_failed(clip, for_now, source) for clip in clips)
+            yield from (ManifestEntry.of_error(clip, for_now, source=source) for clip in clips)
             return
         stage = MirrorStage(
             archives,
@@ -267,7 +266,7 @@ class _Run:
         pause_s = config.pause_s or (_YOUTUBE_PAUSE_S if source == "youtube" else _URL_PAUSE_S)
         for attempt, answer in pool.run(fetch, queue, on_poll=look, deadline_s=config.deadline_s * _KILL_AFTER):
             if isinstance(answer, WorkerDied):
-                entry, retry_after_s = _failed(attempt.clip, answer, source), None
+                entry, retry_after_s = ManifestEntry.of_error(attempt.clip, answer, source=source), None
             else:
                 entry, retry_after_s = answer.entry, answer.retry_after_s
                 self._status.spend(answer.work)
@@ -296,10 +295,6 @@ class _Run:
                 f"nothing but walls for {walled_s / 3600:.1f} hours: {words}; what is done stays done, run again later,"
                 " or with --cookies or --proxy"
             )
-
-
-def _failed(clip: Clip, error: ClipError, source: str) -> ManifestEntry:
-    return ManifestEntry.of_clip(clip, outcome_of(error), cause=error.cause.value, reason=str(error), source=source)
 
 
 def _weight(entry: ManifestEntry) -> int:

@@ -10,7 +10,7 @@ from preprocess.config import DownloadConfig
 from preprocess.deadline import DeadlinePassed, deadline
 from preprocess.errors import BadMedia, Cause, ClipError, EnvironmentProblem, TemporarilyUnavailable
 from preprocess.linking import link_or_copy
-from preprocess.outcomes import ManifestEntry, outcome_of
+from preprocess.outcomes import ManifestEntry
 from preprocess.schedule import Attempt
 from preprocess.sources.fetched import Extent
 from preprocess.status.work import StageClock, Work
@@ -40,7 +40,7 @@ def fetch_clip(
     Raises:
         EnvironmentProblem: this machine's fault, such as a full disk.
     """
-    clip, clock = attempt.clip, StageClock()
+    clock = StageClock()
     try:
         with config.target.scratch() as folder:
             entry = _get(attempt, folder, source=source, config=config, clock=clock)
@@ -50,9 +50,7 @@ def fetch_clip(
             f"cannot write below {config.out}: {error}; free space, then run the command again"
         ) from error
     except ClipError as error:
-        entry = ManifestEntry.of_clip(
-            clip, outcome_of(error), cause=error.cause.value, reason=str(error), source=source
-        )
+        entry = ManifestEntry.of_error(attempt.clip, error, source=source)
         return Answer(entry=entry, work=clock.work, retry_after_s=getattr(error, "retry_after_s", None))
 
 

@@ -130,6 +130,11 @@ class ManifestEntry:
         )
 
     @classmethod
+    def of_error(cls, clip: Clip, error: ClipError, *, source: str) -> "ManifestEntry":
+        """The entry of a clip that a source could not give."""
+        return cls.of_clip(clip, outcome_of(error), cause=error.cause.value, reason=str(error), source=source)
+
+    @classmethod
     def of_fields(cls, values: dict[str, Any]) -> "ManifestEntry":
         """The entry of a parsed line.
 

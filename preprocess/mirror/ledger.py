@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from preprocess.annotations import Clip
-from preprocess.errors import Cause
+from preprocess.errors import WorkerDied
 from preprocess.jsonl import append_line, line_of, read_lines
 from preprocess.outcomes import ManifestEntry, Outcome
 from preprocess.paths import make_folder, publish
@@ -137,10 +137,8 @@ class ArchiveJournal:
 
 def of_killer(clip: Clip) -> ManifestEntry:
     """The entry of a clip that `ArchiveJournal.unfinished` names."""
-    reason = f"{KILLS} worker processes died while they decoded it"
-    return ManifestEntry.of_clip(
-        clip, Outcome.QUARANTINED, cause=Cause.WORKER_DIED.value, reason=reason, source="mirror"
-    )
+    error = WorkerDied(f"{KILLS} worker processes died while they decoded it")
+    return ManifestEntry.of_error(clip, error, source="mirror")
 
 
 def _record(fields: dict[str, Any]) -> ArchiveRecord:

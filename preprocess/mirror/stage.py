@@ -16,7 +16,7 @@ from typing import Protocol
 
 from preprocess.annotations import Clip
 from preprocess.config import DownloadConfig
-from preprocess.errors import Cause, WorkerDied
+from preprocess.errors import Cause, TemporarilyUnavailable, Unavailable, WorkerDied
 from preprocess.mirror.ledger import ArchiveJournal, ArchiveRecord, append_ledger, read_ledger
 from preprocess.mirror.wanted_index import write_wanted_index
 from preprocess.mirror.worker import ArchiveResult, ArchiveTask, take_archive
@@ -112,13 +112,12 @@ class MirrorStage:
         """The entry of a clip that was not found, to be used when the mirror is the last source."""
         reason, failed = f"in none of the {len(self._records) + len(self._unread)} archives", self._failed
         if not failed:
-            return ManifestEntry.of_clip(
-                clip, Outcome.UNAVAILABLE, cause=Cause.NOT_FOUND.value, reason=reason, source="mirror"
-            )
+            return ManifestEntry.of_error(clip, Unavailable(reason, cause=Cause.NOT_FOUND), source="mirror")
         # it may be in one that another run can read: mended, or back at its address
         first = min(failed, key=lambda record: record.outcome not in _PASSING)
         reason += f", of which {len(failed)} could not be read whole, the first: {first.reason}"
-        return ManifestEntry.of_clip(clip, Outcome.TEMPORARY, cause=first.cause, reason=reason, source="mirror")
+        for_now = TemporarilyUnavailable(reason, cause=Cause(first.cause))
+        return ManifestEntry.of_error(clip, for_now, source="mirror")
 
     @property
     def _failed(self) -> list[ArchiveRecord]:

@@ -159,6 +159,4 @@ class _Taker:
         except (BadMedia, DeadlinePassed) as error:
             cause = error.cause if isinstance(error, BadMedia) else Cause.TIMEOUT
             logger.info("%s in %s: %s", clip.key, self._address, error)
-            return ManifestEntry.of_clip(
-                clip, Outcome.BAD_MEDIA, cause=cause.value, reason=f"{self._address}: {error}", source="mirror"
-            )
+            return ManifestEntry.of_error(clip, BadMedia(f"{self._address}: {error}", cause=cause), source="mirror")
