@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from preprocess.errors import WorkerDied
+from preprocess.errors import BadMedia, EnvironmentProblem, WorkerDied
 from preprocess.flight import Flight
 from preprocess.outcomes import Outcome, outcome_of
 
@@ -17,6 +17,14 @@ class LostError(Exception):
     """In place of Ray's NodeDiedError."""
 
 
+class TaskError(Exception):
+    """In place of Ray's RayTaskError."""
+
+    def __init__(self, cause):
+        super().__init__()
+        self.cause = cause
+
+
 class FakeRay:
     """Each try of an item ends as the next of `ends` says."""
 
@@ -24,15 +32,19 @@ class FakeRay:
         WorkerCrashedError=CrashedError,
         OutOfMemoryError=CrashedError,
         TaskCancelledError=CrashedError,
-        RayTaskError=KeyError,
+        RayTaskError=TaskError,
         NodeDiedError=LostError,
     )
 
     def __init__(self, ends):
         self._ends = iter(ends)
+        self.cancelled = []
 
     def wait(self, references, num_returns, timeout):
         return references[:num_returns], references[num_returns:]
+
+    def cancel(self, reference, force):
+        self.cancelled.append((reference, force))
 
     def get(self, reference):
         end = next(self._ends)
@@ -54,23 +66,31 @@ def fly(ends):
     task = SimpleNamespace(remote=lambda item: tries.append(item) or object())
     flight = Flight(FakeRay(ends), task, deadline_s=None, on_lost=lost.append)
     assert not flight.start(None)
-    flight.start("item")
+    assert flight.start("item")
     while len(flight) or flight.start_again():
         results += [result for _, result in flight.results(flight.wait())]
     (result,) = results
     return result, len(lost), len(tries)
 
 
-def test_worker_that_dies_costs_one_of_two_tries():
+def test_worker_that_dies_costs_one_of_two_tries(caplog):
     assert fly([CrashedError(), "made"]) == ("made", 0, 2)
+    assert "trying a task again: its worker process died (CrashedError)" in caplog.text
     result, _, tries = fly([CrashedError(), CrashedError(), "made"])
     assert isinstance(result, WorkerDied)
     assert tries == 2
 
 
 @pytest.mark.parametrize("count", [1, 4])
-def test_node_that_is_lost_costs_no_try(count):
+def test_node_that_is_lost_costs_no_try(count, caplog):
     assert fly([LostError()] * count + [CrashedError(), "made"]) == ("made", count, count + 2)
+    assert caplog.text.count("going on without a node: its worker process died (LostError)") == count
+
+
+@pytest.mark.parametrize("cause", [BadMedia("of ours"), KeyError("of Python's")])
+def test_what_a_task_raises_ends_the_flight_fails(cause):
+    with pytest.raises(BadMedia if isinstance(cause, BadMedia) else TaskError):
+        fly([TaskError(cause)])
 
 
 def test_item_whose_nodes_are_lost_again_and_again_is_given_up():
@@ -79,41 +99,50 @@ def test_item_whose_nodes_are_lost_again_and_again_is_given_up():
     assert (lost, tries) == (5, 7)
 
 
-def test_only_a_task_that_has_begun_is_late(monkeypatch):
-    clock, cancelled, ray = [0.0], [], FakeRay([CrashedError(), CrashedError()])
+def test_only_a_task_that_has_begun_is_late(monkeypatch, caplog):
+    clock, ray = [0.0], FakeRay([CrashedError(), CrashedError(), CrashedError()])
     monkeypatch.setattr("preprocess.flight.time", SimpleNamespace(monotonic=lambda: clock[0]))
-    ray.cancel = lambda reference, force: cancelled.append(reference)
-    flight = Flight(ray, SimpleNamespace(remote=Reference), deadline_s=10.0, on_lost=None)
+    flight = Flight(ray, SimpleNamespace(remote=Reference), deadline_s=0.5, on_lost=None)
     for item in ("waits for a worker", "begun"):
         flight.start(item)
-    _, reference = flight._running
+    waiting, reference = flight._running
     clock[0] = 100.0
     flight.began({"begun"})
-    clock[0] = 110.0
+    clock[0] = 100.5
     flight.wait()
-    assert cancelled == []
-    clock[0] = 110.5
+    assert ray.cancelled == []
+    clock[0] = 101.0
     flight.wait()
+    assert flight.wait() == [waiting]
+    assert ray.cancelled == [(reference, True)]
+    assert list(flight.results([reference])) == []  # for another try, which is as long
+    assert flight.start_again()
     flight.wait()
-    assert cancelled == [reference]
-    assert list(flight.results(cancelled)) == []  # for another try, which is as long
-    flight.start_again()
-    flight.wait()
-    assert cancelled == [reference]
+    assert len(ray.cancelled) == 1
     *_, again = flight._running
     flight.began({"begun"})
-    clock[0] = 121.0
+    clock[0] = 102.0
     flight.wait()
     ((_, result),) = flight.results([again])
-    assert str(result) == "its worker process was killed after 10 s without an answer"
+    assert str(result) == "its worker process was killed after 0.5 s without an answer"
+    list(flight.results([waiting]))
+    assert caplog.messages[-1] == "trying a task again: its worker process died (CrashedError)"
 
 
-def test_worker_that_dies_after_it_handed_its_item_back_costs_nothing():
-    flight = Flight(FakeRay(["made"]), SimpleNamespace(remote=Reference), deadline_s=None, on_lost=None)
-    flight.start("item")
+def test_worker_that_dies_after_it_handed_its_item_back_costs_nothing(caplog):
+    ray = FakeRay(["made"])
+    flight = Flight(ray, SimpleNamespace(remote=Reference), deadline_s=None, on_lost=None)
+    for item in ("item", "other"):
+        flight.start(item)
     finished = flight.wait()
     flight.keep({"item": "GPU 0 does not answer"}, workers=2)
+    assert caplog.messages == ["going on without a GPU: GPU 0 does not answer"]
     assert list(flight.results(finished)) == []
-    assert (len(flight), flight.kept) == (0, 1)
+    assert (len(flight), flight.kept) == (1, 1)
     flight.start_again()
-    assert list(flight.results(flight.wait())) == [("item", "made")]
+    other, again = flight._running
+    assert list(flight.results([again])) == [("item", "made")]
+    flight.cancel()
+    assert ray.cancelled == [(other, True), *((one, True) for one in finished)]
+    with pytest.raises(EnvironmentProblem, match="no GPU answers any more; the last one, GPU 1 neither; what is fin"):
+        flight.keep({"other": "GPU 1 neither"}, workers=2)
