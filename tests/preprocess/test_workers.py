@@ -231,10 +231,48 @@ def test_home_that_cannot_be_written_is_told_with_its_remedy(tmp_path, monkeypat
         pass
 
 
-@pytest.mark.ray
-def test_cluster_that_is_not_there_fails():
-    with pytest.raises(EnvironmentProblem, match=r"cannot start or reach the Ray cluster at 127\.0\.0\.1:9"):
-        list(run_tasks(work, [1], config=WorkerConfig(workers=1, address="127.0.0.1:9")))
+def test_ray_leaves_signals_and_addresses_to_those_who_had_them(monkeypatch):
+    import ray
+    from ray._private import services
+
+    started = []
+
+    def init(**options):
+        started.append((options["address"], services.resolve_ip_for_localhost("127.0.0.1") == "127.0.0.1"))
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        if len(started) == 3:
+            raise SystemExit  # so Ray answers SIGTERM
+
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(services, "resolve_ip_for_localhost", lambda host: "192.0.2.1")
+    monkeypatch.setattr("preprocess.ray_session._ASK", "")
+    before = signal.getsignal(signal.SIGTERM)
+    for address in (None, "auto"):
+        with ray_session(address, cpus=1, gpus=None, remedy=""):
+            assert signal.getsignal(signal.SIGTERM) == before
+    with pytest.raises(KeyboardInterrupt), ray_session("auto", cpus=1, gpus=None, remedy=""):
+        pass
+    assert started == [("local", True), ("auto", False), ("auto", False)]
+    assert (signal.getsignal(signal.SIGTERM), services.resolve_ip_for_localhost("")) == (before, "192.0.2.1")
+
+
+@pytest.mark.parametrize(
+    ("address", "asking", "said"),
+    [
+        ("127.0.0.1:9", "", "[Errno 111] Connection refused"),
+        ("ray://127.0.0.1:9", "", "a driver has to be a part of the cluster; give HOST:PORT of its head"),
+        ("auto", "import time; time.sleep(60)", "it did not answer as Ray does within 0.5 s"),
+        ("auto", "import sys; sys.exit('a warning\\nRpcError: ' + sys.argv[1])", "RpcError: auto"),
+        ("auto", "raise SystemExit('AuthenticationError: x\\ny')", "its token is not the one given here, or none is"),
+    ],
+)
+def test_cluster_that_is_not_there_fails(monkeypatch, address, asking, said):
+    monkeypatch.setattr("preprocess.ray_session._ASK", asking)
+    monkeypatch.setattr("preprocess.ray_session._ASK_S", 0.5 if "sleep" in asking else 20.0)
+    with pytest.raises(EnvironmentProblem) as failed:
+        list(run_tasks(work, [1], config=WorkerConfig(workers=1, address=address)))
+    assert str(failed.value).startswith(f"cannot start or reach the Ray cluster at {address}: {said}")
+    assert str(failed.value).endswith("; with 0 workers (--workers 0, --cpus 0) it goes without Ray")
 
 
 @pytest.mark.ray

@@ -9,7 +9,7 @@ import pytest
 from preprocess.report import pictures
 from preprocess.report.content import Sampling
 from preprocess.report.making import make_report
-from tests.preprocess.report.shard_sets import LABELS, clip, uniform, write_set
+from tests.preprocess.report.shard_sets import LABELS, clip, picture, uniform, write_set
 
 HOSTILE = "<img src=x onerror=alert(1)>\x1b[2J"
 VOID = {"meta", "img"}
@@ -38,11 +38,15 @@ class Tags(HTMLParser):
         self.text += data
 
 
+def charts(tags):
+    return [attributes["aria-label"] for tag, attributes in tags.found if tag == "svg"]
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     clips = [clip(f"{HOSTILE} {number}", label=number % 3) for number in range(7)]
-    failed = {f"lost {HOSTILE}": "<script>alert(2)</script>"}
-    same = [clip("again", label=2), clip("again too", label=-1)]
+    failed = {f"lost {HOSTILE}": f"<script>alert(2)</script>{'x' * 300}", "lost too": "y" * 300}
+    same = [clip(key, label=label, rgb=[picture(1)] * 8) for key, label in (("again", 2), ("again too", -1))]
     splits = {"train": [clips], "val": [[clip(f"still {HOSTILE}", flow=[uniform(0, 0)] * 30), *same]]}
     return write_set(tmp_path_factory.mktemp("shards"), splits, failed=failed)
 
@@ -67,7 +71,8 @@ def test_text_from_elsewhere_is_text(page, tags):
     assert LABELS[2] in tags.text
     assert "tvl1 <i>" in tags.text
     assert r"lost <img src=x onerror=alert(1)>\x1b[2J" in tags.text
-    assert "<script>alert(2)</script>" in tags.text
+    assert f"<script>alert(2)</script>{'x' * 272}...\n" in tags.text
+    assert f"{'y' * 300}\n" in tags.text
     assert "\x1b" not in page
 
 
@@ -90,8 +95,24 @@ def test_every_section_that_is_linked_is_there(tags):
     assert len(links) == 10
 
 
+def test_charts_are_of_all_clips_and_of_each_split(tags):
+    titles = (
+        "pixels by speed, px a frame; height is logarithmic, from a millionth to all",
+        "clips by the share that the camera explains",
+        "clips by mean bytes of a frame",
+        "clips by mean bytes of a flow field",
+        "clips by their number of frames",
+        "classes by their number of clips",
+    )
+    assert charts(tags) == [f"{part}: {title}" for title in titles for part in ("all", "train", "val")]
+    heights = [float(attributes["height"]) for tag, attributes in tags.found if tag == "rect"]
+    assert 100 < min(heights[:2]) < max(heights[:2]) < 120  # 63 of 93 fields move at 1 px, the others do not
+
+
 def test_what_is_sampled_says_so(folder):
-    assert "4 of 10 clips" in Tags(make_report(folder, sampling=Sampling(clips=4)).page).text
+    tags = Tags(make_report(folder, sampling=Sampling(clips=1)).page)
+    assert "1 of 10 clips" in tags.text
+    assert sum("speed" in title for title in charts(tags)) == 2
 
 
 def test_pictures_are_a_frame_beside_its_flow(tags):
@@ -130,3 +151,4 @@ def test_many_classes_are_folded(tmp_path):
         page = make_report(folder).page
         assert ("<details open>" in page) == (count == 12)
         assert Tags(page).open == []
+        assert {title.partition(": ")[0] for title in charts(Tags(page))} == {"train"}  # one split is all there is
