@@ -4,7 +4,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -210,9 +212,9 @@ def test_ray_that_is_lost_fails(monkeypatch):
     import ray
 
     monkeypatch.setattr(ray, "init", lambda **options: None)
-    lost = pytest.raises(EnvironmentProblem, match=r"^Ray was lost in mid-run.*ActorDiedError: .*run it again$")
+    lost = pytest.raises(EnvironmentProblem, match=r"^Ray was lost in mid-run.*\(RayError: a line\); .*run it again$")
     with lost, ray_session(None, cpus=1, gpus=None, remedy=""):
-        raise ray.exceptions.ActorDiedError
+        raise ray.exceptions.RayError("a line\nanother line")
     with pytest.raises(ray.exceptions.RayTaskError), ray_session(None, cpus=1, gpus=None, remedy=""):
         raise ray.exceptions.RayTaskError("work", "traceback of a bug", ValueError())
 
@@ -235,24 +237,37 @@ def test_ray_leaves_signals_and_addresses_to_those_who_had_them(monkeypatch):
     import ray
     from ray._private import services
 
-    started = []
+    started, ended, asked = [], [], []
 
     def init(**options):
-        started.append((options["address"], services.resolve_ip_for_localhost("127.0.0.1") == "127.0.0.1"))
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        started.append((options, services.resolve_ip_for_localhost("127.0.0.1") == "127.0.0.1"))
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
         if len(started) == 3:
             raise SystemExit  # so Ray answers SIGTERM
 
+    def start(address, wanted=None):
+        with ray_session(address, cpus=3, gpus=1, remedy="", wanted=wanted):
+            assert signal.getsignal(signal.SIGTERM) == before
+            assert len(ended) == len(started) - 1
+
     monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "shutdown", lambda: ended.append(None))
+    monkeypatch.setattr("preprocess.ray_session.require", lambda _ray, wanted: asked.append(wanted))
     monkeypatch.setattr(services, "resolve_ip_for_localhost", lambda host: "192.0.2.1")
     monkeypatch.setattr("preprocess.ray_session._ASK", "")
     before = signal.getsignal(signal.SIGTERM)
-    for address in (None, "auto"):
-        with ray_session(address, cpus=1, gpus=None, remedy=""):
-            assert signal.getsignal(signal.SIGTERM) == before
-    with pytest.raises(KeyboardInterrupt), ray_session("auto", cpus=1, gpus=None, remedy=""):
-        pass
-    assert started == [("local", True), ("auto", False), ("auto", False)]
+    start(None)
+    with ThreadPoolExecutor() as thread:  # where signals cannot be set
+        thread.submit(start, "auto", "terms").result()
+    with pytest.raises(KeyboardInterrupt):
+        start("auto")
+    assert (asked, len(ended)) == (["terms"], 2)
+    (options, on_loopback), *others = started
+    assert on_loopback
+    assert {"address": "local", "num_cpus": 3, "num_gpus": 1, "include_dashboard": False}.items() <= options.items()
+    assert (options["_node_ip_address"], options["object_store_memory"]) == ("127.0.0.1", 512 << 20)
+    assert [(options["address"], on_loopback) for options, on_loopback in others] == [("auto", False)] * 2
     assert (signal.getsignal(signal.SIGTERM), services.resolve_ip_for_localhost("")) == (before, "192.0.2.1")
 
 
@@ -273,6 +288,7 @@ def test_cluster_that_is_not_there_fails(monkeypatch, address, asking, said):
         list(run_tasks(work, [1], config=WorkerConfig(workers=1, address=address)))
     assert str(failed.value).startswith(f"cannot start or reach the Ray cluster at {address}: {said}")
     assert str(failed.value).endswith("; with 0 workers (--workers 0, --cpus 0) it goes without Ray")
+    assert "set HOME" not in str(failed.value)
 
 
 @pytest.mark.ray

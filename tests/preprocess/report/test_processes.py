@@ -1,6 +1,9 @@
 import os
 import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
 
+import cv2
 import pytest
 
 from preprocess.errors import EnvironmentProblem
@@ -13,18 +16,50 @@ from tests.preprocess.report.shard_sets import clip, write_set
 def killed_at_the_third(_shards, number):
     if number == 2:
         os.kill(os.getpid(), signal.SIGKILL)
-    return os.getpid(), number
+    return os.getpid(), number, cv2.getNumThreads(), processes._CHUNK
 
 
-def test_a_worker_that_is_killed_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(processes, "CLIPS_A_PROCESS", 1)
+@pytest.fixture
+def shards(tmp_path, monkeypatch):
+    monkeypatch.setattr(processes, "CLIPS_A_PROCESS", 2)
     monkeypatch.setattr(processes, "_CHUNK", 2)
-    shards = ShardSet(write_set(tmp_path, {"train": [[clip("a")]]}), None)
-    with clip_workers(shards, workers=1, clips=99) as pool:
-        assert list(pool.each(killed_at_the_third, [0, 1])) == [(os.getpid(), 0), (os.getpid(), 1)]
-    with clip_workers(shards, workers=2, clips=99) as pool:
+    return ShardSet(write_set(tmp_path, {"train": [[clip("a")]]}), None)
+
+
+@pytest.mark.parametrize(("workers", "clips"), [(1, 99), (99, 3)])
+def test_little_work_is_done_in_this_process(shards, workers, clips):
+    with clip_workers(shards, workers=workers, clips=clips) as pool:
+        assert [seen[:2] for seen in pool.each(killed_at_the_third, [0, 1])] == [(os.getpid(), 0), (os.getpid(), 1)]
+
+
+def test_a_worker_that_is_killed_is_told(shards):
+    with clip_workers(shards, workers=2, clips=4) as pool:
         elsewhere = list(pool.each(killed_at_the_third, [0, 1]))
-        assert [number for _, number in elsewhere] == [0, 1]
-        assert os.getpid() not in {process for process, _ in elsewhere}
+        # one thread each, and nothing of this process, which a fork would take along
+        assert [seen[1:] for seen in elsewhere] == [(0, 1, 8), (1, 1, 8)]
+        assert os.getpid() not in {process for process, *_ in elsewhere}
         with pytest.raises(EnvironmentProblem, match="ended without an answer: killed for its memory"):
             list(pool.each(killed_at_the_third, range(6)))
+
+
+def test_an_error_of_the_block_ends_the_work(shards, monkeypatch):
+    seen = []
+
+    def in_threads(workers, **_):
+        return ThreadPoolExecutor(workers)
+
+    def work(_shards, number):
+        time.sleep(0.02)
+        seen.append(number)
+
+    def stopped():
+        with clip_workers(shards, workers=2, clips=40) as pool:
+            results = pool.each(work, range(40))
+            next(results)
+            raise KeyError
+
+    monkeypatch.setattr(processes, "ProcessPoolExecutor", in_threads)
+    monkeypatch.setattr(processes, "_shards", shards)
+    with pytest.raises(KeyError):
+        stopped()
+    assert len(seen) < 40
