@@ -1,5 +1,6 @@
 """Runs into an address: the same files as in a folder, whatever happens on the way."""
 
+import hashlib
 import re
 import shutil
 from pathlib import Path
@@ -19,7 +20,7 @@ from preprocess.outcomes import read_manifest
 from preprocess.paths import UNFINISHED
 from preprocess.sharding import make_shards
 from preprocess.status.run_status import ShardCount, Status
-from preprocess.target import FolderTarget, target_of
+from preprocess.target import FolderTarget, target_of, workspace
 from preprocess.wanted import wanted_of
 from tests.crash.commands import command
 from tests.crash.small_runs import CLIPS, make_inputs
@@ -280,6 +281,26 @@ def _killed_and_run_again(arguments, place, *, folder, at):
 
 def _videos(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.mp4")}
+
+
+def test_a_folder_tells_what_it_holds(tmp_path):
+    target = FolderTarget(folder=tmp_path / "new" / "clips")
+    assert target.free_bytes() > 0
+    with target.scratch() as folder:
+        assert folder.parent == workspace(target.folder)
+    with target.making("val/a.mp4") as path:
+        path.write_bytes(b"clip")
+    has, digest = target.sized(), hashlib.sha256(b"clip").hexdigest()
+    assert target.shared == (target.folder,)
+    asked = [("val/a.mp4", 4), ("val/a.mp4", 5), ("val", 4), ("none", 4), ("val/a.mp4/b", 4)]
+    for there in (has, lambda name, size: target.holds(name, size=size, sha256=digest)):
+        assert [there(name, size) for name, size in asked] == [True, False, False, False, False]
+    assert target.holds("val/a.mp4", size=4, sha256="0" * 64) is False
+    with pytest.raises(EnvironmentProblem, match=r"x/none cannot be looked at \(File name too long\); see to its disk"):
+        has("x" * 300 + "/none", 4)
+    for _ in range(2):
+        target.remove("val/a.mp4")
+    assert not has("val/a.mp4", 4)
 
 
 def test_estimate_reads_clips_at_an_address(inputs, tmp_path):
