@@ -4,10 +4,8 @@ Every video that the official splits name gets a line in the manifest, whichever
 once for all folds; the lists `fold1.csv`, `fold2.csv`, `fold3.csv` say what trains and what tests in each.
 """
 
-import csv
-import io
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,6 +21,7 @@ from preprocess.outcomes import (
     ManifestEntry,
     Outcome,
     append_manifest,
+    csv_of,
     read_manifest,
 )
 from preprocess.paths import check_not_taken, exclusive, make_folder, publish, sweep_temporaries
@@ -184,7 +183,7 @@ def _publish(out: Path, entries: Mapping[str, ManifestEntry], folds: Folds, unli
     done = {key for key, entry in entries.items() if entry.outcome is Outcome.DONE}
     for fold in FOLDS:
         rows = [(video.key, video.label, _split(video, fold)) for video in folds.videos if video.key in done]
-        _publish_csv(out / _FOLD_LISTS[fold], [_FOLD_COLUMNS, *rows])
+        publish(out / _FOLD_LISTS[fold], csv_of([_FOLD_COLUMNS, *rows]))
     missing = [
         ("", "", entry.key, entry.label, entry.split, entry.outcome.value, entry.cause, entry.reason)
         for entry in entries.values()
@@ -195,10 +194,4 @@ def _publish(out: Path, entries: Mapping[str, ManifestEntry], folds: Folds, unli
         for row in folds.refused
     ]
     others = [("", "", "", "", "", UNLISTED, "", f"{why}: {path}") for path, why in unlisted.items()]
-    _publish_csv(out / MISSING_NAME, [_MISSING_COLUMNS, *missing, *refused, *others])
-
-
-def _publish_csv(path: Path, rows: Iterable[tuple[object, ...]]) -> None:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    publish(path, text.getvalue().encode(errors="backslashreplace"))
+    publish(out / MISSING_NAME, csv_of([_MISSING_COLUMNS, *missing, *refused, *others]))

@@ -223,7 +223,7 @@ def write_missing(
         (_missing_row(clip, entries.get(clip.key)) for clip in missing),
         map(_refused_row, not_clips),
     )
-    publish(folder / MISSING_NAME, _csv(rows))
+    publish(folder / MISSING_NAME, csv_of(rows))
     return len(missing) + len(not_clips)
 
 
@@ -268,8 +268,10 @@ def _refused_row(row: RefusedRow) -> Sequence[object]:
     return (row.list_name, row.line, "", "", "", "", "", REFUSED, "", _cell(reason))
 
 
-def _csv(rows: Iterator[Sequence[object]]) -> Iterator[bytes]:
-    while some := list(islice(rows, _ROWS_AT_ONCE)):
+def csv_of(rows: Iterable[Sequence[object]]) -> Iterator[bytes]:
+    """Rows as a file of them, in pieces; the bytes of a name that is no UTF-8 are escaped."""
+    left = iter(rows)
+    while some := list(islice(left, _ROWS_AT_ONCE)):
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(some)
         yield text.getvalue().encode(errors="backslashreplace")
