@@ -57,13 +57,13 @@ class ObjectStore:
             EnvironmentProblem: fsspec, or the package that it needs for this address, is not installed; or no server
                 answers.
         """
-        if self._protocol in _READ_ONLY and not names_host(self.address):
-            raise InvalidInput(f"{self.name} cannot be opened; give http(s)://host/path")
         if writes and self._protocol in _READ_ONLY:
             raise InvalidInput(
                 f"{self.name} is read-only, as every address of this kind; write to a folder, or to a store such as "
                 "s3://bucket/clips"
             )
+        if self._protocol in _READ_ONLY and not names_host(self.address):
+            raise InvalidInput(f"{self.name} cannot be opened; give http(s)://host/path")
         _, root = self._open()
         if writes and re.search(r"[*?[]", root):  # fsspec deletes and moves all that fits it
             raise InvalidInput(

@@ -205,6 +205,8 @@ def test_unknown_address_fails():
 def test_address_of_no_host_fails(address):
     with pytest.raises(InvalidInput, match=rf"{re.escape(address)} cannot be opened; give http\(s\)://host/path"):
         ObjectStore(address).check()
+    with pytest.raises(InvalidInput, match="is read-only, as every address of this kind"):
+        ObjectStore(address).check(writes=True)
 
 
 def test_server_that_does_not_answer_when_it_is_opened_fails():
