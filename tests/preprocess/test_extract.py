@@ -1,5 +1,5 @@
 import hashlib
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import cv2
 import numpy as np
@@ -8,9 +8,10 @@ import pytest
 from preprocess import extract as extract_module
 from preprocess.config import FlowConfig
 from preprocess.errors import BadMedia, EnvironmentProblem
-from preprocess.extract import encode_flow, encode_frame, extract_all
+from preprocess.extract import StageSeconds, encode_flow, encode_frame, extract_all
 from preprocess.flow import BACKENDS, quantise, tvl1
 from preprocess.media import read_clip, to_gray
+from preprocess.status.work import Work
 from tests.preprocess.conftest import clip_file, numbered_frames, textured_frames, write_video
 
 CONFIG = FlowConfig(short_side=48, rgb_quality=100, flow_quality=100)
@@ -56,8 +57,14 @@ def test_row_values(clip, tmp_path):
 
 def test_stage_seconds_count_pairs_and_bytes(clip, tmp_path):
     encoded, seconds = run(clip, tmp_path, max_frames=4)
-    assert (seconds.pairs, seconds.bytes) == (3, encoded.nbytes)
+    assert (seconds.frames, seconds.pairs, seconds.bytes) == (4, 3, encoded.nbytes)
     assert min(seconds.decode, seconds.flow, seconds.encode) > 0
+    total = StageSeconds()
+    for _ in range(2):
+        total.add(seconds)
+    assert asdict(total) == {name: 2 * value for name, value in asdict(seconds).items()}
+    spent = {name: 2 * getattr(seconds, name) for name in ("decode", "flow", "encode")}
+    assert total.work == Work(seconds=spent, frames=8, flow_pairs=6)
 
 
 def test_frame_is_baseline_420_jpeg():
