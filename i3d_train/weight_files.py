@@ -29,8 +29,8 @@ from preprocess.errors import EnvironmentProblem, InvalidInput
 _TABLE_END = bytes.fromhex("57fb808b247547db")
 """Last eight bytes of a TensorFlow checkpoint's index, which is a LevelDB table."""
 
-_PARALLEL = "module."
-"""What DataParallel puts before every name."""
+_WRAPPERS = ("module.", "_orig_mod.", "module.")
+"""What DataParallel and torch.compile put before every name, in either order."""
 _LONGEST_HEADER = 100_000_000
 """Bytes of a safetensors file's header, of which its first eight bytes tell the length."""
 
@@ -133,15 +133,16 @@ def _open_torch(path: Path) -> TensorFile:
         # read again by the one place that knows its versions
         saved = checkpoint.load(path)
         return _of_tensors(path, saved.weights, info=_checkpoint_info(path, saved))
-    # as training scripts save it: beside the optimiser, and from inside DataParallel
+    # as training scripts save it: beside the optimiser, and from inside DataParallel and torch.compile
     for wrapper in ("state_dict", "model_state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
     if not isinstance(content, dict):
         raise InvalidInput(f"{path} holds a {type(content).__name__}, not tensors by name; save a state_dict()")
     tensors = {str(name): value for name, value in content.items()}
-    if all(name.startswith(_PARALLEL) for name in tensors):
-        tensors = {name.removeprefix(_PARALLEL): value for name, value in tensors.items()}
+    for prefix in _WRAPPERS:
+        if all(name.startswith(prefix) for name in tensors):
+            tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
     return _of_tensors(path, tensors)
 
 

@@ -190,9 +190,13 @@ def test_file_that_cannot_be_read_fails():
         open_tensors(Path("/proc/self/mem"))
 
 
-def test_only_a_prefix_of_all_names_is_dropped(tmp_path):
-    torch.save({"a": torch.zeros(1), "module.a": torch.zeros(2)}, tmp_path / "w.pt")
-    assert open_tensors(tmp_path / "w.pt").shapes == {"a": (1,), "module.a": (2,)}
+# of DataParallel, of torch.compile, and of both
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."])
+def test_only_a_prefix_of_all_names_is_dropped(prefix, tmp_path):
+    torch.save({f"{prefix}a": torch.zeros(1), f"{prefix}b": torch.zeros(2)}, tmp_path / "w.pt")
+    assert open_tensors(tmp_path / "w.pt").shapes == {"a": (1,), "b": (2,)}
+    torch.save({"a": torch.zeros(1), f"{prefix}a": torch.zeros(2)}, tmp_path / "w.pt")
+    assert open_tensors(tmp_path / "w.pt").shapes == {"a": (1,), f"{prefix}a": (2,)}
 
 
 def test_folder_fails(tmp_path):
