@@ -14,9 +14,15 @@ def invoke(*arguments) -> tuple[int, str, str]:
     return result.exit_code, result.stdout, result.stderr
 
 
-@pytest.fixture
-def folds(tmp_path):
-    return [written(tmp_path / f"fold{fold}", random_answers(fold), folds=(fold,)) for fold in (1, 2, 3)]
+@pytest.fixture(scope="module")
+def folds(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("folds")
+    return [written(folder / f"fold{fold}", random_answers(fold), folds=(fold,)) for fold in (1, 2, 3)]
+
+
+@pytest.fixture(scope="module")
+def rival(tmp_path_factory):
+    return written(tmp_path_factory.mktemp("rival"), random_answers(4), folds=(1,))
 
 
 def test_shards_are_scored_into_a_folder(shards, tmp_path):
@@ -79,10 +85,13 @@ def test_table_takes_a_fusion_and_what_it_was_made_of(tmp_path):
         (["--mean", "FOLD", "--split", "val"], "--mean puts written results together; leave --split out"),
         (["--mean", "FOLD", "--out", "FOLD"], "is one of the results to read; write to another folder"),
         (["--table", "FOLD", "--out", "FOLD/results.json/.."], "is one of the results to read"),
+        (["--table", "FOLD", "RIVAL"], "two results are of i3d rgb on ucf101 test, fold 1: "),
     ],
 )
-def test_what_makes_no_sense_fails(arguments, message, folds):
-    status, _, log = invoke(*(argument.replace("FOLD", str(folds[0])) for argument in arguments))
+def test_what_makes_no_sense_fails(arguments, message, folds, rival):
+    status, _, log = invoke(
+        *(argument.replace("FOLD", str(folds[0])).replace("RIVAL", str(rival)) for argument in arguments)
+    )
     assert status == 2
     assert log.startswith("Error: ")
     assert message in log
