@@ -4,9 +4,10 @@ Shapes: B = clips, C = channels, T = frames, H, W = pixels.
 """
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from i3d_train.models import network_class
 from i3d_train.models.network import BOTH, Clips
 from i3d_train.models.sampling import Sampling
 from i3d_train.options import Reading
-from pipelines import Batch, Loader, open_loader, portion
+from pipelines import Loader, open_loader, portion
 from preprocess.address import shown
 from preprocess.errors import InvalidInput
 from preprocess.shards import ShardSet
@@ -114,17 +115,17 @@ def open_batches(
 
 
 def network_input(
-    batch: Batch,
+    clips: Mapping[str, Any],
     *,
     stream: str,
     device: torch.device,
     sampling: Sampling = Sampling(),
     layout: torch.memory_format = torch.contiguous_format,
 ) -> Clips:
-    """What the network sees of a batch, on its device.
+    """What the network sees of clips, on its device.
 
     Args:
-        batch: of a loader.
+        clips: a batch of a loader, or float32 [B, C, T, H, W] under the same names.
         stream: `rgb`, `flow` or `both`.
         device: of the network.
         sampling: the network's.
@@ -133,7 +134,6 @@ def network_input(
     Returns:
         float32 [B, C, T, H, W]; for stream `both` one of `rgb` and one of `flow`, by name.
     """
-    clips = cast("dict[str, torch.Tensor]", batch)
     moved = {
         name: sampling.take(clips[name], stream=name).to(device, non_blocking=True).contiguous(memory_format=layout)
         for name in STREAMS_READ[stream]

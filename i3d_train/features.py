@@ -18,14 +18,14 @@ import numpy as np
 import torch
 
 from i3d_train import weights
-from i3d_train.data import STREAMS_READ, UNLABELLED
+from i3d_train.data import STREAMS_READ, UNLABELLED, network_input
 from i3d_train.device import autocast, choose_device, choose_precision
 from i3d_train.events import Observer, Scored, ignore
 from i3d_train.feature_file import ClipFeatures, check_name, writing
 from i3d_train.models import network_class
 from i3d_train.models.network import Network
 from i3d_train.options import Machine, Reading, check_at_least, check_choice
-from i3d_train.predict import FPS, SHORT_SIDE, as_network_input, clip_input
+from i3d_train.predict import FPS, SHORT_SIDE, clip_input
 from i3d_train.scoring import NOT_FINITE_REMEDY
 from i3d_train.step_times import step_frames
 from pipelines import Loader, open_loader
@@ -246,7 +246,7 @@ def _features(model: Network, clip: _Clip, *, name: str, window: int, precision:
     # be all that the feature of an LSTM's clip tells: none is shorter than what the network learnt from
     for part in windows(clip.frames, window=window, least=min(window, model.sampling.window)):
         streams = {stream: x_BCTHW[:, :, part] for stream, x_BCTHW in clip.streams.items()}
-        x = as_network_input(streams, stream=model.stream, sampling=model.sampling, device=device)
+        x = network_input(streams, stream=model.stream, sampling=model.sampling, device=device)
         with autocast(device, precision):
             steps_FS.append(model.step_features(x)[0].float().cpu())
         frames_S.append(part.start + step_frames(name, part.stop - part.start))

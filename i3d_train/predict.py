@@ -13,10 +13,10 @@ import numpy as np
 import torch
 
 from i3d_train import weights
+from i3d_train.data import network_input
 from i3d_train.device import autocast, choose_device, choose_precision
 from i3d_train.labels import class_names
-from i3d_train.models.network import BOTH, Clips, Network
-from i3d_train.models.sampling import Sampling
+from i3d_train.models.network import BOTH, Network
 from i3d_train.options import Machine, check_at_least
 from i3d_train.scoring import NOT_FINITE_REMEDY, ranked
 from preprocess.cores import cores
@@ -133,19 +133,6 @@ def clip_input(path: Path, *, stream: str, frames: int, crop: int) -> dict[str, 
     return found
 
 
-def as_network_input(found: dict[str, torch.Tensor], *, stream: str, sampling: Sampling, device: torch.device) -> Clips:
-    """What a network sees of consecutive frames.
-
-    Args:
-        found: see `clip_input`.
-        stream: of the network.
-        sampling: the network's.
-        device: of the network.
-    """
-    seen = {name: sampling.take(x_BCTHW, stream=name).to(device) for name, x_BCTHW in found.items()}
-    return seen if stream == BOTH else seen[stream]
-
-
 def _centre(pixels_THWC: np.ndarray, crop: int) -> np.ndarray:
     top, left = (pixels_THWC.shape[1] - crop) // 2, (pixels_THWC.shape[2] - crop) // 2
     return pixels_THWC[:, top : top + crop, left : left + crop]
@@ -176,7 +163,7 @@ def _predict_one(
     except (BadMedia, UnreadableFile) as error:
         return _failed(path, str(error))
     with torch.inference_mode(), autocast(device, precision):
-        x = as_network_input(found, stream=model.stream, sampling=model.sampling, device=device)
+        x = network_input(found, stream=model.stream, sampling=model.sampling, device=device)
         logits_K = model(x)[0].float().cpu()
     if not logits_K.isfinite().all():
         return _failed(path, f"{path.name}: the network's logits are not finite; {NOT_FINITE_REMEDY}")
