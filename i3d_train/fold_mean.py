@@ -80,13 +80,8 @@ def _mean(group: dict[int, tuple[Path, Results]], all_folds: list[int]) -> Resul
 
 
 def _added(parts: list[dict[str, ClassScore]]) -> dict[str, ClassScore]:
-    names = dict.fromkeys(name for part in parts for name in part)
-    none = ClassScore()
-    return {
-        name: ClassScore(
-            clips=sum(part.get(name, none).clips for part in parts),
-            top1=sum(part.get(name, none).top1 for part in parts),
-            top5=sum(part.get(name, none).top5 for part in parts),
-        )
-        for name in names
-    }
+    total: dict[str, ClassScore] = {}
+    for part in parts:
+        for name, score in part.items():
+            total[name] = total.get(name, ClassScore()) + score
+    return total

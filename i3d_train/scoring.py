@@ -27,6 +27,10 @@ class ClassScore:
     """Clips whose label got the largest logit."""
     top5: int = 0
 
+    def __add__(self, other: "ClassScore") -> "ClassScore":
+        """Of the clips of both."""
+        return ClassScore(clips=self.clips + other.clips, top1=self.top1 + other.top1, top5=self.top5 + other.top5)
+
 
 @dataclass(kw_only=True)
 class Scores:
@@ -74,12 +78,8 @@ class Scores:
         self.loss_sum += float(F.cross_entropy(logits_BK, label_B, reduction="sum"))
         best_B5 = ranked(logits_BK)[:, :5]
         for label, best in zip(label_B.tolist(), best_B5.tolist(), strict=True):
-            before = self.classes.get(label, ClassScore())
-            self.classes[label] = ClassScore(
-                clips=before.clips + 1,
-                top1=before.top1 + (label == best[0]),
-                top5=before.top5 + (label in best),
-            )
+            one = ClassScore(clips=1, top1=int(label == best[0]), top5=int(label in best))
+            self.classes[label] = self.classes.get(label, ClassScore()) + one
 
 
 def ranked(logits: torch.Tensor) -> torch.Tensor:

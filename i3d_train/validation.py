@@ -142,12 +142,7 @@ def merged(parts: list[Scores]) -> Scores:
         scores.unlabelled += part.unlabelled
         scores.loss_sum += part.loss_sum
         for label, found in part.classes.items():
-            before = scores.classes.get(label, ClassScore())
-            scores.classes[label] = ClassScore(
-                clips=before.clips + found.clips,
-                top1=before.top1 + found.top1,
-                top5=before.top5 + found.top5,
-            )
+            scores.classes[label] = scores.classes.get(label, ClassScore()) + found
     return scores
 
 
