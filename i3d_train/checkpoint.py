@@ -173,11 +173,8 @@ def load(path: Path) -> Checkpoint:
 def _content(path: Path) -> Any:
     try:
         fault = archive_fault(path)
-        if fault is not None:
-            raise InvalidInput(f"checkpoint {path} {fault}; use an older one")
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except InvalidInput:
-        raise
+        if fault is None:
+            return torch.load(path, map_location="cpu", weights_only=True)
     except MALFORMED as error:
         if getattr(error, "errno", None) in _OF_THE_MACHINE:
             raise EnvironmentProblem(f"checkpoint {path} cannot be read here and now ({error}); see to that") from error
@@ -187,7 +184,7 @@ def _content(path: Path) -> Any:
         raise InvalidInput(
             f"checkpoint {path} holds more than plain data and was not loaded; do not trust it"
         ) from error
-    return content
+    raise InvalidInput(f"checkpoint {path} {fault}; use an older one")
 
 
 def _check(saved: Checkpoint, path: Path) -> None:

@@ -186,9 +186,8 @@ def _torch_content(path: Path) -> Any:
     try:
         is_archive = zipfile.is_zipfile(path)
         fault = archive_fault(path) if is_archive else None
-        if fault is not None:
-            raise InvalidInput(f"{path} {fault}; fetch it again")
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
+        if fault is None:
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
     except pickle.UnpicklingError as error:
         # its message recommends to load without the check, which is the one thing not to do
         refused = re.search(r"GLOBAL (\S+)", str(error))
@@ -196,10 +195,9 @@ def _torch_content(path: Path) -> Any:
             f"{path} holds more than plain data{f', such as {refused[1]},' if refused else ''} and was not loaded; "
             f"do not trust it, or ask for its state_dict() alone"
         ) from error
-    except InvalidInput:
-        raise
     except MALFORMED as error:
         raise InvalidInput(f"{path} cannot be read as a PyTorch file ({error}); fetch it again") from error
+    raise InvalidInput(f"{path} {fault}; fetch it again")
 
 
 def _open_safetensors(path: Path) -> TensorFile:
