@@ -71,9 +71,9 @@ class Spelling:
     """Ends of our names that need not be there."""
 
 
-def _spell(unit: Callable[[str], str], leaf: Callable[[str], str], head: Callable[[str], str]) -> dict[str, str]:
+def _spell(unit: Callable[[str], str], leaf: Callable[[str], str], *, head: str) -> dict[str, str]:
     names = {f"{ours}.{end}": f"{unit(ours)}.{leaf(end)}" for ours in _UNITS for end in _UNIT_LEAVES}
-    return names | {f"{HEAD}.{end}": head(end) for end in _HEAD_LEAVES}
+    return names | {f"{HEAD}.{end}": f"{head}.{end}" for end in _HEAD_LEAVES}
 
 
 def _in_module(unit: str, *, port: int) -> str:
@@ -127,7 +127,7 @@ def deepmind(stream: str) -> Spelling:
     )
 
 
-_OURS = _spell(lambda unit: unit, lambda leaf: leaf, lambda leaf: f"{HEAD}.{leaf}")
+_OURS = _spell(lambda unit: unit, lambda leaf: leaf, head=HEAD)
 
 SPELLINGS: tuple[Spelling, ...] = (
     deepmind("rgb"),
@@ -135,14 +135,14 @@ SPELLINGS: tuple[Spelling, ...] = (
     deepmind("both"),
     Spelling(
         name="piergiaj",
-        names=_spell(_piergiaj, lambda leaf: leaf.replace("conv.", "conv3d."), lambda leaf: f"logits.conv3d.{leaf}"),
+        names=_spell(_piergiaj, lambda leaf: leaf.replace("conv.", "conv3d."), head="logits.conv3d"),
     ),
     Spelling(
         name="hassony2",
         names=_spell(
             _hassony2,
             lambda leaf: leaf.replace("conv.", "conv3d.").replace("bn.", "batch3d."),
-            lambda leaf: f"conv3d_0c_1x1.conv3d.{leaf}",
+            head="conv3d_0c_1x1.conv3d",
         ),
     ),
     Spelling(name="kineflow", names=_OURS),
@@ -157,5 +157,5 @@ SPELLINGS: tuple[Spelling, ...] = (
 )
 """What `i3d_train.weights` reads."""
 
-TORCHVISION = Spelling(name="torchvision", names=_spell(_torchvision, lambda leaf: leaf, lambda leaf: f"fc.{leaf}"))
+TORCHVISION = Spelling(name="torchvision", names=_spell(_torchvision, lambda leaf: leaf, head="fc"))
 """Two-dimensional: kernels [out, in, H, W]."""
