@@ -87,26 +87,12 @@ def inflate_kernel(kernel_OIHW: torch.Tensor, *, frames: int) -> torch.Tensor:
     return (kernel_OIHW / frames)[:, :, None].expand(-1, -1, frames, -1, -1).contiguous()
 
 
-def spread_colours(kernel_OIHW: torch.Tensor, *, channels: int) -> torch.Tensor:
-    """A kernel for colour as one for other channels: its mean over the colours, once for each channel.
-
-    Args:
-        kernel_OIHW: of any number of input channels.
-        channels: of the new input.
-
-    Returns:
-        [O, channels, H, W].
-    """
-    return kernel_OIHW.mean(dim=1, keepdim=True).expand(-1, channels, -1, -1)
-
-
 def _fitted(ours: str, tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     if not ours.endswith(_KERNEL):
         return tensor.to(like.dtype)
-    channels = like.shape[1]
-    kernel_OIHW = tensor.to(like.dtype)
-    if channels != tensor.shape[1]:
-        kernel_OIHW = spread_colours(kernel_OIHW, channels=channels)
+    kernel_OIHW, channels = tensor.to(like.dtype), like.shape[1]
+    if channels != kernel_OIHW.shape[1]:
+        kernel_OIHW = kernel_OIHW.mean(dim=1, keepdim=True).expand(-1, channels, -1, -1)
     return inflate_kernel(kernel_OIHW, frames=like.shape[2])
 
 
