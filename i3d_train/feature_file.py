@@ -162,8 +162,8 @@ class _Hdf5(FeatureFile):
 
     def finish(self, attributes: dict[str, Any]) -> None:
         for name, column in self._columns().items():
-            text = column.dtype.kind == "U"
-            self._file.create_dataset(name, data=column.astype(object) if text else column, dtype=_dtype(column))
+            is_text = column.dtype.kind == "U"
+            self._file.create_dataset(name, data=column.astype(h5py.string_dtype()) if is_text else column)
         self._file.create_dataset("attributes", data=json.dumps(attributes), dtype=h5py.string_dtype())
         self._file.close()
         self._stream.check()
@@ -192,10 +192,6 @@ class _Npz(FeatureFile):
 
     def discard(self) -> None:
         self._parts.clear()
-
-
-def _dtype(column: np.ndarray) -> Any:
-    return h5py.string_dtype() if column.dtype.kind == "U" else column.dtype
 
 
 _KINDS: dict[str, Callable[[Path], FeatureFile]] = {".h5": _Hdf5, ".hdf5": _Hdf5, ".npz": _Npz}
