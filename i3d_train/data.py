@@ -156,11 +156,11 @@ def check_training(config: DataConfig, *, model: str, processes: int = 1, short_
         BadShard: the shards break their contract.
     """
     clips = open_clips(config, split="train")
-    unlabelled = int((clips.clips.label == UNLABELLED).sum())
-    if unlabelled:
+    unlabelled = np.flatnonzero(clips.clips.label == UNLABELLED)
+    if len(unlabelled):
         raise InvalidInput(
-            f"{unlabelled} of {len(clips)} clips of the train split have no label, "
-            f"such as {_names(clips, UNLABELLED)}; "
+            f"{len(unlabelled)} of {len(clips)} clips of the train split have no label, "
+            f"such as {', '.join(map(clips.key, unlabelled[:_NAMED]))}; "
             f"run `preprocess flow` on a list with a label column, or leave those clips out of it"
         )
     if config.batch_size * processes > len(clips):
@@ -226,8 +226,3 @@ def warn_of_unseen_classes(train: ShardSet, val: ShardSet) -> None:
     if unseen:
         names = ", ".join(repr(train.labels[label]) for label in unseen[:_NAMED])
         logger.warning("%d classes of the val split have no clip in train, such as %s", len(unseen), names)
-
-
-def _names(clips: ShardSet, label: int) -> str:
-    keys = [key.decode() for key in clips.clips.key[clips.clips.label == label][:_NAMED]]
-    return ", ".join(keys)
