@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import save
 
 from i3d_train import weights
 from i3d_train.labels import class_names
@@ -82,8 +83,6 @@ def write_safetensors(model: Network, info: WeightsInfo, *, source: Mapping[str,
         info: of this network; its `path` is not written.
         source: where the numbers come from, such as a file's `name` and `sha256`.
     """
-    from safetensors.torch import save
-
     tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     content: bytes = save(tensors, metadata=header_of(info, source=source))
     return content

@@ -20,6 +20,7 @@ from typing import IO, Any, TypeGuard
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
 
 from i3d_train import checkpoint
 from i3d_train.archive import MALFORMED, archive_fault
@@ -201,8 +202,6 @@ def _torch_content(path: Path) -> Any:
 
 
 def _open_safetensors(path: Path) -> TensorFile:
-    from safetensors import SafetensorError, safe_open
-
     try:
         with safe_open(path, framework="pt") as file:
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118  (no dict)
