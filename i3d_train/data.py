@@ -204,14 +204,23 @@ def check_size(clips: ShardSet, *, frames: int, crop: int, model: str) -> None:
     Raises:
         InvalidInput: quoting what is too small.
     """
+    check_least(model, frames=frames, crop=crop)
+    short_side = int(np.minimum(clips.clips.height, clips.clips.width).min())
+    if crop > short_side:
+        raise InvalidInput(f"crop {crop} is larger than the short side of the shards, {short_side} pixels; use less")
+
+
+def check_least(model: str, *, frames: int, crop: int) -> None:
+    """That a window is long and large enough for a network.
+
+    Raises:
+        InvalidInput: quoting what is too small.
+    """
     network = network_class(model)
     if frames < network.min_frames:
         raise InvalidInput(f"{model} needs at least {network.min_frames} frames, got frames {frames}")
     if crop < network.min_crop():
         raise InvalidInput(f"{model} needs a crop of at least {network.min_crop()} pixels, got crop {crop}")
-    short_side = int(np.minimum(clips.clips.height, clips.clips.width).min())
-    if crop > short_side:
-        raise InvalidInput(f"crop {crop} is larger than the short side of the shards, {short_side} pixels; use less")
 
 
 def note_small_crop(crop: int) -> None:

@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from i3d_train import weights
-from i3d_train.data import STREAMS_READ
+from i3d_train.data import STREAMS_READ, check_least
 from i3d_train.labels import class_names
 from i3d_train.models import network_class
 from i3d_train.models.network import BOTH, STREAM_CHANNELS, Network
@@ -126,7 +126,7 @@ def export(config: ExportConfig) -> Exported:
     names = class_names(info.num_classes, known=info.labels, file=config.labels)
     sampling = network_class(info.model).sampling
     frames, crop = config.frames or sampling.window, config.crop or sampling.crop
-    _check_size(info.model, frames=frames, crop=crop)
+    check_least(info.model, frames=frames, crop=crop)
     check_writable(config.out)
     program = Program(weights.restore(config.weights)).eval()
     channels = {name: STREAM_CHANNELS[name] for name in STREAMS_READ[info.stream]}
@@ -153,15 +153,6 @@ def export(config: ExportConfig) -> Exported:
     difference = _compare(program, content, shapes)
     publish(config.out, content)
     return Exported(metadata=metadata, difference=difference, nbytes=len(content))
-
-
-def _check_size(model: str, *, frames: int, crop: int) -> None:
-    network = network_class(model)
-    if frames < network.min_frames or crop < network.min_crop():
-        raise InvalidInput(
-            f"{model} needs at least {network.min_frames} frames and a crop of {network.min_crop()} pixels, "
-            f"got frames {frames} and crop {crop}"
-        )
 
 
 def _traced(program: Program, shapes: Sequence[tuple[int, ...]], metadata: str) -> memoryview:

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from i3d_train import weights
-from i3d_train.data import STREAMS_READ, UNLABELLED, network_input
+from i3d_train.data import STREAMS_READ, UNLABELLED, check_least, network_input
 from i3d_train.device import autocast, choose_device, choose_precision
 from i3d_train.events import Observer, Scored, ignore
 from i3d_train.feature_file import ClipFeatures, check_name, writing
@@ -183,15 +183,13 @@ def windows(length: int, *, window: int, least: int) -> list[slice]:
 
 
 def _check_window(model: str, *, frames: int, crop: int) -> None:
-    network = network_class(model)
-    if frames < network.min_frames:
-        raise InvalidInput(f"{model} needs at least {network.min_frames} frames, got frames {frames}")
-    sampling = network.sampling
+    check_least(model, frames=frames, crop=crop)
+    sampling = network_class(model).sampling
     every = math.lcm(sampling.rgb_stride, sampling.flow_stride, sampling.flow_stack)
     if frames % every:
         raise InvalidInput(f"{model} sees every {every}th frame, so frames must be a multiple of it, got {frames}")
-    if not network.min_crop() <= crop <= SHORT_SIDE:
-        raise InvalidInput(f"{model} needs a crop of {network.min_crop()} to {SHORT_SIDE} pixels, got crop {crop}")
+    if crop > SHORT_SIDE:
+        raise InvalidInput(f"crop must be at most {SHORT_SIDE} pixels, got {crop}")
 
 
 def _open(config: FeaturesConfig, *, stream: str, crop: int, device: torch.device) -> Loader:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from i3d_train import weights
-from i3d_train.data import network_input
+from i3d_train.data import check_least, network_input
 from i3d_train.device import autocast, choose_device, choose_precision
 from i3d_train.labels import class_names
 from i3d_train.models.network import BOTH, Network
@@ -91,16 +91,15 @@ def predict(paths: Iterable[Path], config: PredictConfig) -> Iterator[Prediction
         config: see `PredictConfig`.
 
     Raises:
-        InvalidInput: the weights or labels do not fit, before the first video.
+        InvalidInput: the weights or labels do not fit, or frames or crop are too small, before the first video.
         EnvironmentProblem: no such device.
     """
     device = choose_device(config.device)
     precision = choose_precision(config.precision, device)
     info = weights.describe(config.weights)
     names = class_names(info.num_classes, known=info.labels, file=config.labels)
+    check_least(info.model, frames=config.frames, crop=config.crop)
     model = weights.restore(config.weights).to(device).eval()
-    if config.frames < model.min_frames:
-        raise InvalidInput(f"{info.model} needs at least {model.min_frames} frames, got frames {config.frames}")
     return (_predict_one(path, model, names, config, device=device, precision=precision) for path in paths)
 
 

@@ -101,7 +101,7 @@ def test_program_with_other_logits_is_not_written_fails(difference, tmp_path, mo
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"frames": 8}, r"i3d needs at least 9 frames and a crop of 1 pixels, got frames 8 and crop 32"),
+        ({"frames": 8}, r"i3d needs at least 9 frames, got frames 8"),
         ({"labels": Path("missing.txt")}, r"label file missing.txt cannot be read"),
     ],
 )

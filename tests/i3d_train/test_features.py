@@ -328,7 +328,7 @@ def test_video_given_twice_fails(of_videos):
     ("changes", "message"),
     [
         ({"frames": 8}, r"i3d needs at least 9 frames, got frames 8"),
-        ({"crop": 300}, r"i3d needs a crop of 1 to 256 pixels, got crop 300"),
+        ({"crop": 300}, r"crop must be at most 256 pixels, got 300"),
     ],
 )
 def test_what_the_network_cannot_see_fails(changes, message, of_videos):

@@ -157,9 +157,18 @@ def test_short_video_is_told_its_flow_fields_fails(tmp_path):
     assert prediction.error.startswith("short.mp4: 8 flow fields at 25 a second, the network needs at least 9")
 
 
-def test_too_few_frames_asked_for_fails(settings):
-    with pytest.raises(InvalidInput, match=r"tiny needs at least 9 frames, got frames 5"):
-        predict([], replace(settings, frames=5))
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"frames": 8}, r"tiny needs at least 9 frames, got frames 8"),
+        ({"crop": 63}, r"tiny needs a crop of at least 64 pixels, got crop 63"),
+    ],
+)
+def test_what_the_network_cannot_see_fails(changes, message, settings, tiny, monkeypatch):
+    monkeypatch.setattr(network_class(tiny), "min_side", 64)
+    predict([], replace(settings, frames=9, crop=64))
+    with pytest.raises(InvalidInput, match=message):
+        predict([], replace(settings, **changes))
 
 
 @pytest.mark.parametrize(
