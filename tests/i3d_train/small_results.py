@@ -1,13 +1,12 @@
-"""Results of made-up answers, as an evaluation writes them."""
+"""Results of made-up answers, as an evaluation writes them for others to read."""
 
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from i3d_train.clip_logits import ClipLogits
-from i3d_train.evaluation_folder import write_evaluation
-from i3d_train.results import Results, Trial
+from i3d_train.clip_logits import LOGITS_NAME, ClipLogits
+from i3d_train.results import Results, Trial, write_results
 
 TRIAL = Trial(
     model="i3d", stream="rgb", weights=("rgb.pt",), dataset="ucf101", split="test", folds=(1,), frames=250, crop=224
@@ -32,7 +31,9 @@ def random_answers(seed: int, *, clips: int = 7) -> ClipLogits:
 
 
 def written(folder: Path, found: ClipLogits, **changes: object) -> Path:
-    """A folder of an evaluation; returns it."""
+    """A folder of an evaluation, less its page and picture; returns it."""
     tested = replace(TRIAL, **changes)  # type: ignore[arg-type]
-    write_evaluation(folder, [Results.of(tested, found, most_wrong=20)], found)
+    folder.mkdir(parents=True, exist_ok=True)
+    found.write(folder / LOGITS_NAME)
+    write_results(folder, [Results.of(tested, found, most_wrong=20)])
     return folder
