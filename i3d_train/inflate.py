@@ -59,19 +59,19 @@ def load(model: Network, path: Path) -> None:
     file = open_tensors(path)
     theirs = {ours: name for ours, name in TORCHVISION.names.items() if not ours.startswith(HEAD)}
     _check(file, theirs, state, prefix=prefixes[0])
-    read = file.read(name for name in theirs.values() if name in file.shapes)
+    # the count is of batches that the two-dimensional network saw
+    wanted = {ours: name for ours, name in theirs.items() if not ours.endswith(_COUNT)}
+    read = file.read(wanted.values())
     if broken := [name for name, tensor in read.items() if not torch.isfinite(tensor).all()]:
         raise InvalidInput(f"{path} holds values that are not finite in {named(broken)}")
     inflated = {
         prefix + ours: _fitted(ours, read[name], state[prefix + ours])
         for prefix in prefixes
-        for ours, name in theirs.items()
-        # the count is of batches that the two-dimensional network saw
-        if not ours.endswith(_COUNT)
+        for ours, name in wanted.items()
     }
     model.load_state_dict(state | inflated)
-    left = sorted(name for name in file.shapes if name.startswith(_NOT_NEEDED))
-    logger.info("%s: %d tensors inflated, %d of its classifiers not used", path.name, len(inflated), len(left))
+    left = sum(name.startswith(_NOT_NEEDED) for name in file.shapes)
+    logger.info("%s: %d tensors inflated, %d of its classifiers not used", path.name, len(inflated), left)
 
 
 def inflate_kernel(kernel_OIHW: torch.Tensor, *, frames: int) -> torch.Tensor:

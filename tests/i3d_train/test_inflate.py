@@ -1,6 +1,7 @@
 """Tests of i3d_train.inflate: a video in which nothing moves gives the answer of the two-dimensional network."""
 
 import copy
+import logging
 
 import pytest
 import torch
@@ -161,11 +162,25 @@ def test_both_streams_of_a_fused_network_are_inflated(flat, path):
         torch.testing.assert_close(kernel[:, :, 0], flat.inception3a.branch1.conv.weight)
 
 
-def test_classifier_stays_as_it_was(path):
+def changed(flat, tmp_path, change):
+    state = copy.deepcopy(flat.state_dict())
+    change(state)
+    torch.save(state, tmp_path / "w.pt")
+    return tmp_path / "w.pt"
+
+
+def test_classifier_and_counts_of_batches_stay_as_they_were(flat, tmp_path, caplog):
+    def change(state):
+        state["conv1.bn.num_batches_tracked"].fill_(7)
+        del state["conv2.bn.num_batches_tracked"]
+
     network = build("i3d", num_classes=4, stream="rgb", width=WIDTH)
-    before = network.get_submodule("Logits.Conv3d_0c_1x1").weight.clone()
-    inflate.load(network, path)
-    assert torch.equal(network.get_submodule("Logits.Conv3d_0c_1x1").weight, before)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    with caplog.at_level(logging.INFO):
+        inflate.load(network, changed(flat, tmp_path, change))
+    same = {name for name, tensor in network.state_dict().items() if torch.equal(tensor, before[name])}
+    assert same == {name for name in before if name.startswith("Logits.") or name.endswith(".num_batches_tracked")}
+    assert caplog.messages == ["w.pt: 285 tensors inflated, 6 of its classifiers not used"]
 
 
 def test_safetensors_are_taken_too(flat, path, tmp_path):
@@ -174,13 +189,6 @@ def test_safetensors_are_taken_too(flat, path, tmp_path):
     assert all(
         torch.equal(tensor, networks[1][name]) for name, tensor in networks[0].items() if not name.startswith("Logits")
     )
-
-
-def changed(flat, tmp_path, change):
-    state = copy.deepcopy(flat.state_dict())
-    change(state)
-    torch.save(state, tmp_path / "w.pt")
-    return tmp_path / "w.pt"
 
 
 @pytest.mark.parametrize(
