@@ -44,6 +44,8 @@ def test_fixed_trains_the_last_layer_and_nothing_else(model, stream, tmp_path):
     network, _ = prepared(model, stream, "fixed", tmp_path)
     trained = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
     assert trained == HEADS.get((model, stream), {"classifier.weight", "classifier.bias"})
+    groups = transfer.trained_parameters(network, weight_decay=0.1)
+    assert sum(len(group["params"]) for group in groups) == len(trained)
 
 
 def test_biases_and_what_normalises_do_not_decay():
@@ -107,7 +109,7 @@ def test_fixed_features_are_those_of_the_test_and_dropped_before_the_last_layer(
     wanted = network.step_features(x)
     transfer.training_mode(network)
     assert torch.equal(network.step_features(x), wanted)
-    assert network.get_submodule("dropout").training
+    assert {name for name, module in network.named_modules() if module.training} == {"", "dropout", "classifier"}
 
 
 def test_full_trains_as_ever(tmp_path):
