@@ -215,9 +215,12 @@ def test_file_that_does_not_fit_is_named_and_changes_nothing_fails(change, messa
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
 
-def test_file_of_another_network_fails(tmp_path):
-    torch.save({"layer1.0.conv1.weight": torch.zeros(1)}, tmp_path / "resnet.pt")
-    with pytest.raises(InvalidInput, match=r"no two-dimensional Inception-v1 .*, but layer1\.0\.conv1\.weight.*--init"):
+@pytest.mark.parametrize(
+    ("names", "told"), [("dbca", r"a, b, c; weights of a video network go to .*--init"), ("", "nothing; weights")]
+)
+def test_file_of_another_network_fails(names, told, tmp_path):
+    torch.save({name: torch.zeros(1) for name in names}, tmp_path / "resnet.pt")
+    with pytest.raises(InvalidInput, match=rf"no two-dimensional Inception-v1 .*, but {told}"):
         inflate.load(build("i3d", num_classes=4, stream="rgb", width=WIDTH), tmp_path / "resnet.pt")
 
 
