@@ -73,7 +73,7 @@ def test_steps_have_their_times(of_videos):
     assert times[first[1] :] == pytest.approx(np.array([9, 17, 25]) / 25)
 
 
-def test_shards_are_read_whole_with_key_and_label(of_shards, network, shards):
+def test_shards_are_read_whole_with_key_and_label(of_shards, network, shards, tmp_path):
     extract(of_shards)
     loader = open_loader(
         shards, backend="torch", streams=("rgb",), frames=None, crop=32, batch_size=1, device="cpu", training=False
@@ -86,7 +86,10 @@ def test_shards_are_read_whole_with_key_and_label(of_shards, network, shards):
         assert file["clip/frames"][:].tolist() == [12, 12, 12]
         assert file["clip/feature"][:] == pytest.approx(wanted, abs=1e-6)
         attributes = json.loads(file["attributes"][()])
-    assert (attributes["model"], attributes["stream"], attributes["labels"]) == ("i3d", "rgb", ["dark", "light"])
+    assert attributes.pop("weights") == f"{tmp_path.name}/w.safetensors"
+    assert (attributes.pop("format"), attributes.pop("version")) == ("kineflow-features", 1)
+    assert [attributes.pop(name) for name in ("model", "stream", "labels")] == ["i3d", "rgb", ["dark", "light"]]
+    assert attributes == {"fps": 25.0, "crop": 32, "window": 250, "failed": {}}
 
 
 def test_precision_and_split_are_those_asked_for(of_shards):
