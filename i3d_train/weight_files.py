@@ -110,7 +110,7 @@ def _open_npz(path: Path) -> TensorFile:
     def read(names: Iterable[str]) -> dict[str, torch.Tensor]:
         try:
             with np.load(path, allow_pickle=False) as archive:
-                return {name: torch.from_numpy(np.asarray(archive[name], order="C")) for name in names}
+                return {name: torch.from_numpy(archive[name]) for name in names}
         except MALFORMED as error:
             raise InvalidInput(f"{path} cannot be read to its end ({error}); fetch it again") from error
 
@@ -234,7 +234,7 @@ def _open_tensorflow(path: Path) -> TensorFile:
 
     def read(names: Iterable[str]) -> dict[str, torch.Tensor]:
         try:
-            return {name: torch.from_numpy(np.asarray(reader.get_tensor(name), order="C")) for name in names}
+            return {name: torch.from_numpy(np.asarray(reader.get_tensor(name))) for name in names}
         except (tensorflow.errors.OpError, *MALFORMED) as error:
             raise InvalidInput(f"{path} cannot be read to its end ({error}); fetch it again") from error
 

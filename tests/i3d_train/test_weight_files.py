@@ -28,7 +28,9 @@ class Malicious:
 
 
 def write_npz(path):
-    np.savez(path.with_suffix(".npz"), **{name: tensor.numpy() for name, tensor in TENSORS.items()})
+    # in Fortran's order, which numpy keeps
+    arrays = {name: np.asarray(tensor.numpy(), order="F") for name, tensor in TENSORS.items()}
+    np.savez(path.with_suffix(".npz"), **arrays)
     with zipfile.ZipFile(path.with_suffix(".npz"), "a") as archive:
         archive.writestr("LICENSE", "what is no array is passed over")
     return path.with_suffix(".npz").rename(path)
@@ -127,15 +129,20 @@ def test_malicious_bare_pickle_is_never_run_fails(tmp_path):
 
 def test_malicious_array_is_never_run_fails(tmp_path):
     mark = tmp_path / "was-run"
+    np.savez(tmp_path / "w.npz", a=np.zeros(1))
+    opened = open_tensors(tmp_path / "w.npz")
     np.savez(tmp_path / "w.npz", a=np.array([Malicious(mark)], dtype=object))
     with pytest.raises(InvalidInput, match=r"holds object, not numbers"):
         open_tensors(tmp_path / "w.npz")
+    with pytest.raises(InvalidInput, match=r"cannot be read to its end"):
+        opened.read(["a"])
     assert not mark.exists()
 
 
-def test_declared_terabytes_are_told_and_not_read(tmp_path):
+@pytest.mark.parametrize("write_header", [np.lib.format.write_array_header_1_0, np.lib.format.write_array_header_2_0])
+def test_declared_terabytes_are_told_and_not_read(write_header, tmp_path):
     header = BytesIO()
-    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (10**12,)})
+    write_header(header, {"descr": "<f4", "fortran_order": False, "shape": (10**12,)})
     with zipfile.ZipFile(tmp_path / "w.npz", "w") as archive:
         archive.writestr("a.npy", header.getvalue())
     assert open_tensors(tmp_path / "w.npz").shapes == {"a": (10**12,)}
@@ -169,6 +176,9 @@ def test_tensor_of_tensors_fails(tmp_path):
         (b"", r"have an unknown format; use \.npz"),
         (b"nothing known", r"have an unknown format"),
         (b"\x00" * 100, r"have an unknown format"),
+        # the longest header that safetensors has, and a byte more
+        ((100_000_000).to_bytes(8, "little") + b"{", r"is not a whole safetensors file"),
+        ((100_000_001).to_bytes(8, "little") + b"{", r"have an unknown format"),
         (b"PK", r"is not a whole archive"),
         (b"\x80", r"cannot be read as a PyTorch file"),
         # a pickled number, in an opcode that PyTorch does not write
