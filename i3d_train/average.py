@@ -25,18 +25,14 @@ class WeightAverage:
     def __init__(self, model: Network, *, decay: float) -> None:
         self.decay = decay
         self.model = copy.deepcopy(model).eval().requires_grad_(requires_grad=False)
-        self._pairs = _pairs(self.model, model)
+        # the count of batches, the one whole number, takes no part in what a network answers
+        self._averages, self._values = (
+            [value for value in network.state_dict().values() if value.is_floating_point()]
+            for network in (self.model, model)
+        )
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Take in the network as it is after step `step`, counted from 1."""
         keep = min(self.decay, (1 + step) / (10 + step))
-        averages, values = self._pairs
-        torch._foreach_lerp_(averages, values, 1 - keep)
-
-
-def _pairs(average: Network, model: Network) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    # the count of batches, the one whole number, takes no part in what a network answers
-    mine, theirs = average.state_dict(), model.state_dict()
-    names = [name for name, value in mine.items() if value.is_floating_point()]
-    return [mine[name] for name in names], [theirs[name] for name in names]
+        torch._foreach_lerp_(self._averages, self._values, 1 - keep)
