@@ -61,13 +61,13 @@ class FeatureFile(ABC):
 
     Attributes:
         keys: of the clips so far.
-        size: of a feature; None before the first clip.
+        size: of a feature; 0 before the first clip.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.keys: list[str] = []
-        self.size: int | None = None
+        self.size = 0
         self._labels: list[int] = []
         self._frames: list[int] = []
         self._first = [0]

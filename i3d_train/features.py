@@ -163,7 +163,7 @@ def extract(config: FeaturesConfig, *, observe: Observer = ignore) -> FeaturesRe
             observe(Scored(done=len(file.keys) + len(failed), total=total))
         if loader is not None:
             failed |= loader.skipped.shards | loader.skipped.clips
-        return FeaturesReport(clips=len(file.keys), total=total, steps=file.steps, size=file.size or 0, failed=failed)
+        return FeaturesReport(clips=len(file.keys), total=total, steps=file.steps, size=file.size, failed=failed)
 
 
 def windows(length: int, *, window: int, least: int) -> list[slice]:

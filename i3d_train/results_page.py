@@ -39,8 +39,7 @@ def results_page(results: Sequence[Results], *, confusion: Confusion | None = No
     Raises:
         InvalidInput: two results are of the same network, stream, way of transfer and test.
     """
-    parts = ["# Results", _table_2(results), "## All numbers", _numbers(results)]
-    parts += [_note(results)]
+    parts = ["# Results", _table_2(results), "## All numbers", _numbers(results), _note(results)]
     if confusion is not None:
         parts += [f"## Confusion: {printable(results[-1].tested.name)}", f"![confusion matrix]({PICTURE_NAME})"]
         parts += [f"The counts are in [{CSV_NAME}]({CSV_NAME}).", _pairs(confusion)]
