@@ -23,6 +23,13 @@ from tests.i3d_train.small_weights import small_network, write_small
 
 SIZE = 64
 """Features of a sixteenth of I3D."""
+DTYPES = {
+    **dict.fromkeys(("clip/label", "clip/frames"), "int32"),
+    **dict.fromkeys(("clip/feature", "step/feature"), "float32"),
+    "step/first": "int64",
+    "step/time": "float64",
+}
+"""Of what a file of features holds, but for the keys."""
 
 
 @pytest.fixture(scope="module")
@@ -110,8 +117,10 @@ def test_npz_holds_the_same(of_videos, tmp_path):
     with h5py.File(of_videos.out) as file, np.load(tmp_path / "features.npz", allow_pickle=False) as archive:
         names = [f"{group}/{name}" for group in ("clip", "step") for name in file[group]]
         assert set(names) == set(archive.files) - {"attributes"}
-        for name in set(names) - {"clip/key"}:
+        assert {name: str(archive[name].dtype) for name in set(names) - {"clip/key"}} == DTYPES
+        for name, dtype in DTYPES.items():
             assert np.array_equal(file[name][:], archive[name])
+            assert file[name].dtype == dtype
         assert [key.decode() for key in file["clip/key"]] == archive["clip/key"].tolist()
         assert file["attributes"][()].decode() == str(archive["attributes"])
 

@@ -152,7 +152,7 @@ def test_declared_terabytes_are_told_and_not_read(write_header, tmp_path):
     ("content", "message"),
     [
         ([torch.zeros(1)], r"holds a list, not tensors by name"),
-        ({"a": torch.zeros(1), "epoch": 3}, r"holds 1 entries that are no plain tensors, such as epoch; save a"),
+        ({"a": torch.zeros(1)} | dict.fromkeys("edcb", 3), r"holds 4 entries that are .*, such as b, c, d; save a"),
         ({"a": torch.zeros(2, 2).to_sparse()}, r"holds 1 entries that are no plain tensors, such as a; save a"),
         ({"a": torch.zeros(2, device="meta")}, r"holds 1 entries that are no plain tensors, such as a; save a"),
     ],
