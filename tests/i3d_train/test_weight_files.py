@@ -155,6 +155,7 @@ def test_declared_terabytes_are_told_and_not_read(write_header, tmp_path):
         ({"a": torch.zeros(1)} | dict.fromkeys("edcb", 3), r"holds 4 entries that are .*, such as b, c, d; save a"),
         ({"a": torch.zeros(2, 2).to_sparse()}, r"holds 1 entries that are no plain tensors, such as a; save a"),
         ({"a": torch.zeros(2, device="meta")}, r"holds 1 entries that are no plain tensors, such as a; save a"),
+        ({"a": torch.zeros(2, dtype=torch.complex64)}, r"holds 1 entries that are no plain tensors, such as a"),
     ],
 )
 def test_anything_but_tensors_fails(content, message, tmp_path):
@@ -163,9 +164,16 @@ def test_anything_but_tensors_fails(content, message, tmp_path):
         open_tensors(tmp_path / "w.pt")
 
 
-@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
-def test_tensor_of_tensors_fails(tmp_path):
-    torch.save({"a": torch.nested.nested_tensor([torch.zeros(2)])}, tmp_path / "w.pt")
+@pytest.mark.filterwarnings("ignore")  # both kinds are on their way out of PyTorch
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: torch.nested.nested_tensor([torch.zeros(2)]),
+        lambda: torch.quantize_per_tensor(torch.zeros(2), 1.0, 0, torch.qint8),
+    ],
+)
+def test_tensor_of_tensors_or_of_codes_fails(make, tmp_path):
+    torch.save({"a": make()}, tmp_path / "w.pt")
     with pytest.raises(InvalidInput, match=r"holds 1 entries that are no plain tensors, such as a; save a"):
         open_tensors(tmp_path / "w.pt")
 
