@@ -66,6 +66,7 @@ def test_features_are_the_networks(network, of_videos):
     with h5py.File(of_videos.out) as file:
         first = file["step/first"][:]
         steps, clips = file["step/feature"][:], file["clip/feature"][:]
+        assert (file["clip/frames"][:].tolist(), file["clip/label"][:].tolist()) == ([20, 28], [-1, -1])
     assert (report.clips, report.steps, report.size) == (2, sum(map(len, wanted)), SIZE)
     for number, steps_SF in enumerate(wanted):
         assert steps[first[number] : first[number + 1]] == pytest.approx(steps_SF.numpy(), abs=1e-6)

@@ -185,7 +185,9 @@ def test_one_released_file_of_both_streams_is_a_fused_network(tmp_path):
     path = write_released(tmp_path / "w.npz", parts[0] | parts[1])
     assert weights.describe(path).stream == "both"
     restored = weights.restore(path)
-    torch.testing.assert_close(restored.flow.Conv3d_1a_7x7.conv.weight, fused.flow.Conv3d_1a_7x7.conv.weight)
+    stem = restored.flow.Conv3d_1a_7x7.conv.weight
+    torch.testing.assert_close(stem, fused.flow.Conv3d_1a_7x7.conv.weight)
+    assert stem.is_contiguous()
 
 
 @every_spelling
