@@ -12,6 +12,7 @@ import torch
 
 from i3d_train.convert import convert
 from i3d_train.features import FeaturesConfig, _check_window, extract, windows
+from i3d_train.models import build
 from i3d_train.models.convnet_lstm import ConvNetLSTM
 from i3d_train.models.inception_i3d import InceptionI3D
 from i3d_train.predict import clip_input
@@ -260,10 +261,12 @@ def test_least_and_most_that_a_network_sees(model, frames, crop):
 
 
 def test_video_longer_than_allowed_fails(of_videos):
-    report = extract(replace(of_videos, longest=20))
+    report = extract(replace(of_videos, longest=20, crop=None))
     assert report.failed == {
         str(of_videos.videos[1]): "longer than 20 frames at 25 a second; cut it, or allow more (--longest)"
     }
+    with h5py.File(of_videos.out) as file:
+        assert json.loads(file["attributes"][()])["crop"] == 224
 
 
 def test_without_any_feature_there_is_no_file(of_videos, tmp_path):
@@ -318,23 +321,24 @@ def test_clip_too_short_is_named_and_the_others_go_on(of_shards, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("given", "message"),
     [
-        ({"videos": ()}, r"features are of videos or of shards, got neither"),
-        ({"out": "f.csv"}, r"f.csv should end in .h5, .hdf5, .npz"),
+        ({}, r"features are of videos or of shards, got neither"),
+        ({"videos": (Path("a.mp4"),), "shards": Path("s")}, r"features are of videos or of shards, got both"),
+        ({"videos": (Path("a.mp4"),) * 2}, r"a.mp4 is given 2 times"),
+        ({"clips": Path("fold1.csv")}, r"the list fold1.csv is of clips in shards; give --shards with it"),
+        ({"out": Path("f.csv")}, r"f.csv should end in .h5, .hdf5, .npz"),
         ({"longest": 0}, r"longest must be at least 1, got 0"),
-        ({"clips": "fold1.csv"}, r"the list fold1.csv is of clips in shards; give --shards with it"),
+        ({"frames": 0}, r"frames must be at least 1, got 0"),
+        ({"crop": 0}, r"crop must be at least 1, got 0"),
+        ({"split": "all"}, r"split 'all' is unknown; use one of train, val, test, extra"),
+        ({"device": "tpu"}, r"device 'tpu' is unknown"),
+        ({"loader": "fast"}, r"loader 'fast' is unknown"),
     ],
 )
-def test_impossible_value_fails(changes, message, of_videos, tmp_path):
-    changes = {name: type(tmp_path)(value) if isinstance(value, str) else value for name, value in changes.items()}
+def test_impossible_value_fails(given, message):
     with pytest.raises(InvalidInput, match=message):
-        replace(of_videos, **changes)
-
-
-def test_video_given_twice_fails(of_videos):
-    with pytest.raises(InvalidInput, match=r"a.mp4 is given 2 times"):
-        replace(of_videos, videos=of_videos.videos[:1] * 2)
+        FeaturesConfig(**{"weights": Path("w.pt"), "out": Path("f.h5")} | given)
 
 
 @pytest.mark.parametrize(
@@ -347,6 +351,13 @@ def test_video_given_twice_fails(of_videos):
 def test_what_the_network_cannot_see_fails(changes, message, of_videos):
     with pytest.raises(InvalidInput, match=message):
         extract(replace(of_videos, **changes))
+
+
+def test_network_whose_steps_have_no_known_times_fails_before_the_first_clip(of_videos, tiny, tmp_path):
+    network = build(tiny, num_classes=2, stream="rgb")
+    path = write_small(tmp_path / "t.safetensors", network, model=tiny)
+    with pytest.raises(InvalidInput, match=r"when the steps of tiny are is not known; name its layers in i3d_train/st"):
+        extract(replace(of_videos, weights=path, videos=(tmp_path / "gone.mp4",)))
 
 
 def test_parts_that_break_a_flow_stack_fails(of_shards, tmp_path):
