@@ -360,7 +360,11 @@ def test_network_whose_steps_have_no_known_times_fails_before_the_first_clip(of_
         extract(replace(of_videos, weights=path, videos=(tmp_path / "gone.mp4",)))
 
 
-def test_parts_that_break_a_flow_stack_fails(of_shards, tmp_path):
-    path = write_small(tmp_path / "t.safetensors", small_network("two_stream", stream="flow"), model="two_stream")
-    with pytest.raises(InvalidInput, match=r"two_stream sees every 10th frame, so frames must be a multiple of it"):
-        extract(replace(of_shards, weights=path, frames=25))
+@pytest.mark.parametrize(
+    ("model", "stream", "every"), [("two_stream", "flow", 10), ("two_stream", "rgb", 10), ("convnet_lstm", "rgb", 5)]
+)
+def test_parts_that_break_a_stride_or_a_flow_stack_fails(model, stream, every, of_shards, tmp_path):
+    path = write_small(tmp_path / "t.safetensors", small_network(model, stream=stream), model=model)
+    message = rf"{model} sees every {every}th frame, so frames must be a multiple of it, got 24"
+    with pytest.raises(InvalidInput, match=message):
+        extract(replace(of_shards, weights=path, frames=24))
