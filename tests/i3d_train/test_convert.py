@@ -114,6 +114,7 @@ def test_tensors_and_numbers_are_those_of_the_file(released, tmp_path):
     done = convert(released, tmp_path / "again.npz")
     with np.load(tmp_path / "again.npz") as archive:
         assert (done.tensors, done.numbers) == (len(archive), sum(archive[name].size for name in archive))
+    assert done.notes == ()
 
 
 def test_what_npz_does_not_hold_is_told(tmp_path):

@@ -20,8 +20,9 @@ def test_batch_norm_momentum_follows_the_length_of_the_run(config):
     assert {norm.momentum for norm in norms} == {0.02}
 
 
-def test_batch_norm_momentum_given_is_taken(config):
-    assert initial_network(replace(config, bn_momentum=0.5), labels=("dark", "light"), steps=10).bn.momentum == 0.5
+def test_batch_norm_momentum_given_is_taken_and_each_label_has_a_logit(config):
+    model = initial_network(replace(config, bn_momentum=0.5), labels=("dark", "gray", "light"), steps=10)
+    assert (model.bn.momentum, model.num_classes) == (0.5, 3)
 
 
 @pytest.mark.parametrize(("given", "p"), [(None, 0.5), (0.0, 0.0), (0.25, 0.25)])
