@@ -1,6 +1,7 @@
 """Tests of i3d_train.features."""
 
 import json
+import logging
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -186,11 +187,13 @@ def test_both_streams_of_shards_are_seen(of_shards, tmp_path):
     assert extract(replace(of_shards, weights=both)).size == 2 * SIZE
 
 
-def test_bad_video_costs_only_itself_fails(of_videos, tmp_path):
+def test_bad_video_costs_only_itself_fails(of_videos, tmp_path, caplog):
     (tmp_path / "bad.mp4").write_bytes(b"not a video")
     videos = (tmp_path / "bad.mp4", write_video(tmp_path / "short.mp4", frames=8), *of_videos.videos)
-    report = extract(replace(of_videos, videos=videos))
+    with caplog.at_level(logging.INFO, logger="i3d_train.features"):
+        report = extract(replace(of_videos, videos=videos))
     assert report.clips == 2
+    assert caplog.messages == [f"{key}: {reason}" for key, reason in report.failed.items()]
     assert report.failed.keys() == {str(tmp_path / "bad.mp4"), str(tmp_path / "short.mp4")}
     assert report.failed[str(tmp_path / "short.mp4")] == "8 frames, i3d needs at least 9"
 

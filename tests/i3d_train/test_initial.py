@@ -11,6 +11,7 @@ from i3d_train import checkpoint
 from i3d_train.initial import initial_network
 from i3d_train.trainer import Trainer
 from preprocess.errors import InvalidInput
+from tests.i3d_train.googlenet import GoogLeNet
 from tests.i3d_train.released_files import random_i3d, released_variables, same_tensors, write_released
 
 
@@ -67,6 +68,15 @@ def test_released_weights_start_a_run_on_other_classes(config, tmp_path):
         model.get_submodule("Mixed_5c.Branch_0.Conv3d_0a_1x1").conv.weight,
         released.get_submodule("Mixed_5c.Branch_0.Conv3d_0a_1x1").conv.weight,
     )
+
+
+def test_a_run_without_weights_starts_from_inflated_filters(config, tmp_path):
+    flat = GoogLeNet(width=1 / 8)
+    torch.save(flat.state_dict(), tmp_path / "2d.pth")
+    given = replace(config, model="i3d", width=1 / 8, inflate=tmp_path / "2d.pth", transfer="original")
+    model = initial_network(given, labels=("dark", "light"), steps=10)
+    kernel = model.get_submodule("Mixed_3b.Branch_0.Conv3d_0a_1x1").conv.weight
+    assert torch.equal(kernel[:, :, 0], flat.inception3a.branch1.conv.weight)
 
 
 def test_weights_of_another_network_fails(config, tmp_path):
