@@ -59,15 +59,18 @@ def test_weights_of_other_classes_lend_all_but_the_classifier(config, tmp_path, 
     assert not torch.equal(second.classifier.weight, first.model.classifier.weight)
 
 
-def test_released_weights_start_a_run_on_other_classes(config, tmp_path):
-    released = random_i3d(num_classes=5, stream="rgb")
+@pytest.mark.parametrize("classes", [2, 5])
+def test_released_weights_start_a_run_with_their_classifier_where_it_has_as_many_classes(
+    classes, config, tmp_path, caplog
+):
+    released = random_i3d(num_classes=classes, stream="rgb", width=1 / 16)
     path = write_released(tmp_path / "w.npz", released_variables(released))
-    model = Trainer(replace(config, model="i3d", weights=path)).model
-    assert model.num_classes == 2
-    assert torch.equal(
-        model.get_submodule("Mixed_5c.Branch_0.Conv3d_0a_1x1").conv.weight,
-        released.get_submodule("Mixed_5c.Branch_0.Conv3d_0a_1x1").conv.weight,
-    )
+    given = replace(config, model="i3d", width=1 / 16, weights=path)
+    model = initial_network(given, labels=("dark", "light"), steps=10)
+    unit, head = "Mixed_5c.Branch_0.Conv3d_0a_1x1.conv", "Logits.Conv3d_0c_1x1"
+    assert torch.equal(model.get_submodule(unit).weight, released.get_submodule(unit).weight)
+    assert torch.equal(model.get_submodule(head).weight, released.get_submodule(head).weight) == (classes == 2)
+    assert ("w.npz has 5 classes, the shards have 2, or other ones" in caplog.text) == (classes == 5)
 
 
 def test_a_run_without_weights_starts_from_inflated_filters(config, tmp_path):
