@@ -102,10 +102,12 @@ def test_shards_are_read_whole_with_key_and_label(of_shards, network, shards, tm
     assert attributes == {"fps": 25.0, "crop": 32, "window": 250, "failed": {}}
 
 
-def test_precision_and_split_are_those_asked_for(of_shards):
+def test_precision_and_split_are_those_asked_for(of_shards, tmp_path):
+    # whose features are bf16 themselves there
+    weights = write_small(tmp_path / "t.safetensors", small_network("two_stream", stream="rgb"), model="two_stream")
     found = {}
     for precision in ("fp32", "bf16"):
-        extract(replace(of_shards, split="train", precision=precision))
+        extract(replace(of_shards, weights=weights, split="train", precision=precision))
         with h5py.File(of_shards.out) as file:
             assert [key.decode() for key in file["clip/key"]] == [f"train{number}" for number in range(8)]
             found[precision] = file["step/feature"][:]
@@ -161,6 +163,14 @@ def test_parts_cover_a_clip_and_none_is_too_short(length, ends):
     parts = windows(length, window=10, least=9)
     assert [part.stop for part in parts] == ends
     assert [part.start for part in parts] == [0, *ends[:-1]]
+
+
+@pytest.mark.parametrize(("frames", "steps"), [(80, 9 + 7), (81, 17)])
+def test_last_part_has_the_64_frames_of_training(frames, steps, of_shards, tmp_path):
+    (clip,) = noisy_clips("val", [0])
+    long = replace(clip, rgb=clip.rgb * 12, flow=(clip.flow * 14)[:143])
+    folder = write_set(tmp_path / "s", {"val": [long]})
+    assert extract(replace(of_shards, shards=folder, frames=frames)).steps == steps
 
 
 def test_a_frame_more_than_a_part_is_no_part_of_its_own(of_videos, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import av
 import numpy as np
@@ -174,12 +175,15 @@ def test_what_the_network_cannot_see_fails(changes, message, settings, tiny, mon
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"crop": 300}, r"crop must be 1 to 256, got 300"),
+        ({"crop": 0}, r"crop must be 1 to 256, got 0"),
+        ({"crop": 257}, r"crop must be 1 to 256, got 257"),
+        ({"frames": 0}, r"frames must be at least 1, got 0"),
         ({"top": 0}, r"top must be at least 1, got 0"),
         ({"device": "tpu"}, r"device 'tpu' is unknown"),
     ],
 )
-def test_impossible_value_fails(changes, message, settings):
+def test_impossible_value_fails(changes, message):
+    settings = PredictConfig(weights=Path("w.pt"), crop=256, frames=1, top=1)
     with pytest.raises(InvalidInput, match=message):
         replace(settings, **changes)
 
