@@ -1,7 +1,9 @@
 """Tests of i3d_train.predict."""
 
 import json
+import logging
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -16,6 +18,7 @@ from i3d_train.trainer import Trainer
 from preprocess.cores import cores
 from preprocess.errors import InvalidInput
 from preprocess.labels import label_table
+from preprocess.media_process import read_clip
 from tests.i3d_train.small_videos import write_video
 from tests.i3d_train.small_weights import small_network, write_small
 
@@ -33,8 +36,10 @@ def settings(own_weights) -> PredictConfig:
 
 
 def test_prediction_is_the_networks_answer(settings, tmp_path):
-    video = write_video(tmp_path / "a.mp4", frames=12)
+    # as few as it takes
+    video = write_video(tmp_path / "a.mp4", frames=9)
     (prediction,) = predict([video], settings)
+    assert prediction.frames == 9
     network = build("tiny", num_classes=2, stream="rgb").eval()
     weights.load(network, settings.weights)
     with torch.inference_mode():
@@ -47,9 +52,13 @@ def test_prediction_is_the_networks_answer(settings, tmp_path):
 
 
 def test_rgb_input_is_centred_scaled_and_cut_to_length(tmp_path):
-    x = clip_input(write_video(tmp_path / "a.mp4", frames=12, gray=255), stream="rgb", frames=10, crop=224)["rgb"]
+    video = write_video(tmp_path / "a.mp4", frames=12)
+    x = clip_input(video, stream="rgb", frames=10, crop=224)["rgb"]
     assert (x.shape, x.dtype) == ((1, 3, 10, 224, 224), torch.float32)
-    assert 0.8 < float(x.mean()) <= 1
+    # 96x64 pixels become 384x256
+    frames_THWC = torch.from_numpy(read_clip(video, fps=Fraction(25), short_side=256, max_frames=10))
+    wanted = frames_THWC[:, 16:240, 80:304].permute(3, 0, 1, 2) / 127.5 - 1
+    torch.testing.assert_close(x[0], wanted, atol=1e-6, rtol=0)
 
 
 def test_videos_are_decoded_in_another_process(tmp_path, monkeypatch):
@@ -104,6 +113,8 @@ def test_reduced_precision_leaves_the_logits_their_digits(tmp_path):
     (prediction,) = predict([write_video(tmp_path / "a.mp4", frames=12)], config)
     logits = torch.tensor([guess.logit for guess in prediction.guesses])
     assert not torch.equal(logits, logits.bfloat16().float())
+    (exact,) = predict([tmp_path / "a.mp4"], replace(config, precision="fp32"))
+    assert prediction.logits_norm != exact.logits_norm
 
 
 def test_equal_logits_are_named_in_the_order_of_the_classes(tmp_path):
@@ -128,10 +139,12 @@ def test_labels_of_the_caller_are_taken(settings, tmp_path):
     assert {guess.label for guess in prediction.guesses} == {"night", "day"}
 
 
-def test_bad_video_costs_only_itself_fails(settings, tmp_path):
+def test_bad_video_costs_only_itself_fails(settings, tmp_path, caplog):
     (tmp_path / "bad.mp4").write_bytes(b"not a video")
     videos = [tmp_path / "bad.mp4", tmp_path / "gone.mp4", write_video(tmp_path / "good.mp4", frames=12)]
-    bad, gone, good = predict(videos, settings)
+    with caplog.at_level(logging.INFO, logger="i3d_train.predict"):
+        bad, gone, good = predict(videos, settings)
+    assert caplog.messages == [bad.error, gone.error]
     assert bad.error.startswith("bad.mp4: ")
     assert gone.error.startswith(f"{tmp_path / 'gone.mp4'} is not there")
     assert bad.guesses == gone.guesses == ()
