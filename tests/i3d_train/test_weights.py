@@ -256,9 +256,9 @@ def test_neither_colour_nor_flow_fails(network, tmp_path):
 
 
 def test_weights_of_something_else_fails(tmp_path):
-    np.savez(tmp_path / "w.npz", weights=np.zeros(3))
+    np.savez(tmp_path / "w.npz", **dict.fromkeys("dcba", np.zeros(3)))
     with pytest.raises(
-        InvalidInput, match=r"not an I3D known here: it holds 1 tensors such as weights\. Known are the"
+        InvalidInput, match=r"not an I3D known here: it holds 4 tensors such as a, b, c\. Known are the"
     ):
         weights.describe(tmp_path / "w.npz")
 
