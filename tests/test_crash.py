@@ -36,12 +36,8 @@ class Bench:
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory):
-    warm = Warm()
-    try:
-        yield Bench(warm, make_runs(tmp_path_factory.mktemp("crash"), warm))
-    finally:
-        warm.close()
+def bench(warm, tmp_path_factory):
+    return Bench(warm, make_runs(tmp_path_factory.mktemp("crash"), warm))
 
 
 def assert_no_reader_was_misled(run: SmallRun, out: Path) -> None:

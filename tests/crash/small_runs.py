@@ -34,9 +34,7 @@ class SmallRun:
 
     def start(self, warm: Warm, folder: Path, *, at: str = "") -> int:
         """Begin it in `folder`, to be killed at a point; returns its process id."""
-        (folder / "calls").mkdir(parents=True, exist_ok=True)
-        environment = {"CRASH_AT": at, "CRASH_CALLS": folder / "calls"}
-        return warm.start(self.module, *self.arguments, folder=folder, **environment)
+        return warm.start(self.module, *self.arguments, folder=folder, at=at)
 
 
 def make_inputs(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""A Python that has imported everything and forks for each command: starting forty of them anew takes minutes.
+"""A Python that has imported everything and forks for each command: starting sixty of them anew takes minutes.
 
 Requests and answers are JSON lines on standard input and output: {"module", "argv", "environment", "folder"} gives
 {"pid"}, and {"status"} when it ended, as `subprocess.Popen.returncode` has it.
@@ -11,6 +11,7 @@ import runpy
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,9 @@ _IMPORTED = (
     "i3d_train.train",
     "pipelines.torch_loader",
     "matplotlib.pyplot",
+    "torch._dynamo",
     "tests.i3d_train.tiny_command",
+    "tests.crash.forking_torchrun",
 )
 
 
@@ -40,19 +43,42 @@ class Warm:
         command = [sys.executable, "-m", "tests.crash.warm"]
         root = Path(__file__).parents[2]
         self._process = subprocess.Popen(command, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._started: int | None = None
 
-    def start(self, module: str, *argv: object, folder: Path, **environment: object) -> int:
-        """Run `python -m module argv...` in `folder`, with what it prints in `log` there; returns the process id."""
-        texts = {name: str(value) for name, value in environment.items()}
-        self._send({"module": module, "argv": [*map(str, argv)], "environment": texts, "folder": str(folder)})
-        return int(self._receive()["pid"])
+    def start(self, module: str, *argv: object, folder: Path, at: str = "") -> int:
+        """Run `python -m module argv...`, one at a time.
+
+        Args:
+            module: with what it imports imported already.
+            argv: its arguments.
+            folder: where it runs; what it prints is added to `output` and `log` there, calls counted in `calls`.
+            at: a point of tests/crash/kill_points.py.
+
+        Returns:
+            The process id.
+        """
+        self._end_what_was_left()
+        (folder / "calls").mkdir(parents=True, exist_ok=True)
+        environment = {"CRASH_AT": at, "CRASH_CALLS": str(folder / "calls")}
+        self._send({"module": module, "argv": [*map(str, argv)], "environment": environment, "folder": str(folder)})
+        self._started = int(self._receive()["pid"])
+        return self._started
 
     def wait(self) -> int:
         """Exit status of what was started last; negative for a signal."""
-        return int(self._receive()["status"])
+        status, self._started = int(self._receive()["status"]), None
+        return status
+
+    def _end_what_was_left(self) -> None:
+        """By a test that failed."""
+        if self._started is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._started, signal.SIGKILL)
+            self.wait()
 
     def close(self) -> None:
         """End it."""
+        self._end_what_was_left()
         with self._process:
             assert self._process.stdin is not None
             self._process.stdin.close()
@@ -87,9 +113,9 @@ def _run(request: dict[str, Any]) -> None:
     os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(request["folder"])
-    log = os.open("log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    output, log = (os.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644) for name in ("output", "log"))
     nothing = os.open(os.devnull, os.O_RDONLY)
-    for number, descriptor in enumerate((nothing, log, log)):
+    for number, descriptor in enumerate((nothing, output, log)):
         os.dup2(descriptor, number)
     os.environ.update(request["environment"])
     sys.argv = [request["module"], *request["argv"]]

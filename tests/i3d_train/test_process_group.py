@@ -18,25 +18,35 @@ from i3d_train.events import ignore
 from i3d_train.process_group import ALONE, ProcessGroup, is_first_process, joined
 from i3d_train.trainer import Trainer
 from preprocess.errors import EnvironmentProblem, InvalidInput
+from tests.crash.warm import Warm
 
 ROOT = Path(__file__).parents[2]
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
-LAUNCHERS = {1: [sys.executable], 2: [*TORCHRUN, "2"], 3: [*TORCHRUN, "3"]}
+TORCHRUN = ("torch.distributed.run", "--standalone")
+FORKING_TORCHRUN = ("tests.crash.forking_torchrun",)
 # Dropout draws numbers of its own in each process, and BatchNorm sees its own clips: without both the updates are equal
 STEPS = 300
 SAME_UPDATES = ("--freeze-bn", "--dropout", 0, "--ema", 0.9, "--no-flip", "--steps", STEPS, "--lr", 0.01)
 
 
-def command(processes: int, shards: Path, out: Path, *options) -> list[str]:
+def command(launcher: tuple[str, ...], processes: int, shards: Path, out: Path, *options) -> list[str]:
+    """A module, and its arguments."""
     fixed = ("--model", "tiny", "--frames", 9, "--crop", 32, "--device", "cpu", "--loader", "torch", "--threads", 1)
     arguments = ("run", "--shards", shards, "--out", out, *fixed, "--validate-every", 50, *options)
-    return [*LAUNCHERS[processes], "-m", "tests.i3d_train.tiny_command", *map(str, arguments)]
+    launched = (*launcher, "--nproc-per-node", processes, "-m") if processes > 1 else ()
+    return [*map(str, (*launched, "tests.i3d_train.tiny_command", *arguments))]
 
 
-def run(processes: int, shards: Path, out: Path, *options) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(processes, shards, out, *options), cwd=ROOT, capture_output=True, text=True, check=False, timeout=120
-    )
+def torchrun(processes: int, shards: Path, out: Path, *options) -> subprocess.Popen[str]:
+    """As a user starts it."""
+    started = [sys.executable, "-m", *command(TORCHRUN, processes, shards, out, *options)]
+    return subprocess.Popen(started, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def run(warm: Warm, processes: int, shards: Path, out: Path, *options) -> tuple[int, str]:
+    """Exit status and log of a run that starts in no time."""
+    folder = out.with_name(f"beside-{out.name}-{len(list(out.parent.iterdir()))}")
+    warm.start(*command(FORKING_TORCHRUN, processes, shards, out, *options), folder=folder)
+    return warm.wait(), (folder / "log").read_text()
 
 
 def records(out: Path) -> list[dict[str, float]]:
@@ -44,14 +54,15 @@ def records(out: Path) -> list[dict[str, float]]:
 
 
 @pytest.fixture(scope="module")
-def one_and_two(shards, tmp_path_factory):
+def one_and_two(warm, shards, tmp_path_factory):
+    """Folders of two runs, and what the second printed and logged."""
     folder = tmp_path_factory.mktemp("runs")
-    logs = []
-    for processes, batch_size in ((1, 4), (2, 2)):
-        done = run(processes, shards, folder / str(processes), "--batch-size", batch_size, *SAME_UPDATES)
-        assert done.returncode == 0, done.stderr
-        logs.append(done)
-    return folder / "1", folder / "2", logs[1]
+    status, log = run(warm, 1, shards, folder / "1", "--batch-size", 4, *SAME_UPDATES)
+    assert status == 0, log
+    with torchrun(2, shards, folder / "2", "--batch-size", 2, *SAME_UPDATES) as process:
+        output, log = process.communicate(timeout=120)
+    assert process.returncode == 0, log
+    return folder / "1", folder / "2", output, log
 
 
 @pytest.mark.parametrize("name", ["loss", "gradient_norm", "val_loss", "val_top1", "val_clips"])
@@ -69,16 +80,16 @@ def test_two_processes_end_with_the_weights_of_one(one_and_two):
 
 
 def test_only_the_first_process_writes_and_speaks(one_and_two):
-    _, out, log = one_and_two
+    _, out, output, log = one_and_two
     assert [record["step"] for record in records(out) if "loss" in record] == list(range(1, STEPS + 1))
-    assert log.stdout.count(f"at last, {STEPS} steps") == 1
-    assert log.stderr.count("2 processes, 4 clips a step") == 1
+    assert output.count(f"at last, {STEPS} steps") == 1
+    assert log.count("2 processes, 4 clips a step") == 1
 
 
-def test_asked_to_end_all_processes_stop_at_one_step_and_go_on_to_the_same_end(one_and_two, shards, tmp_path):
+def test_asked_to_end_all_processes_stop_at_one_step_and_go_on_to_the_same_end(one_and_two, warm, shards, tmp_path):
     out = tmp_path / "run"
     options = ("--batch-size", 2, *SAME_UPDATES)
-    with subprocess.Popen(command(2, shards, out, *options), cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+    with torchrun(2, shards, out, *options) as process:
         deadline = time.monotonic() + 60
         while not (out / "best.pt").is_file() and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -87,37 +98,37 @@ def test_asked_to_end_all_processes_stop_at_one_step_and_go_on_to_the_same_end(o
     assert "go on with --resume" in log
     (step,) = checkpoint.saved_steps(out)
     assert step == max(record["step"] for record in records(out))
-    assert run(2, shards, out, *options, "--resume").returncode == 0
+    assert run(warm, 2, shards, out, *options, "--resume")[0] == 0
     losses, expected = ([r["loss"] for r in records(folder) if "loss" in r] for folder in (out, one_and_two[1]))
     assert losses == expected
 
 
 @pytest.mark.parametrize("options", [(), ("--ema", 0.5)], ids=["last weights", "running average"])
-def test_scores_of_two_processes_are_those_of_the_network_that_is_saved(options, config, tmp_path):
+def test_scores_of_two_processes_are_those_of_the_network_that_is_saved(options, warm, config, tmp_path):
     out = tmp_path / "two"
-    assert run(2, config.shards, out, "--batch-size", 2, "--steps", 4, *options).returncode == 0
+    assert run(warm, 2, config.shards, out, "--batch-size", 2, "--steps", 4, *options)[0] == 0
     alone = Trainer(replace(config, ema=0.5 if options else None))
     alone.restore(checkpoint.load(checkpoint.checkpoint_path(out, 4)))
     scores, *_ = alone.validate(ignore)
     assert records(out)[-1]["val_loss"] == pytest.approx(scores.loss, rel=1e-6)
 
 
-def test_three_processes_go_on_to_the_same_end(shards, tmp_path):
+def test_three_processes_go_on_to_the_same_end(warm, shards, tmp_path):
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
     options = ("--model", "i3d", "--width", 0.1, "--batch-size", 2, "--lr", 0.01, "--steps", 5, "--checkpoint-every", 2)
-    assert run(3, shards, whole, *options).returncode == 0
+    assert run(warm, 3, shards, whole, *options)[0] == 0
     resumed.mkdir()
     shutil.copy(whole / "checkpoint-2.pt", resumed)
-    assert run(3, shards, resumed, *options, "--resume").returncode == 0
+    assert run(warm, 3, shards, resumed, *options, "--resume")[0] == 0
     losses, expected = ([r["loss"] for r in records(out) if "loss" in r] for out in (resumed, whole))
     # of two numbers there is one sum, of three the order of adding decides on the last bit
     assert losses == expected[2:]
 
 
-def test_all_processes_stop_at_infinity_and_the_clips_are_named_fails(shards, tmp_path):
-    done = run(2, shards, tmp_path / "run", "--batch-size", 2, "--steps", 9, "--lr", 1e30)
-    assert done.returncode == 1
-    error = next(line for line in done.stderr.splitlines() if line.startswith("Error: step"))
+def test_all_processes_stop_at_infinity_and_the_clips_are_named_fails(warm, shards, tmp_path):
+    status, log = run(warm, 2, shards, tmp_path / "run", "--batch-size", 2, "--steps", 9, "--lr", 1e30)
+    assert status == 1
+    error = next(line for line in log.splitlines() if line.startswith("Error: step"))
     assert error.count("train") >= 2
     assert "the network was not updated" in error
 

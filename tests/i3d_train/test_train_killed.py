@@ -1,18 +1,18 @@
 """Tests of i3d_train.train: a process that is killed at any moment, or asked to end."""
 
 import json
+import os
 import random
 import signal
-import subprocess
-import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from i3d_train import checkpoint
+from tests.crash.warm import Warm
 
-ROOT = Path(__file__).parents[2]
 STEPS = 24
 OPTIONS = (
     *("--model", "tiny", "--frames", 9, "--crop", 32, "--device", "cpu", "--loader", "torch", "--threads", 1),
@@ -21,15 +21,14 @@ OPTIONS = (
 )
 
 
-def start(shards: Path, out: Path, *options) -> subprocess.Popen[str]:
+def start(warm: Warm, shards: Path, out: Path, *options) -> int:
     arguments = ("run", "--shards", shards, "--out", out, *OPTIONS, *options)
-    command = [sys.executable, "-m", "tests.i3d_train.tiny_command", *map(str, arguments)]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return warm.start("tests.i3d_train.tiny_command", *arguments, folder=out.parent)
 
 
-def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
-    _, log = process.communicate(timeout=120)
-    return process.returncode, log
+def run(*arguments) -> int:
+    start(*arguments)
+    return arguments[0].wait()
 
 
 def numbers(out: Path) -> list[dict[str, float]]:
@@ -50,34 +49,34 @@ def wait_for_step(out: Path, step: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(shards, tmp_path_factory) -> list[dict[str, float]]:
+def uninterrupted(warm, shards, tmp_path_factory) -> list[dict[str, float]]:
     out = tmp_path_factory.mktemp("whole") / "run"
-    assert finish(start(shards, out))[0] == 0
+    assert run(warm, shards, out) == 0
     return numbers(out)
 
 
-def test_killed_at_random_steps_it_comes_to_the_same_losses(shards, tmp_path, uninterrupted):
+def test_killed_at_random_steps_it_comes_to_the_same_losses(warm, shards, tmp_path, uninterrupted):
     out = tmp_path / "run"
     moments = sorted(random.Random().sample(range(1, STEPS), 2))
     for number, step in enumerate(moments):
-        with start(shards, out, *["--resume"] * (number > 0)) as process:
-            wait_for_step(out, step)
-            process.kill()
+        process = start(warm, shards, out, *["--resume"] * (number > 0))
+        wait_for_step(out, step)
         # it may have come to its end before it could be killed
-        assert process.returncode in (-signal.SIGKILL, 0)
-    assert finish(start(shards, out, "--resume"))[0] == 0
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+        assert warm.wait() in (-signal.SIGKILL, 0)
+    assert run(warm, shards, out, "--resume") == 0
     assert numbers(out) == uninterrupted, f"killed at steps {moments}"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_asked_to_end_it_finishes_the_step_and_says_how_to_go_on(number, shards, tmp_path, uninterrupted):
+def test_asked_to_end_it_finishes_the_step_and_says_how_to_go_on(number, warm, shards, tmp_path, uninterrupted):
     out = tmp_path / "run"
-    with start(shards, out) as process:
-        wait_for_step(out, 2)
-        process.send_signal(number)
-        status, log = finish(process)
-    assert status == 1
+    process = start(warm, shards, out)
+    wait_for_step(out, 2)
+    os.kill(process, number)
+    assert warm.wait() == 1
     (last,) = checkpoint.saved_steps(out)[-1:]
-    assert f"stopped after step {last} of {STEPS}; go on with --resume" in log
-    assert finish(start(shards, out, "--resume"))[0] == 0
+    assert f"stopped after step {last} of {STEPS}; go on with --resume" in (tmp_path / "log").read_text()
+    assert run(warm, shards, out, "--resume") == 0
     assert numbers(out) == uninterrupted
