@@ -7,7 +7,7 @@ from pathlib import Path
 
 from i3d_train.checkpoint import saved_steps
 from i3d_train.config import TrainConfig
-from i3d_train.train import TrainSummary
+from i3d_train.events import TrainSummary
 from preprocess.errors import EnvironmentProblem
 
 logger = logging.getLogger(__name__)

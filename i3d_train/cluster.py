@@ -16,9 +16,8 @@ from typing import Any
 
 from i3d_train.attempts import train_in_attempts
 from i3d_train.config import TrainConfig
-from i3d_train.events import Observer
+from i3d_train.events import Observer, TrainSummary
 from i3d_train.ray_fit import POLL_S, STORAGE_NAME, fit
-from i3d_train.train import TrainSummary
 from preprocess.address import is_address
 from preprocess.errors import EnvironmentProblem
 from preprocess.nodes import require, terms

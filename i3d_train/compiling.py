@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch._dynamo.exc import TorchDynamoException
 
 from preprocess.errors import EnvironmentProblem
 
@@ -16,6 +15,9 @@ def compiled(module: nn.Module) -> Callable[..., Any]:
     Raises:
         EnvironmentProblem: at the first call: no compiler, or one that cannot do it.
     """
+    # takes a second, which only those need to wait who compile
+    from torch._dynamo.exc import TorchDynamoException
+
     forward = torch.compile(module)
 
     def call(x: object, **options: object) -> Any:

@@ -3,8 +3,6 @@
 import io
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
 from i3d_train.metrics import MetricsFile, smooth, smoothing_window
 from preprocess.paths import publish
 
@@ -25,7 +23,9 @@ def draw_loss(metrics: MetricsFile, folder: Path, *, title: str) -> Path:
     Returns:
         The picture's path.
     """
-    # without pyplot: it keeps global state and may look for a screen
+    # here, since most processes of a run draw nothing; without pyplot: it keeps global state and may look for a screen
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(8, 5), dpi=120, layout="constrained")
     axes = figure.add_subplot()
     steps, losses = metrics.losses()

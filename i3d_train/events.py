@@ -87,6 +87,37 @@ class RateDropped:
     """Of the next step."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrainSummary:
+    """What came of a run."""
+
+    step: int
+    """Steps done in all; fewer than `steps` when the run was asked to stop."""
+    steps: int
+    """Length of the run."""
+    first_loss: float | None
+    """Mean training loss of the first steps of the run; None where no record of them is left."""
+    last_loss: float | None
+    """Mean training loss of the latest steps; None likewise."""
+    validation: Validated | None
+    """The latest validation; None without a `val` split."""
+    validation_is_due: bool
+    """Whether the run was asked to stop before the validation of this step was done."""
+    best_top1: float | None
+    """Highest validation accuracy, 0 to 1; None without a validation."""
+    clips_per_s: float
+    """Of all processes, validations and checkpoints not counted."""
+    wait_share: float
+    """Part of that time, 0 to 1, in which the network waited for data."""
+    files: tuple[Path, ...]
+    """What is in the folder of the run now."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether the whole schedule was done, and its last validation."""
+        return self.step >= self.steps and not self.validation_is_due
+
+
 Event = Started | StepDone | Scored | Validated | RateDropped | Saved
 Observer = Callable[[Event], None]
 

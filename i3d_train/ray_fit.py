@@ -16,9 +16,10 @@ from typing import Any
 
 from i3d_train.attempts import WorkerLost
 from i3d_train.config import TrainConfig
-from i3d_train.events import Event, Observer
+from i3d_train.events import Observer, TrainSummary
+from i3d_train.mailbox import Letter, Mailbox
 from i3d_train.process_group import is_first_process
-from i3d_train.train import TrainSummary, train
+from i3d_train.train import train
 from preprocess.errors import KineflowError
 
 logger = logging.getLogger(__name__)
@@ -30,9 +31,6 @@ _LEAVE_S = 60.0
 _VERDICT_S = 30.0
 """Ray takes 15 s to declare a node dead that does not answer, and gives out its CPUs and GPUs until then."""
 _REASON_LENGTH = 300
-
-Letter = Event | logging.LogRecord | KineflowError | TrainSummary
-"""What workers send."""
 
 
 def fit(
@@ -55,7 +53,7 @@ def fit(
     beside = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
         ray.get_runtime_context().get_node_id(), soft=False
     )
-    mailbox = ray.remote(num_cpus=0)(_Mailbox).options(scheduling_strategy=beside).remote()
+    mailbox = ray.remote(num_cpus=0)(Mailbox).options(scheduling_strategy=beside).remote()
     nodes = _nodes(ray)
     run = _Fit(config, mailbox, on_gpus=on_gpus)
     ended, asked, summary, error = False, False, None, None
@@ -84,31 +82,6 @@ def fit(
         named = "".join(f" and node {node}" for node in sorted(gone))
         raise WorkerLost(f"lost a worker{named} ({run.failure or 'Ray Train gives no reason'})")
     return summary
-
-
-class _Mailbox:
-    """The actor between the workers and the driver."""
-
-    def __init__(self) -> None:
-        self._letters: list[Letter] = []
-        self._stop = False
-
-    def put(self, letter: Letter) -> None:
-        """From a worker."""
-        self._letters.append(letter)
-
-    def take(self) -> list[Letter]:
-        """To the driver: all since the last call."""
-        letters, self._letters = self._letters, []
-        return letters
-
-    def ask_to_stop(self) -> None:
-        """From the driver."""
-        self._stop = True
-
-    def stop_asked(self) -> bool:
-        """To a worker."""
-        return self._stop
 
 
 class _Fit:

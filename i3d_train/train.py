@@ -3,13 +3,11 @@
 import logging
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
-from pathlib import Path
 
 from i3d_train import checkpoint
 from i3d_train.checkpoint import Checkpoint
 from i3d_train.config import TrainConfig
-from i3d_train.events import Event, Observer, RateDropped, Saved, Started, Validated, ignore
+from i3d_train.events import Event, Observer, RateDropped, Saved, Started, TrainSummary, Validated, ignore
 from i3d_train.metrics import MetricsFile
 from i3d_train.process_group import is_joined, joined, launched_processes
 from i3d_train.run_folder import RunFolder, reserved
@@ -21,37 +19,6 @@ logger = logging.getLogger(__name__)
 _SUMMARY_STEPS = 20
 _MAY_CHANGE = {"out", "preset", "resume", "workers", "address"}
 """Options that a resumed run may have otherwise without a word."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainSummary:
-    """What came of a run."""
-
-    step: int
-    """Steps done in all; fewer than `steps` when the run was asked to stop."""
-    steps: int
-    """Length of the run."""
-    first_loss: float | None
-    """Mean training loss of the first steps of the run; None where no record of them is left."""
-    last_loss: float | None
-    """Mean training loss of the latest steps; None likewise."""
-    validation: Validated | None
-    """The latest validation; None without a `val` split."""
-    validation_is_due: bool
-    """Whether the run was asked to stop before the validation of this step was done."""
-    best_top1: float | None
-    """Highest validation accuracy, 0 to 1; None without a validation."""
-    clips_per_s: float
-    """Of all processes, validations and checkpoints not counted."""
-    wait_share: float
-    """Part of that time, 0 to 1, in which the network waited for data."""
-    files: tuple[Path, ...]
-    """What is in the folder of the run now."""
-
-    @property
-    def finished(self) -> bool:
-        """Whether the whole schedule was done, and its last validation."""
-        return self.step >= self.steps and not self.validation_is_due
 
 
 def train(

@@ -15,7 +15,7 @@ from i3d_train.presets import PRESETS, config_of, summary
 from preprocess.shards.layout import SPLITS
 
 if TYPE_CHECKING:
-    from i3d_train.train import TrainSummary
+    from i3d_train.events import TrainSummary
 
 
 def default_option(name: str, **settings: Any) -> Callable[[Any], Any]:

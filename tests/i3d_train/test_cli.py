@@ -51,6 +51,11 @@ def test_module_is_the_command():
     assert "Usage: i3d_train" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
+def test_what_few_processes_need_is_imported_late():
+    code = "import sys, i3d_train.train; print({'matplotlib', 'torch._dynamo'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
 def test_run_trains_i3d_and_sums_up(shards, tmp_path):
     out = tmp_path / "run"
     status, shown, log = invoke(

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from torch import nn
-from torch._dynamo.exc import BackendCompilerFailed
+from torch._dynamo.exc import BackendCompilerFailed, TorchDynamoException
 
 from i3d_train import compiling
 from preprocess.errors import EnvironmentProblem
@@ -48,4 +48,4 @@ def test_backend_that_fails_is_a_problem_of_the_machine_fails(compile_with):
     compile_with(broken)
     with pytest.raises(EnvironmentProblem, match=r"cannot be compiled here \(BackendCompilerFailed: .*leave --compile"):
         compiling.compiled(nn.Linear(3, 2))(torch.randn(4, 3))
-    assert issubclass(BackendCompilerFailed, compiling.TorchDynamoException)
+    assert issubclass(BackendCompilerFailed, TorchDynamoException)

@@ -232,5 +232,5 @@ def test_width_scales_the_channels(name):
 
 
 def test_names_need_no_torch():
-    code = "import sys, i3d_train.models, i3d_train.cli; sys.exit('torch' in sys.modules)"
+    code = "import sys, i3d_train.models, i3d_train.cli, i3d_train.mailbox; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
