@@ -97,7 +97,7 @@ class _Fit:
         # Ray Train's own retries know neither the checkpoints of the run nor an end; not each Ray has all three
         retries = {"max_failures", "controller_failure_limit", "max_preemption_failures"}
         none = FailureConfig(**{field.name: 0 for field in fields(FailureConfig) if field.name in retries})
-        self._trainer = _without_cleaner(TorchTrainer)(
+        self._trainer = _leaner(TorchTrainer)(
             _work,
             train_loop_config={"config": config, "mailbox": mailbox},
             scaling_config=ScalingConfig(num_workers=config.workers, use_gpu=on_gpus),
@@ -124,20 +124,23 @@ class _Fit:
             self.lost_touch = isinstance(getattr(cause, "health_check_failure", cause), ActorUnavailableError)
 
 
-def _without_cleaner(trainer: Any) -> Any:
-    """The class `TorchTrainer`, less an actor that asks the dashboard whether the run is still there.
+def _leaner(trainer: Any) -> Any:
+    """The class `TorchTrainer`, less two actors that do nothing for a run.
 
-    Where there is no dashboard it cleans nothing, and the end of a run waits 12 s for it. It is kept where there is
-    one; without it, what a run holds in Ray is given back when its driver ends.
+    One hands out the datasets of Ray Data, of which there are none; the workers wait for it to start, and import Ray
+    Data for it. The other asks the dashboard whether the run is still there. Where there is no dashboard it cleans
+    nothing, and the end of a run waits 12 s for it. It is kept where there is one; without it, what a run holds in Ray
+    is given back when its driver ends.
     """
     from ray._private.worker import get_dashboard_url
 
+    unused = {"DatasetsCallback"} | ({"PlacementGroupCleanerCallback"} if not get_dashboard_url() else set())
+
     class Trainer(trainer):  # type: ignore[misc]  # Ray has no types
         def _create_default_callbacks(self) -> list[Any]:
-            made = super()._create_default_callbacks()
-            return [one for one in made if type(one).__name__ != "PlacementGroupCleanerCallback"]
+            return [one for one in super()._create_default_callbacks() if type(one).__name__ not in unused]
 
-    return trainer if get_dashboard_url() else Trainer
+    return Trainer
 
 
 def reason_of(error: Exception) -> str:

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from i3d_train import ray_fit
-from i3d_train.ray_fit import _Fit, _gone, _log_here, _PostLog, _StopAsked, _without_cleaner, _work, reason_of
+from i3d_train.ray_fit import _Fit, _gone, _leaner, _log_here, _PostLog, _StopAsked, _work, reason_of
 from preprocess.errors import InvalidInput
 
 GONE = RuntimeError("Connection closed by peer")
@@ -139,19 +139,21 @@ def test_worker_that_does_not_answer_may_live(name, expected, is_wrapped):
 @pytest.mark.parametrize(
     ("dashboard", "left"), [("", ["Other"]), ("127.0.0.1:8265", ["PlacementGroupCleanerCallback", "Other"])]
 )
-def test_cleaner_is_left_out_where_there_is_no_dashboard(monkeypatch, dashboard, left):
+def test_actor_for_datasets_is_left_out_and_without_a_dashboard_the_cleaner(monkeypatch, dashboard, left):
     pytest.importorskip("ray")
     monkeypatch.setattr("ray._private.worker.get_dashboard_url", lambda: dashboard)
 
     class Trainer:
         def _create_default_callbacks(self):
-            return [type(name, (), {})() for name in ("PlacementGroupCleanerCallback", "Other")]
+            return [type(name, (), {})() for name in ("PlacementGroupCleanerCallback", "DatasetsCallback", "Other")]
 
-    made = _without_cleaner(Trainer)()._create_default_callbacks()
+    made = _leaner(Trainer)()._create_default_callbacks()
     assert [type(one).__name__ for one in made] == left
 
 
-def test_ray_train_still_has_the_cleaner():
-    """Or `_without_cleaner` is to go."""
+def test_ray_train_still_has_what_is_left_out():
+    """Or `_leaner` is to go."""
     train = pytest.importorskip("ray.train.torch", reason="Ray Train is not installed")
-    assert "PlacementGroupCleanerCallback" in inspect.getsource(train.TorchTrainer._create_default_callbacks)
+    source = inspect.getsource(train.TorchTrainer._create_default_callbacks)
+    assert "DatasetsCallback" in source
+    assert "PlacementGroupCleanerCallback" in source
