@@ -4,6 +4,8 @@ Requests and answers are JSON lines on standard input and output: {"module", "ar
 {"pid"}, and {"status"} when it ended, as `subprocess.Popen.returncode` has it.
 """
 
+import atexit
+import gc
 import importlib
 import json
 import os
@@ -118,6 +120,7 @@ def _run(request: dict[str, Any]) -> None:
     for number, descriptor in enumerate((nothing, output, log)):
         os.dup2(descriptor, number)
     os.environ.update(request["environment"])
+    atexit.register(gc.freeze)  # or it looks for garbage in all that was imported when it ends, for a second or two
     sys.argv = [request["module"], *request["argv"]]
     runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
     sys.exit(0)
