@@ -54,75 +54,6 @@ def test_workers_report_results_and_parts_and_a_killer_costs_itself_only():
     assert sorted(ticks) == [(1, 0), (1, 1), (3, 0), (3, 1)]
 
 
-def kill_the_board_then_tick(item, tick):
-    """Kills Ray's process that counts ticks, and ticks."""
-    for path in Path("/proc").glob("[0-9]*"):
-        parent = int((path / "stat").read_text().rpartition(")")[2].split()[1]) if (path / "stat").exists() else 0
-        if parent == os.getppid() and b"ray::_Holder" in (path / "cmdline").read_bytes():
-            os.kill(int(path.name), signal.SIGKILL)
-    tick()
-    return item
-
-
-@pytest.mark.ray
-def test_counter_that_is_killed_is_replaced():
-    ticks = []
-    config = WorkerConfig(workers=1)
-    results = dict(run_tasks(kill_the_board_then_tick, [1, 2], config=config, on_tick=ticks.append))
-    assert results == {1: 1, 2: 2}
-    assert ticks
-
-
-class Growing:
-    """Gives 1 and 2, and whatever is added; 2 only some time after 1."""
-
-    def __init__(self):
-        self.items = [1, 2]
-        self.ready_at = [0.0, time.monotonic() + 0.3]
-
-    def take(self):
-        if not self.items or time.monotonic() < self.ready_at[0]:
-            return None
-        self.ready_at.pop(0)
-        return self.items.pop(0)
-
-    def wait_s(self):
-        return max(self.ready_at[0] - time.monotonic(), 0.0) if self.items else None
-
-    def add(self, item):
-        self.items.append(item)
-        self.ready_at.append(0.0)
-
-
-@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.ray)])
-def test_supply_may_grow_while_its_results_are_read(workers):
-    supply, results, polls = Growing(), [], []
-    with worker_pool(WorkerConfig(workers=workers)) as pool:
-        for item, value in pool.run(work, supply, on_poll=lambda: polls.append(1)):
-            results.append((item, value))
-            if item == 2:
-                supply.add(7)
-    assert sorted(results) == [(1, 2), (2, 4), (7, 14)]
-    assert polls
-
-
-def sleep_if_five(item, tick):
-    """Never ends for 5."""
-    if item == 5:
-        time.sleep(600)
-    return item
-
-
-@pytest.mark.ray
-def test_a_task_past_its_deadline_is_killed_and_the_others_go_on():
-    supply = Growing()
-    supply.add(5)
-    with worker_pool(WorkerConfig(workers=2)) as pool:
-        results = dict(pool.run(sleep_if_five, supply, deadline_s=5.0))
-    assert (results[1], results[2]) == (1, 2)
-    assert str(results[5]) == "its worker process was killed after 5 s without an answer"
-
-
 class Counted:
     """Counts calls."""
 
@@ -189,12 +120,6 @@ def test_a_run_with_workers_of_its_own_shares_with_nobody():
     with worker_pool(WorkerConfig(workers=0)) as pool:
         assert pool.shared("counted", Counted).add(by=3) == 3
         assert pool.shared("counted", Counted).add(by=3) == 3
-
-
-@pytest.mark.ray
-def test_error_of_a_task_ends_the_run():
-    with pytest.raises(BadShard, match="item 200 is bad"):
-        list(run_tasks(work, [200], config=WorkerConfig(workers=1)))
 
 
 def test_node_that_joins_later_and_lacks_something_fails():
