@@ -27,6 +27,8 @@ _PAIRS = 20
 """Confusions that are named."""
 _Row = tuple[str, str | None]
 """Of the first table: model and way of transfer."""
+_Place = tuple[_Row, str, str]
+"""In the first table: row, test and stream."""
 
 
 def results_page(results: Sequence[Results], *, confusion: Confusion | None = None) -> str:
@@ -37,7 +39,7 @@ def results_page(results: Sequence[Results], *, confusion: Confusion | None = No
         confusion: of the last of them, whose table and picture lie beside the page.
 
     Raises:
-        InvalidInput: two results are of the same network, stream, way of transfer and test.
+        InvalidInput: as `by_place`.
     """
     parts = ["# Results", _table_2(results), "## All numbers", _numbers(results), _note(results)]
     if confusion is not None:
@@ -49,8 +51,13 @@ def results_page(results: Sequence[Results], *, confusion: Confusion | None = No
     return "\n\n".join(parts) + "\n"
 
 
-def _table_2(results: Sequence[Results]) -> str:
-    found: dict[tuple[_Row, str, str], list[Results]] = {}
+def by_place(results: Sequence[Results]) -> dict[_Place, list[Results]]:
+    """Results by their place in the first table, of which the two ways of fusion share one.
+
+    Raises:
+        InvalidInput: two others do: they are of the same network, stream, way of transfer and test.
+    """
+    found: dict[_Place, list[Results]] = {}
     for one in results:
         tested = one.tested
         rivals = found.setdefault(((tested.model, tested.transfer), tested.where, tested.stream), [])
@@ -61,8 +68,14 @@ def _table_2(results: Sequence[Results]) -> str:
                     f"{_told_apart(one)}; leave one of them out"
                 )
         rivals.append(one)
+    return found
+
+
+def _table_2(results: Sequence[Results]) -> str:
     # the sum of logits is the released code's fusion, and this table has room for one
-    cells = {place: max(rivals, key=lambda one: one.tested.fusion == "sum") for place, rivals in found.items()}
+    cells = {
+        place: max(found, key=lambda one: one.tested.fusion == "sum") for place, found in by_place(results).items()
+    }
     tests = list(dict.fromkeys(where for _, where, _ in cells))
     named = sorted({row for row, _, _ in cells}, key=_order)
     head = ["Architecture", *(f"{where}: {column}" for where in tests for column in _STREAMS.values())]

@@ -28,7 +28,9 @@ class CommandGroup(click.Group):
             if error.errno != errno.ENOSPC:
                 raise
             sys.stdout = io.StringIO()  # the end of the process would write what is left once more, and say so
-            click.echo(f"Error: {error}, where the output goes perhaps; free some, then run it again", err=True)
+            click.echo(
+                f"Error: {error.strerror}, perhaps where the output goes; free some, then run it again", err=True
+            )
             sys.exit(EnvironmentProblem.exit_status)
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -124,7 +124,7 @@ def _put_together(way: str, paths: tuple[Path, ...], *, out: Path | None, most_w
     from i3d_train.fold_mean import mean_over_folds
     from i3d_train.fuse import fuse
     from i3d_train.results import read_results
-    from i3d_train.results_page import results_page
+    from i3d_train.results_page import by_place
 
     if out is not None and any(out.resolve() in (path.resolve(), path.resolve().parent) for path in paths):
         raise InvalidInput(f"--out {out} is one of the results to read; write to another folder")
@@ -143,9 +143,9 @@ def _put_together(way: str, paths: tuple[Path, ...], *, out: Path | None, most_w
                 found.append(one)
     if not found:
         raise InvalidInput(f"--{way} needs results; give folders that `i3d_train evaluate --out` wrote")
-    # two that have one place on a page are refused without --out too
-    results_page(found)
-    if out is not None:
+    if out is None:
+        by_place(found)  # refuses what a page has no room for, as writing one does
+    else:
         write_evaluation(out, found, answers)
     return found
 

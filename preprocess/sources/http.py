@@ -142,9 +142,9 @@ def quoted(address: str) -> str:
     Raises:
         InvalidInput: it names no host, or a user.
     """
-    if not (is_remote(address) and names_host(address)) or "@" in (host := urlsplit(address).netloc):
+    if not (is_remote(address) and names_host(address)) or "@" in urlsplit(address).netloc:
         raise InvalidInput(f"address {address!r} cannot be used; give http(s)://host/path, without a user")
-    start = address.index("//") + 2 + len(host)
+    start = address.index("//") + 2 + len(urlsplit(address).netloc)
     # a list's bytes that are no UTF-8 go over the line as they are
     return address[:start] + quote(address[start:], safe="%/:=&?~+!$,;'@()*[]", errors="surrogateescape")
 

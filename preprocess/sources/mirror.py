@@ -149,7 +149,7 @@ def _of_ones_own(address: str) -> Archive:
 
 
 def _archives_below(folder: Path) -> list[Path]:
-    """In sorted order; links are not followed."""
+    """In sorted order; links are not followed, and a warning counts them."""
     found: list[Path] = []
     links: list[Path] = []
     for where, folders, names in os.walk(folder):

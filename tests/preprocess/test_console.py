@@ -34,7 +34,7 @@ def test_output_without_room_becomes_a_line_and_a_status(buffered):
         environment = os.environ | {"PYTHONUNBUFFERED": buffered}
         ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment, check=False)
     assert ended.returncode == 3
-    assert ended.stderr.startswith("Error: [Errno 28] No space left on device, where the output goes perhaps; free")
+    assert ended.stderr.startswith("Error: No space left on device, perhaps where the output goes; free")
     assert ended.stderr.count("\n") == 1
 
 
