@@ -44,7 +44,10 @@ def test_it_answers_and_ends_at_once(small, number):
     with serving(small) as (process, address):
         assert "clips" in asked(address, "api/v1/runs")
         with socket.create_connection(("127.0.0.1", int(address.rsplit(":", 1)[1].strip("/")))) as idle:
-            idle.sendall(b"GET / HTTP/1.1\r\n")  # a visitor that never finishes
+            # a visitor that never finishes, and is known: one who comes as it ends is waited for, and told of
+            idle.sendall(b"GET /api/v1/runs HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            assert idle.recv(65536).startswith(b"HTTP/1.1 200")
+            idle.sendall(b"GET / HTTP/1.1\r\n")
             began = time.monotonic()
             process.send_signal(number)
             output, errors = process.communicate(timeout=20)
