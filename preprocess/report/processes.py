@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from multiprocessing.synchronize import Barrier
 from typing import Generic, TypeVar
 
 import cv2
@@ -30,21 +31,11 @@ class ClipWorkers:
         self._executor = executor
 
     def each(self, function: Callable[[ShardSet, int], Value], clips: Sequence[int]) -> Iterator[Value]:
-        """Call `function(shards, clip)` on each clip and yield the results in order; `function` is picklable.
-
-        Raises:
-            EnvironmentProblem: a worker was killed.
-        """
+        """Call `function(shards, clip)` on each clip and yield the results in order; `function` is picklable."""
         if self._executor is None:
             yield from (function(self._shards, clip) for clip in clips)
-            return
-        try:
+        else:
             yield from self._executor.map(_Call(function), clips, chunksize=_CHUNK)
-        except BrokenProcessPool as error:
-            raise EnvironmentProblem(
-                "a worker process ended without an answer: killed for its memory, or by a disk that fails; try fewer "
-                "--workers, and `preprocess verify`"
-            ) from error
 
 
 @contextmanager
@@ -55,6 +46,9 @@ def clip_workers(shards: ShardSet, *, workers: int, clips: int) -> Iterator[Clip
         shards: the data set.
         workers: processes at most, 1 or more.
         clips: about how many there are to work on.
+
+    Raises:
+        EnvironmentProblem: a worker was killed, at its start or in the block.
     """
     workers = min(workers, clips // CLIPS_A_PROCESS)
     if workers <= 1:
@@ -62,9 +56,18 @@ def clip_workers(shards: ShardSet, *, workers: int, clips: int) -> Iterator[Clip
         return
     # spawned, since the threads of the progress bar and of OpenCV do not survive a fork
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=(shards,)) as executor:
+    start = (shards, context.Barrier(workers))
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=start) as executor:
         try:
+            # all start before any works: one that is killed while another starts is a plain OSError in Python 3.11
+            for _ in range(workers):
+                executor.submit(int)
             yield ClipWorkers(shards, executor)
+        except BrokenProcessPool as error:
+            raise EnvironmentProblem(
+                "a worker process ended without an answer: killed for its memory, or by a disk that fails; try fewer "
+                "--workers, and `preprocess verify`"
+            ) from error
         except BaseException:
             executor.shutdown(wait=False, cancel_futures=True)
             raise
@@ -81,7 +84,8 @@ class _Call(Generic[Value]):
         return self._function(_shards, clip)
 
 
-def _start(shards: ShardSet) -> None:
+def _start(shards: ShardSet, others: Barrier) -> None:
     global _shards  # noqa: PLW0603 the one way to hand a process something once
     _shards = shards
     cv2.setNumThreads(1)  # the processes are the threads
+    others.wait()  # none is idle, so that each `submit` starts one more

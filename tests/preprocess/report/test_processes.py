@@ -1,7 +1,9 @@
+import multiprocessing
 import os
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.context import SpawnProcess
 
 import cv2
 import pytest
@@ -32,14 +34,27 @@ def test_little_work_is_done_in_this_process(shards, workers, clips):
         assert [seen[:2] for seen in pool.each(killed_at_the_third, [0, 1])] == [(os.getpid(), 0), (os.getpid(), 1)]
 
 
-def test_a_worker_that_is_killed_is_told(shards):
+def test_workers_have_one_thread_and_nothing_of_this_process(shards):
     with clip_workers(shards, workers=2, clips=4) as pool:
         elsewhere = list(pool.each(killed_at_the_third, [0, 1]))
-        # one thread each, and nothing of this process, which a fork would take along
-        assert [seen[1:] for seen in elsewhere] == [(0, 1, 8), (1, 1, 8)]
-        assert os.getpid() not in {process for process, *_ in elsewhere}
-        with pytest.raises(EnvironmentProblem, match="ended without an answer: killed for its memory"):
-            list(pool.each(killed_at_the_third, range(6)))
+    assert [seen[1:] for seen in elsewhere] == [(0, 1, 8), (1, 1, 8)]
+    assert os.getpid() not in {process for process, *_ in elsewhere}
+
+
+def test_a_worker_that_is_killed_is_told_even_while_another_starts(shards, monkeypatch):
+    start = SpawnProcess.start
+
+    def slowly(process):
+        if multiprocessing.active_children():
+            time.sleep(1)
+        start(process)
+
+    monkeypatch.setattr(SpawnProcess, "start", slowly)
+    with (
+        pytest.raises(EnvironmentProblem, match="killed for its memory"),
+        clip_workers(shards, workers=2, clips=4) as pool,
+    ):
+        list(pool.each(killed_at_the_third, range(2, 6)))
 
 
 def test_an_error_of_the_block_ends_the_work(shards, monkeypatch):
