@@ -2,17 +2,16 @@
 
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from preprocess.errors import EnvironmentProblem
+from preprocess.held_signals import held_back
 from preprocess.jobs.options import Order
 from preprocess.jobs.process import Process
 from preprocess.jobs.record import LOG_NAME, Asked
@@ -68,18 +67,9 @@ def launch(order: Order, *, below: Path, root: Path, grace_s: float, resumed_fro
     return folder.name
 
 
-@contextmanager
-def _held_back(signals: Iterable[signal.Signals]) -> Iterator[None]:
-    """Block signals for this thread, and so for what it starts: none ends a supervisor that cannot wait for it yet."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 def _start_supervisor(folder: Path, *, root: Path) -> "subprocess.Popen[bytes]":
-    with (folder / LOG_NAME).open("ab") as log, _held_back(HEARD):
+    with (folder / LOG_NAME).open("ab") as log, held_back(HEARD):
+        # held back: none ends a supervisor that cannot wait for it yet
         supervisor = subprocess.Popen(
             # -P: files in ROOT are data, never modules
             [sys.executable, "-P", "-m", "preprocess.jobs.supervise", str(folder.absolute())],

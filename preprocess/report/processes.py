@@ -1,6 +1,9 @@
 """Spread work on the clips of a data set over processes of this machine."""
 
 import multiprocessing
+import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -11,6 +14,7 @@ from typing import Generic, TypeVar
 import cv2
 
 from preprocess.errors import EnvironmentProblem
+from preprocess.held_signals import held_back
 from preprocess.shards import ShardSet
 
 Value = TypeVar("Value")
@@ -60,8 +64,9 @@ def clip_workers(shards: ShardSet, *, workers: int, clips: int) -> Iterator[Clip
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=start) as executor:
         try:
             # all start before any works: one that is killed while another starts is a plain OSError in Python 3.11
-            for _ in range(workers):
-                executor.submit(int)
+            with held_back({signal.SIGINT}):  # Ctrl-C is for this process, which ends the others
+                for _ in range(workers):
+                    executor.submit(int)
             yield ClipWorkers(shards, executor)
         except BrokenProcessPool as error:
             raise EnvironmentProblem(
@@ -69,7 +74,7 @@ def clip_workers(shards: ShardSet, *, workers: int, clips: int) -> Iterator[Clip
                 "--workers, and `preprocess verify`"
             ) from error
         except BaseException:
-            executor.shutdown(wait=False, cancel_futures=True)
+            executor.shutdown(cancel_futures=True)
             raise
 
 
@@ -88,4 +93,13 @@ def _start(shards: ShardSet, others: Barrier) -> None:
     global _shards  # noqa: PLW0603 the one way to hand a process something once
     _shards = shards
     cv2.setNumThreads(1)  # the processes are the threads
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     others.wait()  # none is idle, so that each `submit` starts one more
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed tells nobody: its pool would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "a worker process"
+    parent.join()
+    os._exit(1)

@@ -1,9 +1,12 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.context import SpawnProcess
+from pathlib import Path
 
 import cv2
 import pytest
@@ -13,6 +16,19 @@ from preprocess.report import processes
 from preprocess.report.processes import clip_workers
 from preprocess.shards import ShardSet
 from tests.preprocess.report.shard_sets import clip, write_set
+
+ROOT = Path(__file__).parents[3]
+
+KILLED_AT_WORK = """
+import multiprocessing, operator, os, signal, sys
+from pathlib import Path
+from preprocess.report.processes import clip_workers
+from preprocess.shards import ShardSet
+with clip_workers(ShardSet(Path(sys.argv[1]), None), workers=2, clips=64) as pool:
+    list(pool.each(operator.is_, [0]))
+    print(len(multiprocessing.active_children()), "workers", flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
 
 
 def killed_at_the_third(_shards, number):
@@ -55,6 +71,36 @@ def test_a_worker_that_is_killed_is_told_even_while_another_starts(shards, monke
         clip_workers(shards, workers=2, clips=4) as pool,
     ):
         list(pool.each(killed_at_the_third, range(2, 6)))
+
+
+def interrupted(_shards, number):
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0)
+    except KeyboardInterrupt:
+        return "heard"
+    return number
+
+
+def test_interrupt_is_for_the_parent(shards):
+    with clip_workers(shards, workers=2, clips=4) as pool:
+        assert list(pool.each(interrupted, range(4))) == [0, 1, 2, 3]
+
+
+def test_workers_end_with_a_parent_that_is_killed(tmp_path):
+    folder = write_set(tmp_path, {"train": [[clip("a")]]})
+    command = [sys.executable, "-c", KILLED_AT_WORK, folder]
+    # the workers have its standard output too: that ends with the last of them
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    run = subprocess.run(command, stdout=subprocess.PIPE, timeout=30, env=environment, check=False)
+    assert (run.returncode, run.stdout) == (-signal.SIGKILL, b"2 workers\n")
+
+
+def test_block_that_ends_while_workers_start_leaves_none_and_no_word(shards, capfd):
+    with pytest.raises(KeyError), clip_workers(shards, workers=2, clips=4):
+        raise KeyError
+    assert multiprocessing.active_children() == []
+    assert capfd.readouterr().err == ""
 
 
 def test_an_error_of_the_block_ends_the_work(shards, monkeypatch):
