@@ -49,6 +49,24 @@ def ray_session(
     """
     import ray
 
+    try:
+        _start(ray, address, cpus=cpus, gpus=gpus, remedy=remedy)
+        if wanted is not None:
+            require(ray, wanted)
+        yield ray
+    except ray.exceptions.RayTaskError:  # what a task raised, which is not Ray's fault
+        raise
+    except ray.exceptions.RayError as error:
+        said = str(error).partition("\n")[0]
+        raise EnvironmentProblem(
+            f"Ray was lost in mid-run, as when the machine is out of memory ({type(error).__name__}: {said}); what is "
+            f"finished stays, run it again"
+        ) from error
+    finally:
+        ray.shutdown()
+
+
+def _start(ray: Any, address: str | None, *, cpus: int, gpus: int | None, remedy: str) -> None:
     # a local cluster switches its token check on by itself, which is what we want, and says so on every start
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
     quiet: dict[str, Any] = {
@@ -83,36 +101,41 @@ def ray_session(
                 f"Ray keeps its token there: set HOME to a folder of yours, or RAY_AUTH_TOKEN to a secret; {remedy}"
             )
         raise EnvironmentProblem(f"cannot start or reach {where}: {error}; {remedy}") from error
-    try:
-        if wanted is not None:
-            require(ray, wanted)
-        yield ray
-    except ray.exceptions.RayTaskError:  # what a task raised, which is not Ray's fault
-        raise
-    except ray.exceptions.RayError as error:
-        said = str(error).partition("\n")[0]
-        raise EnvironmentProblem(
-            f"Ray was lost in mid-run, as when the machine is out of memory ({type(error).__name__}: {said}); what is "
-            f"finished stays, run it again"
-        ) from error
-    finally:
-        ray.shutdown()
 
 
 @contextmanager
 def _signals_kept() -> Iterator[None]:
-    """Leave requests to stop to those who had them: Ray takes SIGTERM for itself, and prints a stack of its C++."""
+    """Let who answers requests to stop answer them, and not before Ray has started.
+
+    Ray takes SIGTERM for itself; and where it is interrupted at its start it leaves processes behind for half a minute,
+    or crashes at its end. A second request is answered at once.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    except SystemExit as error:  # so Ray answers SIGTERM
-        raise KeyboardInterrupt from error
-    finally:
+    from ray._private import utils
+
+    asked: list[int] = []
+    before: dict[int, Any] = {}
+
+    def give_back() -> None:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+    def wait(number: int, _frame: object) -> None:
+        asked.append(number)
+        give_back()
+
+    before |= {number: signal.signal(number, wait) for number in (signal.SIGINT, signal.SIGTERM)}
+    take_sigterm = utils.set_sigterm_handler
+    utils.set_sigterm_handler = lambda handler: None
+    try:
+        yield
+    finally:
+        utils.set_sigterm_handler = take_sigterm
+        give_back()  # from Ray's C++ too, which prints a stack
+    for number in asked:
+        signal.raise_signal(number)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 from preprocess.config import WorkerConfig
+from preprocess.console import sigterm_interrupts
 from preprocess.errors import BadShard, DeviceDead, DeviceLost, EnvironmentProblem, InvalidInput, WorkerDied
 from preprocess.ray_session import ray_session
 from preprocess.workers import _Board, _called, _cores_beside_a_gpu, run_tasks, worker_pool
@@ -90,6 +91,7 @@ def cluster(environment):
 ONE_RUN = """
 import sys
 from preprocess.config import WorkerConfig
+from preprocess.console import sigterm_interrupts
 from preprocess.workers import worker_pool
 from tests.preprocess.test_workers import Counted
 with worker_pool(WorkerConfig(workers=1, address=sys.argv[1])) as pool:
@@ -160,16 +162,14 @@ def test_home_that_cannot_be_written_is_told_with_its_remedy(tmp_path, monkeypat
 
 def test_ray_leaves_signals_and_addresses_to_those_who_had_them(monkeypatch):
     import ray
-    from ray._private import services
+    from ray._private import services, utils
 
     started, ended, asked = [], [], []
 
     def init(**options):
         started.append((options, services.resolve_ip_for_localhost("127.0.0.1") == "127.0.0.1"))
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        if len(started) == 3:
-            raise SystemExit  # so Ray answers SIGTERM
+            utils.set_sigterm_handler(signal.SIG_IGN)
 
     def start(address, wanted=None):
         with ray_session(address, cpus=3, gpus=1, remedy="", wanted=wanted):
@@ -185,15 +185,33 @@ def test_ray_leaves_signals_and_addresses_to_those_who_had_them(monkeypatch):
     start(None)
     with ThreadPoolExecutor() as thread:  # where signals cannot be set
         thread.submit(start, "auto", "terms").result()
-    with pytest.raises(KeyboardInterrupt):
-        start("auto")
-    assert (asked, len(ended)) == (["terms"], 2)
+    start("auto")
+    assert (asked, len(ended)) == (["terms"], 3)
     (options, on_loopback), *others = started
     assert on_loopback
     assert {"address": "local", "num_cpus": 3, "num_gpus": 1, "include_dashboard": False}.items() <= options.items()
     assert (options["_node_ip_address"], options["object_store_memory"]) == ("127.0.0.1", 512 << 20)
     assert [(options["address"], on_loopback) for options, on_loopback in others] == [("auto", False)] * 2
     assert (signal.getsignal(signal.SIGTERM), services.resolve_ip_for_localhost("")) == (before, "192.0.2.1")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("requests", [1, 2])
+def test_request_to_stop_waits_for_ray_to_start_and_a_second_one_does_not(number, requests, monkeypatch):
+    import ray
+
+    happened = []
+
+    def init(**options):
+        for _ in range(requests):
+            signal.raise_signal(number)
+        happened.append("started")
+
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "shutdown", lambda: happened.append("ended"))
+    with pytest.raises(KeyboardInterrupt), sigterm_interrupts(), ray_session(None, cpus=1, gpus=None, remedy=""):
+        pytest.fail("the session was to end")
+    assert happened == (["started", "ended"] if requests == 1 else ["ended"])
 
 
 @pytest.mark.parametrize(
