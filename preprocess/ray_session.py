@@ -63,7 +63,8 @@ def ray_session(
             f"finished stays, run it again"
         ) from error
     finally:
-        ray.shutdown()
+        with _signals_kept():
+            ray.shutdown()
 
 
 def _start(ray: Any, address: str | None, *, cpus: int, gpus: int | None, remedy: str) -> None:
@@ -105,10 +106,10 @@ def _start(ray: Any, address: str | None, *, cpus: int, gpus: int | None, remedy
 
 @contextmanager
 def _signals_kept() -> Iterator[None]:
-    """Let who answers requests to stop answer them, and not before Ray has started.
+    """Let who answers requests to stop answer them, and not before Ray has started, or ended.
 
-    Ray takes SIGTERM for itself; and where it is interrupted at its start it leaves processes behind for half a minute,
-    or crashes at its end. A second request is answered at once.
+    Ray takes SIGTERM for itself, and its end would leave that to the system; interrupted it leaves processes behind for
+    half a minute, or crashes. A second request is answered at once.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -196,22 +196,44 @@ def test_ray_leaves_signals_and_addresses_to_those_who_had_them(monkeypatch):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("requests", [1, 2])
-def test_request_to_stop_waits_for_ray_to_start_and_a_second_one_does_not(number, requests, monkeypatch):
+@pytest.mark.parametrize(
+    ("at", "requests", "seen"),
+    [
+        ("start", 1, ["started", "ended"]),
+        ("start", 2, ["ended"]),
+        ("end", 1, ["started", "session", "ended"]),
+        ("end", 2, ["started", "session"]),
+    ],
+)
+def test_request_to_stop_waits_for_ray_and_a_second_one_does_not(number, at, requests, seen, monkeypatch):
     import ray
 
     happened = []
 
-    def init(**options):
-        for _ in range(requests):
+    def asked_to_stop(*, now):
+        for _ in range(requests if now else 0):
             signal.raise_signal(number)
+
+    def init(**options):
+        asked_to_stop(now=at == "start")
         happened.append("started")
 
+    def shutdown():
+        asked_to_stop(now=at == "end")
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # as Ray's C++ does
+        happened.append("ended")
+
+    def session():
+        with ray_session(None, cpus=1, gpus=None, remedy=""):
+            happened.append("session")
+
     monkeypatch.setattr(ray, "init", init)
-    monkeypatch.setattr(ray, "shutdown", lambda: happened.append("ended"))
-    with pytest.raises(KeyboardInterrupt), sigterm_interrupts(), ray_session(None, cpus=1, gpus=None, remedy=""):
-        pytest.fail("the session was to end")
-    assert happened == (["started", "ended"] if requests == 1 else ["ended"])
+    monkeypatch.setattr(ray, "shutdown", shutdown)
+    with sigterm_interrupts():
+        with pytest.raises(KeyboardInterrupt):
+            session()
+        assert signal.getsignal(signal.SIGTERM) == signal.default_int_handler
+    assert happened == seen
 
 
 @pytest.mark.parametrize(
