@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -117,26 +117,28 @@ def _signals_kept() -> Iterator[None]:
     from ray._private import utils
 
     asked: list[int] = []
-    before: dict[int, Any] = {}
-
-    def give_back() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def wait(number: int, _frame: object) -> None:
         asked.append(number)
-        give_back()
+        _install(before)
 
-    before |= {number: signal.signal(number, wait) for number in (signal.SIGINT, signal.SIGTERM)}
     take_sigterm = utils.set_sigterm_handler
     utils.set_sigterm_handler = lambda handler: None
+    _install(dict.fromkeys(before, wait))
     try:
         yield
     finally:
         utils.set_sigterm_handler = take_sigterm
-        give_back()  # from Ray's C++ too, which prints a stack
+        # Ray's C++ is none of them; and who was asked a second time may have handed on to another
+        _install({number: signal.getsignal(number) for number in before} if asked else before)
     for number in asked:
         signal.raise_signal(number)
+
+
+def _install(handlers: Mapping[signal.Signals, Any]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 @contextmanager

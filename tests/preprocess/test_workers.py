@@ -1,3 +1,4 @@
+import ctypes
 import os
 import re
 import signal
@@ -220,7 +221,7 @@ def test_request_to_stop_waits_for_ray_and_a_second_one_does_not(number, at, req
 
     def shutdown():
         asked_to_stop(now=at == "end")
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # as Ray's C++ does
+        ctypes.CDLL(None).signal(signal.SIGTERM, signal.SIG_IGN.value)  # so does Ray's C++, and Python does not know
         happened.append("ended")
 
     def session():
@@ -232,8 +233,34 @@ def test_request_to_stop_waits_for_ray_and_a_second_one_does_not(number, at, req
     with sigterm_interrupts():
         with pytest.raises(KeyboardInterrupt):
             session()
-        assert signal.getsignal(signal.SIGTERM) == signal.default_int_handler
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
     assert happened == seen
+
+
+def test_who_answers_the_second_request_may_leave_the_first_to_another(monkeypatch):
+    import ray
+
+    happened = []
+
+    def once(_number, _frame):
+        happened.append("noted")
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def init(**options):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        happened.append("started")
+
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "shutdown", lambda: happened.append("ended"))
+    before = signal.signal(signal.SIGINT, once)
+    try:
+        with pytest.raises(KeyboardInterrupt), ray_session(None, cpus=1, gpus=None, remedy=""):
+            pytest.fail("the session was to end")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert happened == ["noted", "started", "ended"]
 
 
 @pytest.mark.parametrize(
