@@ -283,7 +283,7 @@ def _videos(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.mp4")}
 
 
-def test_a_folder_tells_what_it_holds(tmp_path):
+def test_a_folder_tells_what_it_holds(tmp_path, monkeypatch):
     target = FolderTarget(folder=tmp_path / "new" / "clips")
     assert target.free_bytes() > 0
     with target.scratch() as folder:
@@ -296,11 +296,30 @@ def test_a_folder_tells_what_it_holds(tmp_path):
     for there in (has, lambda name, size: target.holds(name, size=size, sha256=digest)):
         assert [there(name, size) for name, size in asked] == [True, False, False, False, False]
     assert target.holds("val/a.mp4", size=4, sha256="0" * 64) is False
+    monkeypatch.setattr("preprocess.target.shutil.disk_usage", lambda place: SimpleNamespace(free=100))
+    assert (target.free_bytes(), target.free_bytes(without=["val/a.mp4", "val", "none"])) == (100, 104)
     with pytest.raises(EnvironmentProblem, match=r"x/none cannot be looked at \(File name too long\); see to its disk"):
         has("x" * 300 + "/none", 4)
     for _ in range(2):
         target.remove("val/a.mp4")
     assert not has("val/a.mp4", 4)
+
+
+def test_an_address_tells_what_it_holds(tmp_path):
+    target = target_of(ADDRESS, staging=tmp_path)
+    with target.making("val/a.mp4") as path:
+        path.write_bytes(b"clip")
+    asked = [("val/a.mp4", 4), ("val/a.mp4", 5), ("none", 4)]
+    for there in (target.sized(), lambda name, size: target.holds(name, size=size, sha256="")):
+        assert [there(name, size) for name, size in asked] == [True, False, False]
+    assert target.free_bytes(without=["val/a.mp4"]) is None
+    target.remove("val/a.mp4")
+    assert stored(ADDRESS) == {}
+
+
+def test_address_that_is_only_read_is_no_target(tmp_path):
+    with pytest.raises(InvalidInput, match=r"^https://example\.org/clips is read-only"):
+        target_of("https://example.org/clips", staging=tmp_path)
 
 
 def test_estimate_reads_clips_at_an_address(inputs, tmp_path):
