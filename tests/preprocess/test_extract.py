@@ -168,6 +168,22 @@ def test_flow_of_as_many_clips_at_once_as_the_backend_likes(tmp_path, monkeypatc
     assert [extraction.clip.key for extraction in done] == [str(i) for i in range(6)]
 
 
+@pytest.mark.parametrize(("helpers", "at_once", "most"), [(0, 3, 1), (1, 1, 3), (3, 1, 7), (3, 3, 9)])
+def test_clips_on_the_way_are_those_before_in_and_after_the_flow(tmp_path, helpers, at_once, most, monkeypatch):
+    path = tmp_path / "0.mp4"
+    path.write_bytes(b"no video")
+    file, begun = clip_file(path, folder=tmp_path), []
+
+    def clips():
+        for index in range(30):
+            begun.append(index)
+            yield file, index
+
+    compute_at_once(monkeypatch, at_once)
+    extracted = extract_all(clips(), tmp_path, config=CONFIG, backend="opencv", helpers=helpers)
+    assert max(len(begun) - ended for ended, _ in enumerate(extracted)) == most
+
+
 @pytest.mark.parametrize("at_once", [1, 3])
 def test_other_errors_end_the_extraction(clip, tmp_path, monkeypatch, at_once):
     compute_at_once(monkeypatch, at_once)
