@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from preprocess.commands.options import FILE, FOLDER
+from preprocess.console import sigterm_interrupts
 from preprocess.excerpt import one_line
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def report(shards: Path, out: Path, clips: int, frames: int, per_class: int, see
     sampling = Sampling(clips=clips, frames=frames, per_class=per_class, seed=seed)
     make_folder(out.parent)  # where that fails it does so before minutes of work, not after
     started = time.monotonic()
-    with ShowProgress("clips").shown() as progress:
+    with sigterm_interrupts(), ShowProgress("clips").shown() as progress:  # so that the workers are told
         made = make_report(shards, sampling=sampling, workers=workers, on_clip=progress.step)
     made.write(out)
     _print_report(made.report)

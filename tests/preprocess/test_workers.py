@@ -92,7 +92,6 @@ def cluster(environment):
 ONE_RUN = """
 import sys
 from preprocess.config import WorkerConfig
-from preprocess.console import sigterm_interrupts
 from preprocess.workers import worker_pool
 from tests.preprocess.test_workers import Counted
 with worker_pool(WorkerConfig(workers=1, address=sys.argv[1])) as pool:

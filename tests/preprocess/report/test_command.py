@@ -1,4 +1,5 @@
 import json
+import signal
 from fractions import Fraction
 
 import pytest
@@ -38,6 +39,17 @@ def test_options_reach_the_report(shards, tmp_path):
     assert result.exit_code == 0
     sampling = json.loads(out.with_suffix(".json").read_text())["sampling"]
     assert sampling == {"clips": 2, "frames": 3, "per_class": 1, "seed": 7}
+
+
+def test_request_to_terminate_is_heard_by_the_command_which_tells_its_workers(shards, tmp_path, monkeypatch):
+    monkeypatch.setattr("preprocess.report.making.make_report", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
+    # the one that the command replaces, and puts back
+    mine = signal.signal(signal.SIGTERM, lambda *_: pytest.fail("SIGTERM is not handled"))
+    try:
+        result = run("report", shards, "--out", tmp_path / "r.html")
+    finally:
+        signal.signal(signal.SIGTERM, mine)
+    assert (result.exit_code, result.stderr.strip(), (tmp_path / "r.html").exists()) == (1, "Aborted!", False)
 
 
 def test_a_damaged_shard_exits_1_and_is_named(shards, tmp_path):
