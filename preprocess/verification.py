@@ -3,6 +3,7 @@
 A shard that is damaged costs no other its check, and nothing is changed.
 """
 
+import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
@@ -78,18 +79,19 @@ def verify_folder(
         findings[INDEX_NAME].append(missing)
     together = _Together(index)
     clips = size = 0
+    stop = threading.Event()
+    check = partial(_check, folder, decode=decode, stop=stop)
     # threads are enough: hashing, summing and decoding all leave Python to the others
     with ThreadPoolExecutor(workers) as executor:
         try:
-            for info, checked in zip(
-                index.shards, executor.map(partial(_check, folder, decode=decode), index.shards), strict=True
-            ):
+            for info, checked in zip(index.shards, executor.map(check, index.shards), strict=True):
                 found = (*checked.findings, *together.findings(info.name, checked))
                 findings[info.name] += found
                 clips += 0 if checked.head is None else len(checked.head.clips)
                 size += 0 if checked.info is None else checked.info.bytes
                 on_shard(len(index.shards), found)
         except BaseException:
+            stop.set()
             executor.shutdown(wait=False, cancel_futures=True)
             raise
     return Verification(
@@ -102,20 +104,22 @@ def verify_folder(
     )
 
 
-def _check(folder: Path, info: ShardInfo, *, decode: bool) -> CheckedShard:
+def _check(folder: Path, info: ShardInfo, *, decode: bool, stop: threading.Event) -> CheckedShard:
     checked = check_shard(folder / info.name, info=info)
     if not decode or checked.head is None:
         return checked
     try:
-        faults = tuple(_undecodable(Shard(folder / info.name)))
+        faults = tuple(_undecodable(Shard(folder / info.name), stop))
     except BadShard as error:
         faults = (Finding(shard=info.name, problem=str(error)),)
     return replace(checked, findings=(*checked.findings, *faults))
 
 
-def _undecodable(shard: Shard) -> Iterator[Finding]:
+def _undecodable(shard: Shard, stop: threading.Event) -> Iterator[Finding]:
     clips = shard.clips
     for row, key in enumerate(clips.key):
+        if stop.is_set():
+            return
         height, width = int(clips.height[row]), int(clips.width[row])
         expected = {"rgb": (height, width, 3), "flow": (2 * height, width)}
         for stream in STREAMS:

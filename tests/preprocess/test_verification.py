@@ -2,6 +2,7 @@ import json
 import os
 import re
 import shutil
+import threading
 import time
 from dataclasses import replace
 
@@ -207,6 +208,27 @@ def test_stop_checks_no_further_shard(shards, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         verify_folder(shards, workers=1, on_shard=stop)
     assert checked in (NAMES[:1], NAMES[:2])
+
+
+def test_stop_decodes_no_further_clip(shards, monkeypatch):
+    a_clip = sum(len(getattr(encoded_clip(""), stream)) for stream in ("rgb", "flow"))
+    decoded, asked = [], threading.Event()
+
+    def decodes(jpeg, shape):
+        decoded.append(shape)
+        if len(decoded) == 2 * a_clip + 1:  # the second shard
+            asked.wait(10)
+            time.sleep(0.1)
+        return True
+
+    def stop(total, found):
+        asked.set()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(verification, "_decodes", decodes)
+    with pytest.raises(KeyboardInterrupt):
+        verify_folder(shards, decode=True, workers=1, on_shard=stop)
+    assert len(decoded) in (2 * a_clip, 3 * a_clip)
 
 
 def test_clips_and_bytes_are_of_what_could_be_read(shards):
