@@ -1,7 +1,9 @@
 """`i3d_train run`."""
 
 import logging
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,8 @@ from preprocess.shards.layout import SPLITS
 
 if TYPE_CHECKING:
     from i3d_train.events import TrainSummary
+
+_STANDARD_ERROR = 2
 
 
 def default_option(name: str, **settings: Any) -> Callable[[Any], Any]:
@@ -126,7 +130,8 @@ def run(context: click.Context, /, preset: str | None, **options: Any) -> None:
         # all processes of torchrun find the same, and one of them says so
         logging.disable(logging.WARNING)
     opening = f"{summary(config)} (all of it in {config.out / 'config.json'})"
-    with ShowProgress(Console(stderr=True, quiet=not speaks), opening=opening) as observe, StopSignal() as stop:
+    asked = StopSignal(tell=_tell_stopping) if speaks else StopSignal()
+    with ShowProgress(Console(stderr=True, quiet=not speaks), opening=opening) as observe, asked as stop:
         trained = train(config, observe=observe, should_stop=stop)
     if speaks:
         _print_summary(trained)
@@ -138,6 +143,12 @@ def run(context: click.Context, /, preset: str | None, **options: Any) -> None:
 
 def _was_given(context: click.Context, name: str) -> bool:
     return context.get_parameter_source(name) is not ParameterSource.DEFAULT
+
+
+def _tell_stopping() -> None:
+    # without a GPU a step may take minutes
+    with suppress(OSError):
+        os.write(_STANDARD_ERROR, b"stopping after this step, with a checkpoint; a second Ctrl-C stops at once\n")
 
 
 def _print_summary(trained: "TrainSummary") -> None:

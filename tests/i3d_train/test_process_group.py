@@ -96,6 +96,7 @@ def test_asked_to_end_all_processes_stop_at_one_step_and_go_on_to_the_same_end(o
         process.send_signal(signal.SIGTERM)
         _, log = process.communicate(timeout=60)
     assert "go on with --resume" in log
+    assert log.count("stopping after this step") == 1
     (step,) = checkpoint.saved_steps(out)
     assert step == max(record["step"] for record in records(out))
     assert run(warm, 2, shards, out, *options, "--resume")[0] == 0

@@ -11,10 +11,12 @@ from i3d_train.stop_signal import StopSignal
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_first_signal_asks_and_the_second_is_not_held_back(number):
     before = signal.getsignal(number)
-    with StopSignal() as stop:
+    told = []
+    with StopSignal(tell=lambda: told.append(stop())) as stop:
         assert not stop()
         os.kill(os.getpid(), number)
         assert stop()
+        assert told == [True]
         assert signal.getsignal(number) == before
 
 

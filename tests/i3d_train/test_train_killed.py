@@ -77,6 +77,8 @@ def test_asked_to_end_it_finishes_the_step_and_says_how_to_go_on(number, warm, s
     os.kill(process, number)
     assert warm.wait() == 1
     (last,) = checkpoint.saved_steps(out)[-1:]
-    assert f"stopped after step {last} of {STEPS}; go on with --resume" in (tmp_path / "log").read_text()
+    log = (tmp_path / "log").read_text()
+    assert log.count("stopping after this step, with a checkpoint; a second Ctrl-C stops at once\n") == 1
+    assert log.endswith(f"stopped after step {last} of {STEPS}; go on with --resume\n")
     assert run(warm, shards, out, "--resume") == 0
     assert numbers(out) == uninterrupted
