@@ -147,8 +147,9 @@ def _was_given(context: click.Context, name: str) -> bool:
 
 def _tell_stopping() -> None:
     # without a GPU a step may take minutes
+    line = b"stopping after this step, with a checkpoint; a second Ctrl-C stops at once\n"
     with suppress(OSError):
-        os.write(_STANDARD_ERROR, b"stopping after this step, with a checkpoint; a second Ctrl-C stops at once\n")
+        os.write(_STANDARD_ERROR, b"\n" * os.isatty(_STANDARD_ERROR) + line)  # below the bar and ^C
 
 
 def _print_summary(trained: "TrainSummary") -> None:
