@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def held_back(signals: Iterable[signal.Signals]) -> Iterator[None]:
-    """Block signals for this thread until the block ends; the processes that it starts there never hear them.
+    """Block signals for this thread until the block ends, and for the processes that it starts there.
 
-    Unlike signals that are ignored, none is lost: they are heard afterwards, here, or by a process that asks for them.
+    Unlike those that are ignored none is lost: this thread hears them afterwards, such a process when it unblocks them.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:

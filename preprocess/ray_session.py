@@ -130,7 +130,7 @@ def _signals_kept() -> Iterator[None]:
         yield
     finally:
         utils.set_sigterm_handler = take_sigterm
-        # Ray's C++ is none of them; and who was asked a second time may have handed on to another
+        # over those of Ray's C++, of which Python does not know; who was asked a second time may have changed ours
         _install({number: signal.getsignal(number) for number in before} if asked else before)
     for number in asked:
         signal.raise_signal(number)

@@ -43,7 +43,8 @@ def report(shards: Path, out: Path, clips: int, frames: int, per_class: int, see
         preprocess report shards
         preprocess report shards --clips 10000 --out pages/kinetics.html
 
-    Exit status: 0 done, 1 a shard or clip cannot be read (the report is of the others), 2 wrong usage.
+    Exit status: 0 done, 1 a shard or clip cannot be read (the report is of the others), 2 wrong usage, 3 the machine
+    cannot do it.
     """
     import time
 
