@@ -2,7 +2,8 @@
 
 import logging
 import resource
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
@@ -68,6 +69,30 @@ def _cudnn_version() -> int | None:
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
     """Context in which the network computes in `precision`."""
     return torch.autocast(device.type, _REDUCED[precision]) if precision in _REDUCED else nullcontext()
+
+
+@contextmanager
+def enough_memory(device: torch.device, *, clips: int, remedy: str) -> Iterator[None]:
+    """Say what would fit where the memory of a device is too small.
+
+    Args:
+        device: of the network.
+        clips: that it is given at a time.
+        remedy: options that ask for less.
+
+    Raises:
+        EnvironmentProblem: in place of PyTorch's error.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        # a failed allocation has a class of its own on a GPU only
+        if not isinstance(error, torch.OutOfMemoryError) and "DefaultCPUAllocator" not in str(error):
+            raise
+        at_a_time = "one clip" if clips == 1 else f"{clips} clips"
+        raise EnvironmentProblem(
+            f"the memory of {device} is too small for {at_a_time} at a time; use {remedy}"
+        ) from error
 
 
 def memory_bytes(device: torch.device) -> int:

@@ -113,7 +113,7 @@ def evaluate(config: EvaluateConfig, *, observe: Observer = ignore) -> Results:
         InvalidInput: the weights do not fit, a class of the shards is unknown to them, a logit is not finite, or
             `predictions` is a folder.
         BadShard: the shards break their contract.
-        EnvironmentProblem: no such device, or the disk is full.
+        EnvironmentProblem: no such device, its memory is too small, or the disk is full.
     """
     info = weights.describe(config.weights)
     if config.stream not in (None, info.stream):

@@ -22,6 +22,7 @@ from torch import nn
 
 from i3d_train import weights
 from i3d_train.data import STREAMS_READ, check_least
+from i3d_train.device import enough_memory
 from i3d_train.labels import class_names
 from i3d_train.models import network_class
 from i3d_train.models.network import BOTH, STREAM_CHANNELS, Network
@@ -120,7 +121,7 @@ def export(config: ExportConfig) -> Exported:
     Raises:
         InvalidInput: the weights or labels do not fit, frames or crop are too small for the network, or `out`
             is a folder.
-        EnvironmentProblem: this PyTorch's program gives other logits, or the disk is full.
+        EnvironmentProblem: this PyTorch's program gives other logits, the memory is too small, or the disk is full.
     """
     info = weights.describe(config.weights)
     names = class_names(info.num_classes, known=info.labels, file=config.labels)
@@ -149,8 +150,9 @@ def export(config: ExportConfig) -> Exported:
         "output": {"name": "logits", "shape": ["clips", info.num_classes], "dtype": "float32"},
     }
     shapes = [(count, frames, crop, crop) for count in channels.values()]
-    content = _traced(program, shapes, json.dumps(metadata, ensure_ascii=False, indent=1))
-    difference = _compare(program, content, shapes)
+    with enough_memory(torch.device("cpu"), clips=max(_CHECKED), remedy="fewer --frames, or a smaller --crop"):
+        content = _traced(program, shapes, json.dumps(metadata, ensure_ascii=False, indent=1))
+        difference = _compare(program, content, shapes)
     publish(config.out, content)
     return Exported(metadata=metadata, difference=difference, nbytes=len(content))
 

@@ -19,7 +19,7 @@ import torch
 
 from i3d_train import weights
 from i3d_train.data import STREAMS_READ, UNLABELLED, check_least, network_input
-from i3d_train.device import autocast, choose_device, choose_precision
+from i3d_train.device import autocast, choose_device, choose_precision, enough_memory
 from i3d_train.events import Observer, Scored, ignore
 from i3d_train.feature_file import ClipFeatures, check_name, writing
 from i3d_train.models import network_class
@@ -118,7 +118,7 @@ def extract(config: FeaturesConfig, *, observe: Observer = ignore) -> FeaturesRe
     Raises:
         InvalidInput: the weights do not fit, or frames or crop are too small for the network.
         BadShard: the shards break their contract.
-        EnvironmentProblem: no such device, or the disk is full.
+        EnvironmentProblem: no such device, its memory is too small, or the disk is full.
     """
     info = weights.describe(config.weights)
     network = network_class(info.model)
@@ -155,7 +155,8 @@ def extract(config: FeaturesConfig, *, observe: Observer = ignore) -> FeaturesRe
             if clip.frames < model.min_frames:
                 _fail(failed, clip.key, f"{clip.frames} frames, {info.model} needs at least {model.min_frames}")
             else:
-                found = _features(model, clip, name=info.model, window=frames, precision=precision)
+                with enough_memory(device, clips=1, remedy="fewer --frames, or a smaller --crop"):
+                    found = _features(model, clip, name=info.model, window=frames, precision=precision)
                 if np.isfinite(found.steps).all() and np.isfinite(found.clip).all():
                     file.add(found)
                 else:

@@ -14,7 +14,7 @@ import torch
 
 from i3d_train import weights
 from i3d_train.data import check_least, network_input
-from i3d_train.device import autocast, choose_device, choose_precision
+from i3d_train.device import autocast, choose_device, choose_precision, enough_memory
 from i3d_train.labels import class_names
 from i3d_train.models.network import BOTH, Network
 from i3d_train.options import Machine, check_at_least
@@ -92,7 +92,7 @@ def predict(paths: Iterable[Path], config: PredictConfig) -> Iterator[Prediction
 
     Raises:
         InvalidInput: the weights or labels do not fit, or frames or crop are too small, before the first video.
-        EnvironmentProblem: no such device.
+        EnvironmentProblem: no such device, or later its memory is too small for a video.
     """
     device = choose_device(config.device)
     precision = choose_precision(config.precision, device)
@@ -161,7 +161,8 @@ def _predict_one(
             )
     except (BadMedia, UnreadableFile) as error:
         return _failed(path, str(error))
-    with torch.inference_mode(), autocast(device, precision):
+    memory = enough_memory(device, clips=1, remedy="fewer --frames, or a smaller --crop")
+    with memory, torch.inference_mode(), autocast(device, precision):
         x = network_input(found, stream=model.stream, sampling=model.sampling, device=device)
         logits_K = model(x)[0].float().cpu()
     if not logits_K.isfinite().all():

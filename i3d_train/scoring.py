@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (the name that PyTorch code knows it by)
 
 from i3d_train.data import UNLABELLED, network_input
-from i3d_train.device import autocast
+from i3d_train.device import autocast, enough_memory
 from i3d_train.models.network import Network
 from pipelines import Loader
 
@@ -106,12 +106,17 @@ class Answer:
 
 
 def answers(model: Network, loader: Loader, *, device: torch.device, precision: str) -> Iterator[Answer]:
-    """Logits for the clips of one epoch of `loader`, in evaluation mode; the mode is restored after it."""
+    """Logits for the clips of one epoch of `loader`, in evaluation mode; the mode is restored after it.
+
+    Raises:
+        EnvironmentProblem: the memory of the device is too small for a batch.
+    """
     was_training = model.training
     model.eval()
     try:
         for batch in loader:
-            with torch.inference_mode(), autocast(device, precision):
+            memory = enough_memory(device, clips=len(batch["key"]), remedy="a smaller --batch-size, or fewer --frames")
+            with memory, torch.inference_mode(), autocast(device, precision):
                 logits_BK = model(
                     network_input(batch, stream=model.stream, device=device, sampling=model.sampling)
                 ).float()

@@ -22,7 +22,7 @@ from i3d_train.checkpoint import Checkpoint
 from i3d_train.compiling import compiled
 from i3d_train.config import TrainConfig
 from i3d_train.data import DataConfig, check_training, network_input, note_small_crop
-from i3d_train.device import autocast, choose_device, choose_precision, memory_bytes
+from i3d_train.device import autocast, choose_device, choose_precision, enough_memory, memory_bytes
 from i3d_train.errors import TrainingDiverged
 from i3d_train.events import Observer, StepDone, Validated
 from i3d_train.feed import Feed
@@ -34,7 +34,7 @@ from i3d_train.random_state import random_state, restore_random_state
 from i3d_train.schedule import Schedule
 from i3d_train.validation import open_validation
 from pipelines import Batch
-from preprocess.errors import EnvironmentProblem, InvalidInput
+from preprocess.errors import InvalidInput
 
 logger = logging.getLogger(__name__)
 
@@ -267,14 +267,10 @@ class Trainer:
             self.optimizer.zero_grad(set_to_none=True)
 
     def _backward_in_memory(self, batches: list[Batch]) -> torch.Tensor:
-        try:
+        parts = self.config.accumulate
+        remedy = f"--accumulate {2 * parts} or more, --precision bf16, or a smaller --batch-size"
+        with enough_memory(self.device, clips=self.config.batch_size // parts, remedy=remedy):
             return self._backward(batches)
-        except torch.OutOfMemoryError as error:
-            clips = self.config.batch_size // self.config.accumulate
-            raise EnvironmentProblem(
-                f"the memory of {self.device} is too small for {clips} clips at a time; use --accumulate "
-                f"{2 * self.config.accumulate} or more, --precision bf16, or a smaller --batch-size"
-            ) from error
 
     def _backward(self, batches: list[Batch]) -> torch.Tensor:
         """Gradients of the mean loss over a step's batches, and that loss, of this process; not yet agreed on."""

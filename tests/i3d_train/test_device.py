@@ -96,3 +96,27 @@ def test_precision_is_what_is_computed_in(precision, dtype):
 def test_memory_is_counted_in_bytes():
     # more than Python and PyTorch, less than a machine
     assert 50 << 20 < device.memory_bytes(CPU) < 1 << 45
+
+
+def _ask_for_a_petabyte():
+    torch.empty(1 << 50, dtype=torch.uint8)
+
+
+def _out_of_memory():
+    raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+@pytest.mark.parametrize("allocate", [_ask_for_a_petabyte, _out_of_memory])
+@pytest.mark.parametrize(("clips", "told"), [(1, "one clip"), (4, "4 clips")])
+def test_memory_that_is_too_small_names_what_would_fit_fails(allocate, clips, told):
+    message = rf"the memory of cuda is too small for {told} at a time; use fewer --frames$"
+    with (
+        pytest.raises(EnvironmentProblem, match=message),
+        device.enough_memory(GPU, clips=clips, remedy="fewer --frames"),
+    ):
+        allocate()
+
+
+def test_other_errors_are_not_taken_for_memory_fails():
+    with pytest.raises(RuntimeError, match=r"shapes"), device.enough_memory(CPU, clips=1, remedy="fewer --frames"):
+        torch.ones(2, 3) @ torch.ones(2, 3)

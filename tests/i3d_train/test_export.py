@@ -11,7 +11,7 @@ import torch
 
 from i3d_train.export import ExportConfig, Program, export
 from pipelines.loader import FLOW_STD, RGB_MEAN, RGB_STD
-from preprocess.errors import EnvironmentProblem, InvalidInput
+from preprocess.errors import EnvironmentProblem, InvalidInput, KineflowError
 from preprocess.shards import ShardAttributes
 from tests.i3d_train.small_weights import small_network, write_small
 
@@ -102,11 +102,12 @@ def test_program_with_other_logits_is_not_written_fails(difference, tmp_path, mo
     ("changes", "message"),
     [
         ({"frames": 8}, r"i3d needs at least 9 frames, got frames 8"),
+        ({"frames": 1 << 34}, r"too small for 3 clips at a time; use fewer --frames, or a smaller --crop"),
         ({"labels": Path("missing.txt")}, r"label file missing.txt cannot be read"),
     ],
 )
 def test_what_does_not_fit_fails(changes, message, tmp_path):
-    with pytest.raises(InvalidInput, match=message):
+    with pytest.raises(KineflowError, match=message):
         export(replace(config_for(tmp_path, "i3d", stream="rgb"), **changes))
 
 

@@ -223,6 +223,17 @@ def test_features_that_are_not_finite_cost_only_their_clip_fails(of_videos, monk
     }
 
 
+def test_memory_that_is_too_small_fails(of_videos, monkeypatch):
+    def full(network, x):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(InceptionI3D, "step_features", full)
+    message = r"too small for one clip at a time; use fewer --frames, or a smaller --crop"
+    with pytest.raises(EnvironmentProblem, match=message):
+        extract(of_videos)
+    assert not of_videos.out.exists()
+
+
 @pytest.mark.parametrize(
     ("model", "change"),
     [

@@ -16,7 +16,7 @@ from i3d_train.models import build, network_class
 from i3d_train.predict import PredictConfig, clip_input, predict
 from i3d_train.trainer import Trainer
 from preprocess.cores import cores
-from preprocess.errors import InvalidInput
+from preprocess.errors import EnvironmentProblem, InvalidInput
 from preprocess.labels import label_table
 from preprocess.media_process import read_clip
 from tests.i3d_train.small_videos import write_video
@@ -157,6 +157,18 @@ def test_logits_that_are_not_finite_fail_their_video(settings, tmp_path, tiny, m
     (prediction,) = predict([video], settings)
     assert prediction.error == "a.mp4: the network's logits are not finite; use --precision fp32, or other weights"
     assert (prediction.guesses, prediction.logits_norm) == ((), 0.0)
+
+
+def test_memory_that_is_too_small_fails(settings, tmp_path, tiny, monkeypatch):
+    video = write_video(tmp_path / "a.mp4", frames=12)
+
+    def full(network, logits):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(network_class(tiny), "clip_logits", full)
+    message = r"too small for one clip at a time; use fewer --frames, or a smaller --crop"
+    with pytest.raises(EnvironmentProblem, match=message):
+        list(predict([video], settings))
 
 
 def test_short_video_fails(settings, tmp_path):

@@ -1,5 +1,7 @@
 """Tests of i3d_train.scoring."""
 
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from i3d_train.data import DataConfig, open_batches
 from i3d_train.models import build
 from i3d_train.results import Results
 from i3d_train.scoring import Scores, answers, ranked, score
+from preprocess.errors import EnvironmentProblem
 from tests.i3d_train.small_results import TRIAL
 from tests.i3d_train.small_weights import small_network
 
@@ -102,6 +105,14 @@ def test_answers_come_in_natural_order_with_a_short_last_batch(val, tiny):
 def test_logits_have_more_digits_than_the_network_computes_with(val):
     (first, _) = answers(small_network("i3d", stream="rgb"), val, device=CPU, precision="bf16")
     assert not torch.equal(first.logits, first.logits.bfloat16().float())
+
+
+def test_memory_that_is_too_small_for_a_batch_fails(val, tiny):
+    network = build(tiny, num_classes=2, stream="rgb")
+    full = torch.OutOfMemoryError("CUDA out of memory")
+    message = r"too small for 2 clips at a time; use a smaller --batch-size, or fewer --frames"
+    with patch.object(network, "forward", side_effect=full), pytest.raises(EnvironmentProblem, match=message):
+        list(answers(network, val, device=CPU, precision="fp32"))
 
 
 def test_scoring_leaves_the_running_averages_and_the_mode_alone(val, tiny):
