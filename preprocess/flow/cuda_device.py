@@ -19,7 +19,8 @@ from preprocess.flow.cuda_kernels import COMPILE_OPTIONS, TileShape, source
 LEAST_CAPABILITY = 75
 """Compute capability 7.5, Turing: with less the smallest tile does not fit."""
 
-_OUT_OF_MEMORY = 2  # cudaErrorMemoryAllocation, which CuPy does not name
+_OUT_OF_MEMORY = 2  # cudaErrorMemoryAllocation and CUDA_ERROR_OUT_OF_MEMORY, which CuPy does not name
+_FULL = "the GPU's memory is full ({}); end other programs on it"
 
 logger = logging.getLogger(__name__)
 
@@ -78,18 +79,20 @@ def failures() -> Iterator[None]:
 
     Raises:
         DeviceLost: the driver or a kernel failed, after which this process can use the GPU no more.
-        OutOfDeviceMemory: CuPy's own arrays do not fit.
+        OutOfDeviceMemory: CuPy's own arrays, or a kernel, do not fit.
     """
     import cupy
 
     try:
         yield
+    except cupy.cuda.memory.OutOfMemoryError as error:
+        raise OutOfDeviceMemory(_FULL.format(error)) from error
     except (cupy.cuda.runtime.CUDARuntimeError, cupy.cuda.driver.CUDADriverError) as error:
+        if error.status == _OUT_OF_MEMORY:  # as of a kernel to be loaded
+            raise OutOfDeviceMemory(_FULL.format(error)) from error
         raise DeviceLost(
             f"the GPU failed ({error}); see nvidia-smi and the kernel's log, and start the program anew"
         ) from error
-    except cupy.cuda.memory.OutOfMemoryError as error:
-        raise OutOfDeviceMemory(f"the GPU's memory is full ({error}); end other programs on it") from error
 
 
 @cache
@@ -104,6 +107,8 @@ def _function(device: int, kernel: str | TileShape) -> Any:  # noqa: ARG001  # t
         function = module.get_function(name)
     except (ImportError, OSError, RuntimeError, cupy.cuda.compiler.CompileException) as error:
         with failures():
+            if getattr(error, "status", None) == _OUT_OF_MEMORY:
+                raise
             cupy.cuda.runtime.deviceSynchronize()  # a GPU that is lost says so again
         raise EnvironmentProblem(
             f"CUDA kernels cannot be compiled: {error}; NVRTC comes with pip install nvidia-cuda-nvrtc, of the major "
@@ -286,11 +291,23 @@ def _allocate(size: int) -> Any:  # a CuPy array
 
 
 def pinned_empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
-    """An array that copies from the GPU reach without a detour; its memory is used again when nobody holds it."""
+    """An array that copies from the GPU reach without a detour; its memory is used again when nobody holds it.
+
+    Raises:
+        EnvironmentProblem: this machine has not as much memory left.
+    """
     import cupy
 
     size = int(np.prod(shape))
-    memory = cupy.cuda.alloc_pinned_memory(size * dtype.itemsize)
+    try:
+        memory = cupy.cuda.alloc_pinned_memory(size * dtype.itemsize)
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        if error.status != _OUT_OF_MEMORY:
+            raise
+        raise EnvironmentProblem(
+            f"this machine has no {size * dtype.itemsize / 2**20:.0f} MiB of memory left for what comes from the GPU "
+            f"({error}); end other programs on it"
+        ) from error
     return np.frombuffer(memory, dtype, size).reshape(shape)
 
 

@@ -58,6 +58,7 @@ std::recursive_mutex mutex;
 bool is_dead = false;
 long launches_left = -1;  // before the GPU is lost; none are counted when negative
 size_t free_bytes = size_t{1} << 30;
+size_t most_of_host = SIZE_MAX;  // bytes of one block of pinned memory
 std::map<void*, size_t> device_memory;
 std::map<uintptr_t, std::shared_ptr<Stream>> streams{{0, std::make_shared<Stream>()}};
 void* kernels = nullptr;  // library of the emulated ones
@@ -99,6 +100,7 @@ extern "C" {
 // For the tests.
 void api_use_kernels(void* library) { kernels = library; }
 void api_set_free_bytes(size_t size) { free_bytes = size; }
+void api_set_most_of_host(size_t size) { most_of_host = size; }
 void api_lose_gpu_after(long launches) { launches_left = launches; }
 int api_unknown(const char* name) {
     fprintf(stderr, "cuda_api.cpp has no %s\n", name);
@@ -143,6 +145,7 @@ int api_cudaFree(void* memory) {
 }
 int api_cudaHostAlloc(void** memory, size_t size, unsigned) {
     LOCKED;
+    if (size > most_of_host) return kOutOfMemory;
     return *memory = fresh(size), kSuccess;
 }
 int api_cudaFreeHost(void* memory) {

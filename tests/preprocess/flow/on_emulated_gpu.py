@@ -8,7 +8,7 @@ import cupy
 import numpy as np
 import pytest
 
-from preprocess.errors import DeviceLost
+from preprocess.errors import DeviceLost, EnvironmentProblem
 from preprocess.flow import Tvl1Params, cuda, cuda_device, quantise
 from preprocess.flow.cuda_device import OutOfDeviceMemory
 from tests.preprocess.flow.cupy_on_cpu import API
@@ -38,6 +38,15 @@ def test_less_memory_than_was_said(clip, monkeypatch, caplog):
     with pytest.raises(OutOfDeviceMemory, match=r"no 2 MiB free .*out of memory.*; end other programs on it"):
         cuda.flow_of_clip(clip, QUICK)
     API.api_set_free_bytes(1 << 30)
+
+
+def test_host_memory_that_is_full_is_no_lost_gpu_fails():
+    cupy.get_default_pinned_memory_pool().free_all_blocks()
+    API.api_set_most_of_host(1 << 20)
+    with pytest.raises(EnvironmentProblem, match=r"has no 3 MiB of memory left .*out of memory") as raised:
+        cuda.flow_of_clip(moving_texture(3, 384, 512), QUICK)
+    assert not isinstance(raised.value, DeviceLost)
+    API.api_set_most_of_host(1 << 30)
 
 
 def test_threads_wait_for_memory_that_others_have(clip, monkeypatch):

@@ -23,11 +23,11 @@ QUICK = Tvl1Params(scales=2, warps=2, outer_iterations=1)
 
 
 class FakeRuntimeError(RuntimeError):
-    pass
+    status = 719
 
 
 class FakeDriverError(RuntimeError):
-    pass
+    status = 719
 
 
 class FakeOutOfMemoryError(MemoryError):
@@ -154,6 +154,21 @@ def test_kernel_is_in_the_source_that_is_compiled(monkeypatch):
     assert "KF_KERNEL(warp," in compiled[0]
     assert SHAPES["f4"].statement in compiled[1]
     assert function.max_dynamic_shared_size_bytes == SHAPES["f4"].shared_bytes
+
+
+def test_kernel_that_finds_no_memory_is_neither_a_missing_compiler_nor_a_lost_gpu(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", fake_cupy())
+
+    def no_room(name):
+        error = FakeDriverError("CUDA_ERROR_OUT_OF_MEMORY")
+        error.status = 2
+        raise error
+
+    monkeypatch.setattr(cuda_device, "_module", lambda code: SimpleNamespace(get_function=no_room))
+    with pytest.raises(
+        OutOfDeviceMemory, match=r"memory is full \(CUDA_ERROR_OUT_OF_MEMORY\); end other programs on it"
+    ):
+        cuda_device._function.__wrapped__(0, "warp")
 
 
 def test_gpu_that_is_lost_while_kernels_are_compiled_is_lost(monkeypatch):
