@@ -75,10 +75,10 @@ class Node:
             time.sleep(0.05)
 
     def wait_for_pause(self) -> None:
-        """Until a task on it has reached its point."""
-        deadline = time.monotonic() + PATIENCE_S
+        """Until a task on it has reached its point, for which a worker on each node may have to import PyTorch."""
+        deadline = time.monotonic() + 2 * PATIENCE_S
         while not (self.calls / "paused").exists():
-            assert time.monotonic() < deadline
+            assert time.monotonic() < deadline, self._log.read_text(errors="replace")
             time.sleep(0.02)
 
     def lose(self) -> None:
