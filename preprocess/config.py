@@ -273,7 +273,9 @@ class FlowConfig:
     """Which implementation of the flow: `auto` or a name of `preprocess.flow.BACKENDS`."""
 
     def __post_init__(self) -> None:
-        _check(0 < self.fps <= 240, f"fps must be above 0 and at most 240, got {self.fps}")
+        # as shards hold it, numerator and denominator in 64 bits each
+        _check(0.001 <= self.fps <= 240, f"fps must be 0.001 to 240, got {self.fps}")
+        _check(self.fps.denominator < 1 << 53, f"fps must be of fewer digits, such as 30000/1001, got {self.fps}")
         _check(16 <= self.short_side <= 2304, f"short_side must be 16 to 2304 pixels, got {self.short_side}")
         for name in ("rgb_quality", "flow_quality"):
             _check(1 <= getattr(self, name) <= 100, f"{name} must be 1 to 100, got {getattr(self, name)}")

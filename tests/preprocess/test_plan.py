@@ -1,6 +1,7 @@
 import hashlib
 import json
 from dataclasses import asdict, replace
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -134,7 +135,8 @@ def test_damaged_plan_fails(tmp_path, content):
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("fps", 0, "fps must be above 0"),
+        ("fps", Fraction(1, 2000), "fps must be 0.001 to 240, got 1/2000"),
+        ("fps", Fraction("29." + 16 * "970"), "fps must be of fewer digits, such as 30000/1001"),
         ("short_side", 8, "short_side must be 16 to 2304 pixels, got 8"),
         ("rgb_quality", 101, "rgb_quality must be 1 to 100, got 101"),
         ("clips_per_shard", 0, "clips_per_shard must be at least 1, got 0"),
