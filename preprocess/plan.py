@@ -24,7 +24,7 @@ from preprocess.labels import canonical, nearest
 from preprocess.media import resized_size
 from preprocess.paths import publish
 from preprocess.shards.index import is_shard_name
-from preprocess.shards.layout import SPLITS, shard_name
+from preprocess.shards.layout import ATTRIBUTE_BYTES, SPLITS, shard_name
 
 PLAN_NAME = "plan.json"
 
@@ -88,10 +88,15 @@ def make_plan(
             by default all labels of the clips, sorted.
 
     Raises:
-        InvalidInput: a clip has a label that is not among `labels`.
+        InvalidInput: a clip has a label that is not among `labels`, or these are more than a shard holds.
     """
     present = {clip.label for clip in clips if clip.label is not None}
     names = tuple(sorted(present) if labels is None else labels)
+    if (size := len(json.dumps(names))) > ATTRIBUTE_BYTES:
+        raise InvalidInput(
+            f"{len(names)} label names take {size} bytes, {ATTRIBUTE_BYTES} is what a shard holds of them; a folder of "
+            "clips is SPLIT/CLASS/VIDEO"
+        )
     number = {name: i for i, name in enumerate(names)}
     # folders of classes drift from a label table as lists do
     index = {label: number[name] for label in present if (name := canonical(label, names)) is not None}

@@ -1,5 +1,6 @@
 """From clips to shards: plan, compute what is missing, write the index last."""
 
+import json
 import logging
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -21,7 +22,7 @@ from preprocess.outcomes import MANIFEST_NAME, Outcome
 from preprocess.paths import check_not_taken, exclusive, make_folder, swept
 from preprocess.plan import PLAN_NAME, Plan, PlannedShard, check_earlier, make_plan, read_plan
 from preprocess.shards.index import INDEX_NAME, Index
-from preprocess.shards.layout import EncodedClip, ShardAttributes
+from preprocess.shards.layout import ATTRIBUTE_BYTES, EncodedClip, ShardAttributes
 from preprocess.shards.write import write_shard
 from preprocess.status.flow_status import FinishedClip, FlowStatus
 from preprocess.target import FolderTarget, Target
@@ -266,10 +267,19 @@ def make_shard(
             seconds.add(done.seconds)
             tick(FinishedClip(shard=shard.name, key=key, outcome=outcome, work=done.seconds.work))
     rows = [made[clip.key] for clip in shard.clips if clip.key in made]
-    failed = {clip.key: failed[clip.key] for clip in shard.clips if clip.key in failed}
+    failed = _fitting({clip.key: failed[clip.key] for clip in shard.clips if clip.key in failed})
     with target.making(shard.name) as path:
         info = write_shard(path, rows, replace(attributes, failed=failed))
     return ShardResult(info=info, failed=failed, seconds=seconds)
+
+
+def _fitting(failed: dict[str, str]) -> dict[str, str]:
+    """Key to reason; where many fail, reasons are cut until a shard holds them."""
+    length = _REASON_LENGTH
+    while length and len(json.dumps(failed)) > ATTRIBUTE_BYTES:
+        length //= 2
+        failed = {key: reason[:length] for key, reason in failed.items()}
+    return failed
 
 
 def threads_a_task(workers: int, *, tasks: int) -> int:

@@ -23,6 +23,8 @@ from preprocess.errors import BadShard, InvalidInput
 FORMAT = "kineflow-shard"
 VERSION = 1
 STREAMS = ("rgb", "flow")
+ATTRIBUTE_BYTES = 60_000
+"""Of a text; HDF5 keeps an object header's attributes below 64 KiB each."""
 SPLITS = ("train", "val", "test", "extra")
 """`extra` are clips that the chosen official split leaves out, and another one of the same data set does not."""
 

@@ -14,10 +14,8 @@ from preprocess.errors import InvalidInput
 from preprocess.paths import publish
 from preprocess.shards.head_checksum import HEAD_CRC, head_crc32
 from preprocess.shards.index import ShardInfo
-from preprocess.shards.layout import COLUMNS, STREAMS, ClipTable, EncodedClip, ShardAttributes
+from preprocess.shards.layout import ATTRIBUTE_BYTES, COLUMNS, STREAMS, ClipTable, EncodedClip, ShardAttributes
 from preprocess.shards.verify import verify_shard
-
-_ATTRIBUTE_LIMIT = 60_000  # bytes; HDF5 keeps an object header's attributes below 64 KiB each
 
 
 def write_shard(path: Path, clips: list[EncodedClip], attributes: ShardAttributes) -> ShardInfo:
@@ -44,9 +42,9 @@ def shard_image(clips: list[EncodedClip], attributes: ShardAttributes) -> memory
     # track_times off and sorted attribute names: nothing in the file depends on when or where it was made
     with h5py.File(buffer, "w", track_order=False) as file:
         for name, value in sorted(attributes.to_hdf5().items()):
-            if isinstance(value, str) and len(value.encode()) > _ATTRIBUTE_LIMIT:
+            if isinstance(value, str) and len(value.encode()) > ATTRIBUTE_BYTES:
                 raise InvalidInput(
-                    f"shard attribute {name!r} takes {len(value.encode())} bytes; HDF5 holds {_ATTRIBUTE_LIMIT}"
+                    f"shard attribute {name!r} takes {len(value.encode())} bytes; HDF5 holds {ATTRIBUTE_BYTES}"
                 )
             file.attrs[name] = value
         table = ClipTable.of(clips)

@@ -88,6 +88,8 @@ def test_given_labels_keep_their_order():
     assert plan(clips(1), labels=["yoga", "abseiling"]).shards[0].labels == (0,)
     with pytest.raises(InvalidInput, match="1 labels of the clips are not in the given list, such as 'yoga'"):
         plan(clips(1), labels=["abseiling"])
+    with pytest.raises(InvalidInput, match="5000 label names take 103890 bytes, 60000 is what a shard holds"):
+        plan(clips(1), labels=[f"label number {i}" for i in range(5000)])
 
 
 @pytest.mark.parametrize("change", [{"short_side": 64}, {"rgb_quality": 90}, {"clips_per_shard": 3}])

@@ -303,8 +303,13 @@ def test_few_shards_use_many_cores_too(workers, tasks, threads):
     assert threads_a_task(workers, tasks=tasks) == threads
 
 
-def test_failures_stay_with_the_shard(shards):
-    assert list(Shard(shards / "train-00000-of-00002.h5").attributes.failed) == ["broken"]
+def test_failures_stay_with_the_shard(clips, tmp_path):
+    for number in range(200):  # more than fit with their whole reasons
+        (clips / "train" / "yoga" / f"{number:0150}.mp4").touch()
+    report = run(clips, tmp_path / "shards", config=replace(CONFIG, clips_per_shard=300))
+    failed = Shard(tmp_path / "shards" / "train-00000-of-00001.h5").attributes.failed
+    assert (len(failed), failed, report.clips) == (201, report.failed, 5)
+    assert all(reason.startswith(key[:75]) for key, reason in failed.items())
 
 
 @pytest.mark.parametrize("free", [1000, 0])
