@@ -127,7 +127,7 @@ def download(
     config = DownloadConfig(
         out=target.folder,
         store=out if isinstance(out, str) else None,
-        sources=tuple(name.strip() for name in source.split(",")) if source else (),
+        sources=tuple(name.strip() for name in source.split(",")) if source is not None else (),
         source_dir=source_dir,
         mirror=mirror,
         url_template=url_template,
@@ -137,7 +137,7 @@ def download(
         deadline_s=deadline,
         retry=frozenset(retry),
     )
-    listed = read_lists(lists, dataset=None if dataset == "none" else dataset or AUTO)
+    listed = read_lists(lists, dataset=None if dataset == "none" else AUTO if dataset is None else dataset)
     if strict:
         require_clean(listed.refused)
     clips = select(listed.clips, splits=splits, classes=classes, limit=limit, seed=seed)

@@ -105,7 +105,7 @@ def flow(
         backend=resolve_backend(backend, on_gpu=gpus is not None, here=dry_run or workers.computes_here),
     )
     source, target = source_of(clips), target_of(out, staging=staging)
-    labels = _read_labels(labels_name) if labels_name else None
+    labels = None if labels_name is None else _read_labels(labels_name)
     if dry_run:
         expected = estimate(source, target, config=config, workers=workers, labels=labels, replan=replan)
         _print_estimate(expected, workers)
