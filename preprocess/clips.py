@@ -58,9 +58,8 @@ def find_clips(folder: Path) -> list[ClipFile]:
     """
     if not folder.is_dir():
         raise InvalidInput(f"folder of clips {folder} does not exist; `preprocess download` makes one")
-    entries = read_manifest(folder)
-    if entries:
-        clips = _done(entries, folder)
+    if (folder / MANIFEST_NAME).is_file():
+        clips = _done(read_manifest(folder), folder)
         if strange := sorted({clip.split for clip in clips} - set(SHARD_SPLITS)):
             raise InvalidInput(f"{folder} has clips of split {strange[0]!r}; shards know {', '.join(SHARD_SPLITS)}")
     else:

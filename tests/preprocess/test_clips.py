@@ -95,5 +95,10 @@ def test_split_that_shards_do_not_know_fails(tmp_path):
 def test_nothing_there_fails(tmp_path):
     with pytest.raises(InvalidInput, match="holds no finished clips"):
         find_clips(tmp_path)
+    (tmp_path / "train" / "yoga").mkdir(parents=True)
+    (tmp_path / "train" / "yoga" / "x.mp4").write_bytes(b"no line of the manifest vouches for it")
+    (tmp_path / "manifest.jsonl").write_bytes(b'{"key": "x", "outcome": "do')
+    with pytest.raises(InvalidInput, match="holds no finished clips"):
+        find_clips(tmp_path)
     with pytest.raises(InvalidInput, match="does not exist; `preprocess download` makes one"):
         find_clips(tmp_path / "none")
