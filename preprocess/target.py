@@ -213,8 +213,8 @@ def target_of(place: Path | str, *, staging: Path | None = None) -> FolderTarget
 
     Raises:
         InvalidInput: see `ObjectStore.check`; or a staging folder for a folder.
-        EnvironmentProblem: fsspec, or its package for this kind of address, is not installed; the cache folder of the
-            user cannot be made.
+        EnvironmentProblem: fsspec, or its package for this kind of address, is not installed; the user has no cache
+            folder, and none can be made.
     """
     if isinstance(place, Path) or not is_address(place):
         if staging is not None:
@@ -234,5 +234,8 @@ def workspace(folder: Path) -> Path:
 
 
 def _staging_of(store: ObjectStore) -> Path:
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    try:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError as error:
+        raise EnvironmentProblem("this user has no home folder; name a place with --staging") from error
     return cache / "kineflow" / "staging" / hashlib.sha256(store.name.encode()).hexdigest()[:16]

@@ -356,6 +356,12 @@ def test_cache_folder_that_cannot_be_made_names_the_option(tmp_path, monkeypatch
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     with pytest.raises(EnvironmentProblem, match=r"cannot make the folder .*: Not a directory; .* with --staging$"):
         target_of(ADDRESS)
+    # as in a container whose user has an id that nobody wrote down
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)
+    with pytest.raises(EnvironmentProblem, match=r"no home folder; name a place with --staging"):
+        target_of(ADDRESS)
 
 
 def test_staging_folder_for_a_folder_fails(tmp_path):
