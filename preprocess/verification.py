@@ -17,8 +17,8 @@ import numpy as np
 
 from preprocess.cores import cores
 from preprocess.errors import BadShard, InvalidInput
+from preprocess.pixels import decode_jpeg
 from preprocess.shards.index import INDEX_NAME, Index, ShardInfo
-from preprocess.shards.jpeg import LONGEST_HEADER, read_jpeg_header
 from preprocess.shards.layout import STREAMS, ShardAttributes, shard_name
 from preprocess.shards.read import Shard
 from preprocess.shards.verify import CheckedShard, Finding, check_shard
@@ -137,12 +137,10 @@ def _undecodable(shard: Shard, stop: threading.Event) -> Iterator[Finding]:
 
 
 def _decodes(jpeg: np.ndarray, shape: tuple[int, ...]) -> bool:
-    header = read_jpeg_header(jpeg[:LONGEST_HEADER].tobytes())
-    # what it declares comes first: a few bytes may declare gigabytes
-    if header is None or (header.height, header.width) != shape[:2]:
+    try:
+        return decode_jpeg(jpeg, height=shape[0], width=shape[1], source="", flags=cv2.IMREAD_UNCHANGED).shape == shape
+    except BadShard:
         return False
-    pixels = cv2.imdecode(jpeg, cv2.IMREAD_UNCHANGED)
-    return pixels is not None and pixels.shape == shape
 
 
 class _Together:

@@ -4,14 +4,12 @@ Shapes: H, W = pixels.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import cv2
 import numpy as np
 
-from preprocess.errors import BadShard
+from preprocess.pixels import decode_jpeg
 from preprocess.shards import ShardSet
-from preprocess.shards.jpeg import LONGEST_HEADER, read_jpeg_header
 
 
 def spaced(count: int, wanted: int) -> list[int]:
@@ -64,19 +62,9 @@ def to_flow(codes: np.ndarray, shards: ShardSet) -> np.ndarray:
     return flow
 
 
-def _decode(shards: ShardSet, *, stream: str, clip: int, frames: Sequence[int], mode: int) -> list[Any]:
-    height, width = int(shards.clips.height[clip]), int(shards.clips.width[clip])
-    expected = (2 * height if stream == "flow" else height), width
-    pictures = []
-    for frame, jpeg in zip(frames, shards.jpegs(stream, clip, frames), strict=True):
-        header = read_jpeg_header(jpeg[:LONGEST_HEADER].tobytes())
-        # what it declares comes first: a few bytes may declare gigabytes
-        fits = header is not None and (header.height, header.width) == expected
-        picture = cv2.imdecode(jpeg, mode) if fits else None
-        if picture is None:
-            raise BadShard(
-                f"{stream} frame {frame} is no whole JPEG of {expected[0]}x{expected[1]} pixels; `preprocess verify` "
-                f"says more"
-            )
-        pictures.append(picture)
-    return pictures
+def _decode(shards: ShardSet, *, stream: str, clip: int, frames: Sequence[int], mode: int) -> list[np.ndarray]:
+    height, width = int(shards.clips.height[clip]) * (2 if stream == "flow" else 1), int(shards.clips.width[clip])
+    return [
+        decode_jpeg(jpeg, height=height, width=width, source=f"{stream} frame {frame}", flags=mode)
+        for frame, jpeg in zip(frames, shards.jpegs(stream, clip, frames), strict=True)
+    ]

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 
 from preprocess.flow.quantise import FLOW_BOUND, dequantise
+from preprocess.pixels import decode_jpeg
 from preprocess.serve.clip_record import ShardClip
-from preprocess.serve.pictures import decode_jpeg
 from preprocess.shards import Shard
 
 STILL_PX = 0.1

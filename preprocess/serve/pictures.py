@@ -8,10 +8,9 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from preprocess.errors import BadShard
 from preprocess.flow.quantise import dequantise
 from preprocess.flow_color import flow_to_color
-from preprocess.shards.jpeg import read_jpeg_header
+from preprocess.pixels import decode_jpeg
 
 THUMBNAIL_PX = 160
 """Longer side."""
@@ -20,28 +19,6 @@ MAGNITUDES = (5, 10, 20)
 """Pixels a frame that are drawn in full colour."""
 
 _REDUCED = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
-
-
-def decode_jpeg(content: np.ndarray, *, height: int, width: int, source: str, flags: int) -> np.ndarray:
-    """Decode a JPEG of a shard, if it declares the size that the shard's table says: the file may come from anybody.
-
-    Args:
-        content: uint8 [bytes].
-        height: in pixels, as are all sizes.
-        width: likewise.
-        source: names it in messages.
-        flags: of `cv2.imdecode`.
-
-    Raises:
-        BadShard: no JPEG, another size, or damaged.
-    """
-    header = read_jpeg_header(content[: 1 << 16].tobytes())
-    if header is None or (header.height, header.width) != (height, width):
-        raise BadShard(f"{source} is no JPEG of {width}x{height} pixels")
-    image: np.ndarray | None = cv2.imdecode(content, flags)
-    if image is None:
-        raise BadShard(f"{source} cannot be decoded")
-    return image
 
 
 def thumbnail(content: np.ndarray, *, height: int, width: int, source: str) -> bytes:

@@ -15,6 +15,7 @@ from preprocess import verification
 from preprocess.cli import main
 from preprocess.errors import BadShard, EnvironmentProblem, InvalidInput
 from preprocess.shards import Index, Shard, ShardAttributes
+from preprocess.shards.jpeg import read_jpeg_header
 from preprocess.shards.write import write_shard
 from preprocess.verification import verify_folder
 from tests.preprocess.shards.conftest import encoded_clip
@@ -51,6 +52,12 @@ def rewrite(shards, number, clips, attributes=ATTRIBUTES):
     info = write_shard(shards / NAMES[number], clips, attributes)
     infos = [*index.shards[:number], info, *index.shards[number + 1 :]]
     replace(index, shards=tuple(infos)).write(shards)
+
+
+def declaring(jpeg, *, height, width):
+    """The same JPEG with another size in its header."""
+    at = read_jpeg_header(jpeg).frame_at + 5
+    return jpeg[:at] + height.to_bytes(2) + width.to_bytes(2) + jpeg[at + 4 :]
 
 
 def flip(path, place, mask=1):
@@ -179,8 +186,16 @@ def test_picture_that_cannot_be_decoded_is_found_by_decoding(shards):
     start = clip.rgb[1].index(b"\xff\xc4")  # a Huffman table that is none; markers and size are as they should be
     spoilt = clip.rgb[1][: start + 5] + b"\xff" * 16 + clip.rgb[1][start + 21 :]
     rewrite(shards, 0, [replace(clip, rgb=[clip.rgb[0], spoilt, *clip.rgb[2:]])])
+    # header and table may agree on more pixels than OpenCV takes
+    huge = [declaring(jpeg, height=32_000, width=65_500) for jpeg in encoded_clip("y").rgb]
+    flow = [declaring(jpeg, height=64_000, width=65_500) for jpeg in encoded_clip("y").flow]
+    rewrite(shards, 1, [replace(encoded_clip("y"), rgb=huge, flow=flow, height=32_000, width=65_500)])
     assert findings(shards) == []
-    assert findings(shards, decode=True) == [f"{NAMES[0]}: clip x: 1 of 4 rgb frames cannot be decoded (1)"]
+    assert findings(shards, decode=True) == [
+        f"{NAMES[0]}: clip x: 1 of 4 rgb frames cannot be decoded (1)",
+        f"{NAMES[1]}: clip y: 4 of 4 rgb frames cannot be decoded (0, 1, 2, ...)",
+        f"{NAMES[1]}: clip y: 3 of 3 flow frames cannot be decoded (0, 1, 2)",
+    ]
 
 
 def test_shard_that_is_replaced_while_it_is_decoded_costs_no_other(shards, monkeypatch):
