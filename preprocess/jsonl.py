@@ -62,26 +62,26 @@ def read_lines(path: Path, *, parse: Callable[[dict[str, Any]], Record]) -> Iter
     Args:
         path: a file that `append_line` wrote.
         parse: from the fields of a line; raises ValueError, TypeError or KeyError where they are not right.
+
+    Raises:
+        EnvironmentProblem: this user or this disk cannot read it.
     """
-    if not path.is_file():
-        return
-    with path.open("rb") as file:
-        number = 0
-        while lines := list(islice(file, _LINES_AT_ONCE)):
+    number = 0
+    for lines in _some_lines(path):
+        try:
+            parsed = json.loads(b"[%b]" % b",".join(lines))  # twice as fast as line by line
+            whole = len(parsed) == len(lines)
+        except (ValueError, RecursionError):
+            whole = False
+        for offset, line in enumerate(lines):
             try:
-                parsed = json.loads(b"[%b]" % b",".join(lines))  # twice as fast as line by line
-                whole = len(parsed) == len(lines)
-            except (ValueError, RecursionError):
-                whole = False
-            for offset, line in enumerate(lines):
-                try:
-                    record = parse(_without_sum(parsed[offset] if whole else json.loads(line), line))
-                except (ValueError, TypeError, KeyError, RecursionError):
-                    place = f"{path} line {number + offset + 1}"
-                    logger.warning("%s is torn or malformed and was left out: %r", place, line[:80])
-                    continue
-                yield record
-            number += len(lines)
+                record = parse(_without_sum(parsed[offset] if whole else json.loads(line), line))
+            except (ValueError, TypeError, KeyError, RecursionError):
+                place = f"{path} line {number + offset + 1}"
+                logger.warning("%s is torn or malformed and was left out: %r", place, line[:80])
+                continue
+            yield record
+        number += len(lines)
 
 
 def parse_line(line: bytes) -> dict[str, Any]:
@@ -94,6 +94,16 @@ def parse_line(line: bytes) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise ValueError(f"not an object: {line[:80]!r}")
     return _without_sum(fields, line)
+
+
+def _some_lines(path: Path) -> Iterator[list[bytes]]:
+    try:
+        if path.is_file():
+            with path.open("rb") as file:
+                while lines := list(islice(file, _LINES_AT_ONCE)):
+                    yield lines
+    except OSError as error:
+        raise EnvironmentProblem(f"{path} cannot be read: {error.strerror}; see to its mode and its disk") from error
 
 
 def _without_sum(fields: dict[str, Any], line: bytes) -> dict[str, Any]:

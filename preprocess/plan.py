@@ -18,7 +18,7 @@ import numpy as np
 from preprocess.clips import ClipFile
 from preprocess.collector import collector_paused
 from preprocess.config import FlowConfig
-from preprocess.errors import InvalidInput
+from preprocess.errors import EnvironmentProblem, InvalidInput
 from preprocess.extract import MAX_SECONDS
 from preprocess.labels import canonical, nearest
 from preprocess.media import resized_size
@@ -138,17 +138,20 @@ def read_plan(folder: Path) -> dict[str, Any] | None:
 
     Raises:
         InvalidInput: the file is damaged.
+        EnvironmentProblem: this user or this disk cannot read it.
     """
     path = folder / PLAN_NAME
-    if not path.is_file():
-        return None
     try:
+        if not path.is_file():
+            return None
         document = json.loads(path.read_text(encoding="utf-8"))
         plan = {name: document[name] for name in ("fingerprint", "settings", "shards")}
         # what the plan names is deleted when another one takes its place
         if not (isinstance(plan["settings"], dict) and all(is_shard_name(name) for name in plan["shards"])):
             raise ValueError("its settings or shards are none")
         return plan
+    except OSError as error:
+        raise EnvironmentProblem(f"{path} cannot be read: {error.strerror}; see to its mode and its disk") from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InvalidInput(f"{path} is damaged ({error!r}); delete it, or choose another folder") from error
 

@@ -22,6 +22,12 @@ def test_no_file_has_no_lines(tmp_path):
     assert numbers(tmp_path / "a.jsonl") == []
 
 
+def test_file_that_cannot_be_read_fails(tmp_path):
+    (tmp_path / "a.jsonl").symlink_to("/proc/self/mem")  # whose first byte is nowhere
+    with pytest.raises(EnvironmentProblem, match=r"a\.jsonl cannot be read: Input/output error"):
+        numbers(tmp_path / "a.jsonl")
+
+
 @pytest.mark.parametrize(
     "torn",
     [b'{"n": 1', b"\0\0\0\0", b"\xff\xfe", b"[1]", b'{"m": 1}', b'{"n": "x"}', b"7", b'{"n": 1}, {"n": 2}'],

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from preprocess.config import FlowConfig
-from preprocess.errors import InvalidInput
+from preprocess.errors import EnvironmentProblem, InvalidInput
 from preprocess.extract import MAX_SECONDS
 from preprocess.plan import difference, make_plan, planned_bytes, read_plan
 from tests.preprocess.conftest import clip_file
@@ -113,8 +113,11 @@ def test_plan_round_trip_and_difference(tmp_path):
     assert difference(found, plan(clips(3))) == "the clips or the labels are others"
 
 
-def test_no_plan_is_none(tmp_path):
+def test_no_plan_is_none_and_one_that_cannot_be_read_fails(tmp_path):
     assert read_plan(tmp_path) is None
+    (tmp_path / "plan.json").symlink_to("/proc/self/mem")  # whose first byte is nowhere
+    with pytest.raises(EnvironmentProblem, match=r"plan\.json cannot be read: Input/output error"):
+        read_plan(tmp_path)
 
 
 @pytest.mark.parametrize(
