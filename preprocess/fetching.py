@@ -32,9 +32,7 @@ class Answer:
     """Seconds that the source asks to wait."""
 
 
-def fetch_clip(
-    attempt: Attempt, _tick: Tick = lambda told=None: None, *, source: str, config: DownloadConfig
-) -> Answer:
+def fetch_clip(attempt: Attempt, _tick: Tick = lambda told: None, *, source: str, config: DownloadConfig) -> Answer:
     """Fetch, trim, decode and publish one clip; what the clip or its source does wrong ends in the entry's outcome.
 
     Raises:

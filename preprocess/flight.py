@@ -3,8 +3,8 @@
 import logging
 import time
 from collections import deque
-from collections.abc import Container, Iterable, Iterator, Mapping
-from typing import Any, Generic, Protocol, TypeVar
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from typing import Any, Generic, TypeVar
 
 from preprocess.errors import EnvironmentProblem, KineflowError, WorkerDied
 
@@ -14,16 +14,8 @@ _TRIES = 2  # a task whose worker died is tried once more
 _LOSSES = 5  # that its node was lost is not its fault, unless it happens again and again
 
 Item = TypeVar("Item")
-Item_contra = TypeVar("Item_contra", contravariant=True)
 
 logger = logging.getLogger(__name__)
-
-
-class OnLost(Protocol[Item_contra]):
-    """Is told of an item whose node was lost, before another worker gets it."""
-
-    def __call__(self, item: Item_contra, /) -> None:
-        """Forget what a dead worker wrote down against it."""
 
 
 class Flight(Generic[Item]):
@@ -33,10 +25,11 @@ class Flight(Generic[Item]):
         ray: the module, connected.
         task: a remote function of an item.
         deadline_s: a task that takes longer, counted from when it began, is killed.
-        on_lost: see there.
+        on_lost: called with an item whose node was lost, before another worker gets it: to forget what the dead one
+            wrote down against it.
     """
 
-    def __init__(self, ray: Any, task: Any, *, deadline_s: float | None, on_lost: OnLost[Item]) -> None:
+    def __init__(self, ray: Any, task: Any, *, deadline_s: float | None, on_lost: Callable[[Item], None]) -> None:
         self._ray = ray
         self._task = task
         self._deadline_s = deadline_s

@@ -225,7 +225,7 @@ def _keep_or_make(
 
 def make_shard(
     shard: PlannedShard,
-    tick: Tick = lambda told=None: None,
+    tick: Tick = lambda told: None,
     *,
     source: ClipSource,
     target: Target,

@@ -10,11 +10,12 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from preprocess.clips import ClipFile
 from preprocess.config import WorkerConfig
 from preprocess.errors import WorkerDied
+from preprocess.plan import PlannedShard
 from preprocess.workers import InOrder, worker_pool
 
 DEATHS = 2
@@ -22,17 +23,6 @@ DEATHS = 2
 KILLED_REASON = f"{DEATHS} worker processes died while they worked on it"
 
 Result = TypeVar("Result")
-
-
-class Named(Protocol):
-    """A shard, as far as its name."""
-
-    @property
-    def name(self) -> str:
-        """File name."""
-
-
-Shard = TypeVar("Shard", bound=Named)
 
 
 class Notes:
@@ -105,14 +95,14 @@ class Trials:
 
 def run_shards(
     make: Callable[..., Result],
-    todo: Sequence[Shard],
+    todo: Sequence[PlannedShard],
     *,
     workers: WorkerConfig,
     on_tick: Callable[[Any], None],
     on_poll: Callable[[], None] = lambda: None,
     writes: Sequence[Path] = (),
     reads: Sequence[Path] = (),
-) -> Generator[tuple[Shard, Result | WorkerDied], None, None]:
+) -> Generator[tuple[PlannedShard, Result | WorkerDied], None, None]:
     """As `preprocess.workers.run_tasks`; and a shard is tried again for as long as that finds clips that kill.
 
     Args:
@@ -135,7 +125,7 @@ def run_shards(
     with worker_pool(workers, writes=writes, reads=reads) as pool:
         notes = pool.hosted(Notes)
 
-        def forgive(shard: Shard) -> None:
+        def forgive(shard: PlannedShard) -> None:
             notes.forget(shard.name)
             found.pop(shard.name, None)  # its killers are found anew
 

@@ -86,7 +86,7 @@ def find_files(folder: Path, *, labels: Mapping[str, str], without: Path) -> Fou
     return FoundFiles(listed=listed, unlisted=unlisted)
 
 
-def index_file(video: VideoFile, _tick: Tick = lambda told=None: None, *, folder: Path, out: Path) -> ManifestEntry:
+def index_file(video: VideoFile, _tick: Tick = lambda told: None, *, folder: Path, out: Path) -> ManifestEntry:
     """Decode a video whole, unless an earlier run found the same bytes, and link it into `out`, if that is elsewhere.
 
     Raises:

@@ -19,7 +19,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from preprocess.config import WorkerConfig
 from preprocess.errors import DeviceDead, DeviceLost, EnvironmentProblem, WorkerDied
-from preprocess.flight import POLL_S, Flight, OnLost
+from preprocess.flight import POLL_S, Flight
 from preprocess.nodes import Terms, terms
 from preprocess.ray_session import ray_session
 
@@ -32,12 +32,8 @@ Value = TypeVar("Value")
 Shared = TypeVar("Shared")
 
 
-class Tick(Protocol):
-    """Called by a task for each part of its work that is finished."""
-
-    def __call__(self, told: Any = None, /) -> None:
-        """Tell the driver something of that part, picklable and small."""
-
+Tick = Callable[[Any], None]
+"""Called by a task for each part of its work that is finished, with what the driver is told of it: picklable, small."""
 
 logger = logging.getLogger(__name__)
 
@@ -152,7 +148,7 @@ class WorkerPool:
         *,
         on_tick: Callable[[Any], None] = lambda told: None,
         on_poll: Callable[[], None] = lambda: None,
-        on_lost: OnLost[Item] = lambda item: None,
+        on_lost: Callable[[Item], None] = lambda item: None,
         deadline_s: float | None = None,
     ) -> Iterator[tuple[Item, Value | WorkerDied]]:
         """As `run_tasks`, for a supply that may grow again while its results are read.
@@ -216,7 +212,7 @@ class WorkerPool:
             on_poll()
             item = supply.take()
             if item is not None:
-                yield item, function(item, lambda told=None: on_tick(told))
+                yield item, function(item, on_tick)
             elif (wait_s := supply.wait_s()) is not None:
                 time.sleep(min(wait_s, POLL_S))
             else:
@@ -229,7 +225,7 @@ class WorkerPool:
         *,
         on_tick: Callable[[Any], None],
         on_poll: Callable[[], None],
-        on_lost: OnLost[Item],
+        on_lost: Callable[[Item], None],
         deadline_s: float | None,
     ) -> Iterator[tuple[Item, Any]]:
         ray, config = self._ray, self._config
@@ -274,7 +270,7 @@ def _called(
         board.begin(ray.get_runtime_context().get_task_id())
         try:
             # waits until it is counted: otherwise a result could come in before its last ticks
-            return function(item, lambda told=None: board.add(told))
+            return function(item, board.add)
         except DeviceLost:
             logger.exception("this worker ends")
             os._exit(_DEVICE_LOST)

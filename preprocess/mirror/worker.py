@@ -49,7 +49,7 @@ class ArchiveResult:
 
 
 def take_archive(
-    task: ArchiveTask, tick: Tick = lambda told=None: None, *, config: DownloadConfig, connection: Connection
+    task: ArchiveTask, tick: Tick = lambda told: None, *, config: DownloadConfig, connection: Connection
 ) -> ArchiveResult:
     """Stream an archive and store each wanted clip in it; a clip that is no good costs itself only.
 
