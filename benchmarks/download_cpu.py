@@ -40,7 +40,7 @@ import click
 from preprocess import fetching, store
 from preprocess.annotations import Clip
 from preprocess.config import DownloadConfig, WorkerConfig
-from preprocess.download import Silent, download
+from preprocess.download import download
 from preprocess.outcomes import ManifestEntry
 from preprocess.sample import SampleConfig, make_sample
 from preprocess.wanted import Wanted
@@ -145,7 +145,7 @@ class OutOfTime(Exception):
     """The limit of a measurement has passed."""
 
 
-class Watch(Silent):
+class Watch:
     """Notes when clips finished, what the processes then held, and how busy the machine was once all was warm.
 
     Args:
@@ -202,7 +202,7 @@ def fetch(port: int, seconds: tuple[int, int], count: int, workers: int, out: Pa
             Wanted(sources=(), dataset=None, clips=clips, refused=()),
             config=DownloadConfig(out=out, url_template=f"http://127.0.0.1:{port}/{{youtube_id}}.mp4"),
             workers=WorkerConfig(workers=workers),
-            observer=watch,
+            on_clip=watch.finished,
         )
     finished_s = [at - started for at in watch.finished_at]
     found = {"finished_s": finished_s, "held": watch.held, "busy": watch.busy}

@@ -17,7 +17,7 @@ from pipelines.resume import ResumePoint
 from pipelines.sampling import Sampler, Share
 from preprocess.annotations import Clip, read_lists, select
 from preprocess.config import DownloadConfig, FlowConfig, WorkerConfig
-from preprocess.download import Silent, download
+from preprocess.download import download
 from preprocess.extract import StageSeconds
 from preprocess.fetching import Answer
 from preprocess.labels import label_table
@@ -56,7 +56,7 @@ class Stop(Exception):
     """Ends a run early."""
 
 
-class Watch(Silent):
+class Watch:
     """Takes the time from the first to the last clip of a run; stops the run after `most`."""
 
     def __init__(self, most: int | None = None) -> None:
@@ -189,7 +189,7 @@ def _wanted(inputs: Inputs) -> Wanted:
 def _download(inputs: Inputs, out: Path, watch: Watch) -> None:
     config = DownloadConfig(out=out, url_template="http://127.0.0.1:9/{youtube_id}")
     with mock.patch("preprocess.download.fetch_clip", _fetch):
-        download(_wanted(inputs), config=config, workers=WorkerConfig(workers=0), observer=watch)
+        download(_wanted(inputs), config=config, workers=WorkerConfig(workers=0), on_clip=watch.finished)
 
 
 def _fetch(attempt, _tick=None, *, source, **_):

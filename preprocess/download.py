@@ -7,13 +7,12 @@ has another size than the manifest says, is fetched again.
 
 import logging
 import shutil
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Protocol
 
 from preprocess.annotations import Clip
 from preprocess.collector import old_objects_spared
@@ -74,32 +73,13 @@ class DownloadReport:
     """Rows of `missing.csv`: clips that are not done and rows that were refused."""
 
 
-class Observer(Protocol):
-    """Is told how a run goes."""
-
-    def finished(self, entry: ManifestEntry, total: int) -> None:
-        """A clip has its outcome; `total` is the number of clips this run tries."""
-
-    def paused(self, pause: Pause) -> None:
-        """A source is left alone for a while."""
-
-
-class Silent:
-    """The observer that does nothing."""
-
-    def finished(self, entry: ManifestEntry, total: int) -> None:
-        """A clip has its outcome."""
-
-    def paused(self, pause: Pause) -> None:
-        """A source is left alone for a while."""
-
-
 def download(
     wanted: Wanted,
     *,
     config: DownloadConfig,
     workers: WorkerConfig,
-    observer: Observer = Silent(),
+    on_clip: Callable[[ManifestEntry, int], None] = lambda entry, total: None,
+    on_pause: Callable[[Pause], None] = lambda pause: None,
 ) -> DownloadReport:
     """Get every clip that the manifest does not have yet; always leaves `list.csv`, `list.json` and `missing.csv`.
 
@@ -107,7 +87,8 @@ def download(
         wanted: the clips, and the rows that are none.
         config: where from and where to.
         workers: how many processes.
-        observer: told of every clip and pause.
+        on_clip: called with each clip that has its outcome and the number of clips this run tries.
+        on_pause: called with each pause of a source.
 
     Raises:
         InvalidInput: the folder holds shards.
@@ -140,7 +121,7 @@ def download(
                 entries,
                 config=_with_browser_cookies(config),
                 workers=workers,
-                observer=observer,
+                on_pause=on_pause,
                 status=status,
             )
             # closed, since no worker may write when the folder is given up
@@ -155,7 +136,7 @@ def download(
                     fetched += entry.outcome is Outcome.DONE
                     status.count(entry.outcome, source=entry.source, instead_of=failed.get(entry.key))
                     if entry.key not in failed:
-                        observer.finished(entry, len(todo))
+                        on_clip(entry, len(todo))
                     if entry.outcome is not Outcome.DONE:
                         failed[entry.key] = entry.outcome, entry.source
             ended = RunState.FINISHED
@@ -177,14 +158,14 @@ class _Run:
         *,
         config: DownloadConfig,
         workers: WorkerConfig,
-        observer: Observer,
+        on_pause: Callable[[Pause], None],
         status: RunStatus,
     ) -> None:
         self._wanted = wanted
         self._entries = entries
         self._config = config
         self._workers = workers
-        self._observer = observer
+        self._on_pause = on_pause
         self._status = status
         self._told: set[tuple[str, float]] = set()
 
@@ -288,7 +269,7 @@ class _Run:
         for pause in pauses:
             if (pause.identity, pause.until) not in self._told:
                 self._told.add((pause.identity, pause.until))
-                self._observer.paused(pause)
+                self._on_pause(pause)
         walled_s, words = limiter.walled(names)
         if walled_s > self._config.give_up_s:
             raise EnvironmentProblem(

@@ -20,8 +20,6 @@ from preprocess.commands.stopping import stoppable
 if TYPE_CHECKING:
     from preprocess.download import DownloadReport
     from preprocess.limiter import Pause
-    from preprocess.outcomes import ManifestEntry
-    from preprocess.progress import ShowProgress
     from preprocess.target import Target
 
 
@@ -147,25 +145,19 @@ def download(
             wanted_of(listed, clips),
             config=config,
             workers=worker_config(workers, address),
-            observer=_Shown(progress),
+            on_clip=lambda entry, total: progress.step(
+                total, note="" if entry.outcome == "done" else f"{entry.key}: {entry.reason}"
+            ),
+            on_pause=lambda pause: progress.say(_words(pause)),
         )
     _print_download(report, target)
     if report.missing:
         raise SystemExit(1)
 
 
-class _Shown:
-    """Shows a run on the terminal."""
-
-    def __init__(self, progress: "ShowProgress") -> None:
-        self._progress = progress
-
-    def finished(self, entry: "ManifestEntry", total: int) -> None:
-        self._progress.step(total, note="" if entry.outcome == "done" else f"{entry.key}: {entry.reason}")
-
-    def paused(self, pause: "Pause") -> None:
-        until = time.strftime("%H:%M:%S", time.localtime(pause.until))
-        self._progress.say(f"{pause.identity}: pause until {until} ({pause.reason})")
+def _words(pause: "Pause") -> str:
+    until = time.strftime("%H:%M:%S", time.localtime(pause.until))
+    return f"{pause.identity}: pause until {until} ({pause.reason})"
 
 
 def _print_download(report: "DownloadReport", target: "Target") -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from preprocess.annotations import read_lists
 from preprocess.config import DownloadConfig, WorkerConfig
-from preprocess.download import Silent, download
+from preprocess.download import download
 from preprocess.errors import EnvironmentProblem
 from preprocess.outcomes import read_manifest
 from preprocess.schedule import RetryPolicy
@@ -21,22 +21,9 @@ ID = "abcdefghijk"
 PLAYLIST = b"#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\nother.mp4\n#EXT-X-ENDLIST\n"
 
 
-class Watcher(Silent):
-    """Keeps what it is told."""
-
-    def __init__(self):
-        self.pauses, self.outcomes = [], []
-
-    def finished(self, entry, total):
-        self.outcomes.append(entry.outcome.value)
-
-    def paused(self, pause):
-        self.pauses.append(pause)
-
-
 @pytest.fixture
 def fetch(video_server, write_list, tmp_path):
-    def call(*identifiers, workers=0, watcher=None, **options):
+    def call(*identifiers, workers=0, callbacks=(), **options):
         identifiers = identifiers or (ID,)
         for identifier in identifiers:
             if not (video_server.folder / f"{identifier}.mp4").exists():
@@ -49,7 +36,7 @@ def fetch(video_server, write_list, tmp_path):
             wanted_of(found, found.clips),
             config=config,
             workers=WorkerConfig(workers=workers),
-            observer=watcher or Silent(),
+            **dict(callbacks),
         )
         left = [path for path in config.out.rglob("*") if path.is_file() and path.suffix not in {".csv", ".json"}]
         entries = read_manifest(config.out)
@@ -111,20 +98,21 @@ def test_one_byte_a_second_ends_at_the_deadline(fetch, video_server):
     ],
 )
 def test_a_fault_that_passes_costs_nothing(fetch, video_server, fault):
-    watcher = Watcher()
+    outcomes = []
     video_server.faults[f"{ID}.mp4"] = fault
-    (entry,) = fetch(watcher=watcher, retries=RetryPolicy(tries=4, first_s=0.01))
-    assert (entry.outcome.value, entry.frame_count, watcher.outcomes) == ("done", 50, ["done"])
+    on_clip = {"on_clip": lambda entry, total: outcomes.append(entry.outcome.value)}
+    (entry,) = fetch(callbacks=on_clip, retries=RetryPolicy(tries=4, first_s=0.01))
+    assert (entry.outcome.value, entry.frame_count, outcomes) == ("done", 50, ["done"])
 
 
 def test_retry_after_is_waited_for_and_told(fetch, video_server):
-    watcher = Watcher()
+    pauses = []
     video_server.faults[f"{ID}.mp4"] = Fault(status=429, headers={"Retry-After": "2"}, times=1)
-    (entry,) = fetch(watcher=watcher)
+    (entry,) = fetch(callbacks={"on_pause": pauses.append})
     assert entry.outcome == "done"
     refused, next_one = video_server.times[:2]
     assert 1.9 < next_one - refused < 4
-    (pause,) = watcher.pauses
+    (pause,) = pauses
     assert "429" in pause.reason
     assert video_server.url.removeprefix("http://") == pause.identity
 

@@ -6,7 +6,7 @@ import pytest
 
 from preprocess.annotations import read_lists
 from preprocess.config import DownloadConfig, WorkerConfig
-from preprocess.download import Silent, _Run, download
+from preprocess.download import _Run, download
 from preprocess.errors import InvalidInput
 from preprocess.outcomes import ManifestEntry, Outcome, read_manifest
 from preprocess.schedule import RetryPolicy
@@ -27,9 +27,9 @@ def listed(write_list):
 
 @pytest.fixture
 def run(listed, tmp_path):
-    def call(workers=0, observer=Silent(), **options):
+    def call(workers=0, callbacks=(), **options):
         config = DownloadConfig(out=tmp_path / "clips", retries=RETRIES, **options)
-        report = download(listed, config=config, workers=WorkerConfig(workers=workers), observer=observer)
+        report = download(listed, config=config, workers=WorkerConfig(workers=workers), **dict(callbacks))
         return report, {entry.youtube_id[0]: entry for entry in read_manifest(config.out).values()}
 
     return call
@@ -74,15 +74,14 @@ def test_a_mirror_alone_says_what_it_lacks(run, mirror):
 
 
 @pytest.mark.parametrize("first", [b"moov atom not found", None])
-def test_a_clip_that_two_archives_hold_counts_once(run, tmp_path, clip, first, monkeypatch):
+def test_a_clip_that_two_archives_hold_counts_once(run, tmp_path, clip, first):
     told = []
-    observer = Silent()
-    monkeypatch.setattr(observer, "finished", lambda entry, total: told.append((entry.key[0], total)))
     first = first or write_video(tmp_path / "other.mp4", numbered_frames(50)).read_bytes()
     for number, content in enumerate((first, clip)):
         member = {f"val/{IDS[0]}_000001_000003.mp4": content}
         pack(tmp_path / "archives" / f"part_{number}.tar", member, mode="w")
-    report, _ = run(mirror=str(tmp_path / "archives"), observer=observer)
+    on_clip = {"on_clip": lambda entry, total: told.append((entry.key[0], total))}
+    report, _ = run(mirror=str(tmp_path / "archives"), callbacks=on_clip)
     assert (report.fetched, report.outcomes) == (1, {"done": 1, "unavailable": 3})
     assert sorted(told) == [("a", 4), ("b", 4), ("c", 4), ("d", 4)]
     status = Status.read(tmp_path / "clips")
