@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ from av.video.stream import VideoStream
 
 from preprocess.errors import BadMedia
 from preprocess.regular_file import regular_file, sha256_of
-from preprocess.stillness import Stillness, Stretch
+from preprocess.stillness import Stillness, Stretch, seconds_of
 
 CONTAINERS = "mov,matroska,avi,mpegts,mpeg,flv,asf"
 """Demuxers that may open a file, by FFmpeg's short names; `mov` is mp4 too, `matroska` is WebM too."""
@@ -75,6 +75,19 @@ class VideoInfo:
     """Where the picture stands still, black or not; see `preprocess.stillness`."""
     black: tuple[Stretch, ...]
     """Where it is black."""
+
+    @property
+    def measures(self) -> dict[str, float]:
+        """As a manifest names and rounds them."""
+        return {
+            "duration_s": round(self.duration_s, 6),
+            "frame_count": self.frame_count,
+            "fps": round(self.fps, 6),
+            "width": self.width,
+            "height": self.height,
+            "frozen_s": round(seconds_of(self.frozen), 3),
+            "black_s": round(seconds_of(self.black), 3),
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,7 +257,8 @@ def inspect(path: Path) -> VideoInfo:
         end_s = last_tick * video.time_base + video.seconds(last)
         codec = video.stream.codec_context.name
         stillness.close(end_s / video.time_base)
-    height, width = _upright_size(last)
+    _, turns = orientation(last)
+    height, width = (last.width, last.height) if turns % 2 else (last.height, last.width)
     return VideoInfo(
         width=width,
         height=height,
@@ -285,11 +299,7 @@ def read_clip(
     Raises:
         BadMedia: not an allowed container, no video stream, damaged before the last frame asked for, or one frame only.
     """
-    frames = []
-    for frame_HW3 in clip_frames(path, fps=fps, short_side=short_side):
-        frames.append(frame_HW3)
-        if len(frames) == max_frames:
-            break
+    frames = list(islice(clip_frames(path, fps=fps, short_side=short_side), max_frames))
     if len(frames) < 2:
         raise BadMedia(f"{path.name}: {len(frames)} frames at {fps} fps, at least 2 are needed")
     return np.stack(frames)
@@ -370,11 +380,6 @@ def _upright_rgb(video: Video, frame: av.VideoFrame, upright: tuple[bool, int]) 
     rgb_HW3 = video.converted(frame, "rgb24").to_ndarray()
     is_mirrored, turns = upright
     return np.ascontiguousarray(np.rot90(rgb_HW3[:, ::-1] if is_mirrored else rgb_HW3, turns))
-
-
-def _upright_size(frame: av.VideoFrame) -> tuple[int, int]:
-    _, turns = orientation(frame)
-    return (frame.width, frame.height) if turns % 2 else (frame.height, frame.width)
 
 
 def orientation(frame: av.VideoFrame) -> tuple[bool, int]:

@@ -10,7 +10,6 @@ from preprocess.errors import BadMedia, Cause
 from preprocess.media import inspect
 from preprocess.outcomes import ManifestEntry, Outcome
 from preprocess.paths import label_folder, rename_into_place
-from preprocess.stillness import seconds_of
 
 
 def store_clip(clip: Clip, made: Path, *, config: DownloadConfig, source: str) -> ManifestEntry:
@@ -51,11 +50,5 @@ def store_clip(clip: Clip, made: Path, *, config: DownloadConfig, source: str) -
         path=relative,
         sha256=digest,
         bytes=size,
-        duration_s=round(info.duration_s, 6),
-        frame_count=info.frame_count,
-        fps=round(info.fps, 6),
-        width=info.width,
-        height=info.height,
-        frozen_s=round(seconds_of(info.frozen), 3),
-        black_s=round(seconds_of(info.black), 3),
+        **info.measures,
     )

@@ -15,7 +15,6 @@ from preprocess.media_process import inspect
 from preprocess.outcomes import ManifestEntry, Outcome
 from preprocess.paths import inside, rename_into_place, temporary_beside
 from preprocess.regular_file import sha256_of, warn_of_links
-from preprocess.stillness import seconds_of
 from preprocess.workers import Tick
 
 
@@ -130,13 +129,7 @@ def _decode(video: VideoFile, source: Path, digest: str) -> ManifestEntry:
         time_end=math.ceil(info.duration_s),
         sha256=digest,
         bytes=source.stat().st_size,
-        duration_s=round(info.duration_s, 6),
-        frame_count=info.frame_count,
-        fps=round(info.fps, 6),
-        width=info.width,
-        height=info.height,
-        frozen_s=round(seconds_of(info.frozen), 3),
-        black_s=round(seconds_of(info.black), 3),
+        **info.measures,
     )
 
 
