@@ -1,6 +1,8 @@
 """The clips that are ready for flow: from our manifest, or from any tree `split/class/video`."""
 
 import logging
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path, PurePosixPath
@@ -138,7 +140,20 @@ def _walk(folder: Path) -> list[ClipFile]:
         )
     if left_out:
         _warn(folder, left_out)
+    if misplaced := sorted(_misplaced(folder)):
+        words = "%d videos of %s are left out, such as %r: a clip lies at SPLIT/CLASS/VIDEO"
+        logger.warning(words, len(misplaced), folder, str(misplaced[0]))
     return [_found(path, folder) for path in found.values()]
+
+
+def _misplaced(folder: Path) -> Iterator[Path]:
+    """Videos above or below the folders of classes."""
+    for root, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        place = Path(root).relative_to(folder)
+        if len(place.parts) != 2:
+            visible = (place / name for name in names if not name.startswith("."))
+            yield from (path for path in visible if path.suffix.lower() in VIDEO_SUFFIXES)
 
 
 def _found(path: Path, folder: Path) -> ClipFile:

@@ -63,6 +63,10 @@ def test_hidden_files_are_passed_over(tmp_path, caplog):
             "2 files of {} are left out, such as 'holdout/yoga/a.mp4': 'holdout', 'more' are none of train, val, ",
         ),
         (("train/yoga/a.txt",), "1 files of {} are left out, such as 'train/yoga/a.txt': videos end in .3gp, .asf, "),
+        (
+            ("train/a.mp4", "train/yoga/more/b.MP4", "a.txt"),
+            "2 videos of {} are left out, such as 'train/a.mp4': a clip lies at SPLIT/CLASS/VIDEO",
+        ),
     ],
 )
 def test_what_is_left_out_is_counted_and_named(tmp_path, caplog, names, words):
