@@ -1,11 +1,11 @@
 """The manifest's outcomes and causes, kept up to date by reading only what was added since the last look."""
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import BinaryIO
 
 from preprocess.errors import InvalidInput
+from preprocess.jsonl import parse_line
 from preprocess.outcomes import MANIFEST_NAME, Outcome
 
 Kind = tuple[str, str]
@@ -59,7 +59,7 @@ class ManifestTail:
 
     @property
     def malformed(self) -> int:
-        """Lines that are no entries, such as one torn by a kill."""
+        """Lines that are no entries, such as one torn by a kill or changed by a disk."""
         return self._malformed
 
     def _forget(self, *, inode: int) -> None:
@@ -84,11 +84,11 @@ class ManifestTail:
 
     def _take(self, line: bytes) -> None:
         try:
-            fields = json.loads(line)
+            fields = parse_line(line)
             key, kind = fields["key"], (fields["outcome"], fields.get("cause", ""))
             if not isinstance(key, str) or kind[0] not in _OUTCOMES or not isinstance(kind[1], str):
                 raise ValueError
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             self._malformed += 1
             return
         kind = self._shared.setdefault(kind, kind)  # one object for all clips of a kind: there are 650,000

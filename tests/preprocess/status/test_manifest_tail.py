@@ -4,6 +4,7 @@ import tracemalloc
 import pytest
 
 from preprocess.errors import InvalidInput
+from preprocess.jsonl import line_of
 from preprocess.outcomes import MANIFEST_NAME, Outcome, append_manifest, read_manifest
 from preprocess.status.manifest_tail import ManifestTail
 from tests.preprocess.clip_folders import clip, done, failed, write_manifest
@@ -92,10 +93,21 @@ def test_manifest_that_is_replaced_between_two_looks_is_read_from_its_start(tmp_
 
 
 @pytest.mark.parametrize(
-    "line", ["7", "[]", "{}", '{"key": 1, "outcome": "done"}', '{"key": "a", "outcome": "lost"}', "\x00", "{" * 9999]
+    "line",
+    [
+        b"7\n",
+        b"[]\n",
+        b"{}\n",
+        b"\x00\n",
+        b"{" * 9999 + b"\n",
+        line_of({"key": 1, "outcome": "done"}),
+        line_of({"key": "a", "outcome": "lost"}),
+        line_of({"key": "a", "outcome": "done"}).replace(b"done", b"temporary"),
+    ],
+    ids=range(8),
 )
 def test_lines_that_are_no_entries_are_counted(tmp_path, line):
-    (tmp_path / MANIFEST_NAME).write_text(line + "\n")
+    (tmp_path / MANIFEST_NAME).write_bytes(line)
     assert (tail_of(tmp_path).outcomes, tail_of(tmp_path).malformed) == ({}, 1)
 
 
