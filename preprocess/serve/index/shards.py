@@ -60,17 +60,19 @@ class ShardFeed:
         """Take what changed, a shard and a transaction at a time, with a pause after each."""
         files, note = self._files()
         known = {
-            name: (number, (size, mtime_ns))
-            for number, name, size, mtime_ns in self._db.execute(
-                "SELECT id, name, bytes, mtime_ns FROM shard WHERE run = ?", (self._run,)
+            name: (number, (size, mtime_ns), problem)
+            for number, name, size, mtime_ns, problem in self._db.execute(
+                "SELECT id, name, bytes, mtime_ns, problem FROM shard WHERE run = ?", (self._run,)
             )
         }
-        stale = [file for file in files if known.get(file.name, (0, None))[1] != file.version]
-        replaced = {file.name for file in stale} | (known.keys() - {file.name for file in files})
+        fresh = {file.name for file in files if file.name in known and known[file.name][1] == file.version}
+        if known.keys() - fresh:  # clips that these held may be shown of another shard that has them too
+            fresh -= {name for name, (_, _, problem) in known.items() if problem}
+        stale = [file for file in files if file.name not in fresh]
         whole = sum(file.bytes for file in files)
         read = whole - sum(file.bytes for file in stale)
         with transaction(self._db):
-            for name in replaced & known.keys():
+            for name in known.keys() - fresh:
                 self._forget(known[name][0])
             self._progress(read, whole, note)
         for file in stale:

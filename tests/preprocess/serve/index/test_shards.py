@@ -139,7 +139,7 @@ def test_clips_that_a_shard_was_made_without_are_failures(small):
         assert "*: no frame in * s" in {message.text for message in messages(db, most=100)}
 
 
-def test_a_clip_in_two_shards_is_said(small):
+def test_a_clip_in_two_shards_is_said_while_both_are_there(small):
     twice = textured_clip(KEYS[0], label=1, frames=4, size=SIZE)
     write_set(small / "shards", {"train": [[twice], [twice]]})
     indexer = indexed(small)
@@ -147,3 +147,8 @@ def test_a_clip_in_two_shards_is_said(small):
     assert KEYS[0] in shard_problems(indexer)[SECOND]
     with indexer.reading() as db:
         assert db.execute("SELECT name FROM entry JOIN shard ON shard.id = shard").fetchall() == [(FIRST,)]
+    (small / "shards" / "index.json").unlink()
+    (small / "shards" / FIRST).unlink()
+    indexer.catch_up()
+    assert keys_of(indexer) == [KEYS[0]]
+    assert shard_problems(indexer) == {SECOND: ""}
