@@ -2,7 +2,7 @@
 # The whole path on a small synthetic Kinetics: serve, download, flow, train, look. Needs no network and no GPU.
 set -euo pipefail
 out=${1:-demo}
-rm -rf "$out"
+[ $# -gt 0 ] || rm -rf "$out" # a folder that is named must be new: it may hold somebody's data
 mkdir "$out"
 
 step() { printf '\n$ %s\n' "$*"; "$@"; }
@@ -16,8 +16,11 @@ step preprocess sample "$out/sample" --videos-per-class 3 --val-per-class 1
 # a port of its own choosing; the server tells which
 python -u -m http.server --bind 127.0.0.1 --directory "$out/sample/videos" 0 >"$out/server.log" 2>&1 &
 server=$!
-trap 'kill $server' EXIT
-until port=$(sed -n 's/.* port \([0-9]*\) .*/\1/p' "$out/server.log") && [ -n "$port" ]; do sleep 0.1; done
+trap 'kill $server 2>/dev/null' EXIT
+until port=$(sed -n 's/.* port \([0-9]*\) .*/\1/p' "$out/server.log") && [ -n "$port" ]; do
+    kill -0 $server 2>/dev/null || { cat "$out/server.log" >&2; exit 1; }
+    sleep 0.1
+done
 
 step preprocess download "$out/sample/list.csv" --url-template "http://127.0.0.1:$port/{youtube_id}.mp4" --out "$out/clips"
 step preprocess flow "$out/clips" --out "$out/shards" --short-side 64 "${flow_device[@]}"

@@ -1,6 +1,8 @@
 """The documents, held against the code."""
 
+import os
 import re
+import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
@@ -121,3 +123,18 @@ def test_cluster_asks_for_the_token_everywhere():
     starts = [c for key in ("head", "worker") for c in cluster[f"{key}_start_ray_commands"] if "ray start" in c]
     assert len(starts) == 2
     assert all(command.startswith("RAY_AUTH_MODE=token ") for command in starts)
+
+
+def test_demo_deletes_no_folder_of_others_and_ends_with_its_server(tmp_path):
+    kept = tmp_path / "data" / "clips"
+    kept.mkdir(parents=True)
+    for name, status in (("preprocess", 0), ("python", 1)):
+        (tmp_path / name).write_text(f"#!/bin/sh\necho {name} here\nexit {status}\n")
+        (tmp_path / name).chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    for folder, said in ((kept.parent, "File exists"), (tmp_path / "new", "python here")):
+        command = [ROOT / "demo.sh", folder]
+        ended = subprocess.run(command, env={"PATH": path}, capture_output=True, text=True, timeout=20, check=False)
+        assert ended.returncode == 1
+        assert said in ended.stderr
+    assert kept.exists()
