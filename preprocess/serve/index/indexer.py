@@ -110,7 +110,7 @@ class Indexer:
 
     def catch_up(self) -> None:
         """Take all that is there now, or until this is stopped."""
-        if self._is_doubted.is_set():
+        if self._is_doubted.is_set() or not self._path.exists():  # deleted, as it may be: nobody could open it any more
             self._make_anew()
         elif self._is_undone:
             self._remember_anew()

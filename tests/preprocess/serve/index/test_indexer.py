@@ -52,6 +52,10 @@ def wait_until(condition, *, within_s=10.0):
 def test_deleting_it_changes_nothing(small, path):
     first = indexed(small, path)
     before = content(first)
+    schema.remove(path)
+    first.catch_up()
+    assert path.exists()
+    assert content(first) == before
     first.stop()
     schema.remove(path)
     assert content(indexed(small, path)) == before
