@@ -13,12 +13,15 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from preprocess.errors import EnvironmentProblem
 from preprocess.jobs.process import Process
 from preprocess.jobs.record import LOG_NAME, Asked, Ended, Started
 
 GO = b"go"
 HEARD = {signal.SIGTERM, signal.SIGCHLD}
 """Signals of a supervisor, which it waits for and who starts it blocks."""
+AGAIN_S = 1.0
+"""Until it is written down once more how the command ended: a job whose end nobody knows counts as lost."""
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -52,7 +55,13 @@ def main(folder: Path) -> None:
     with suppress(ProcessLookupError):
         os.killpg(command.pid, signal.SIGKILL)
     exit_status = command.wait()
-    Ended(at=time.time(), exit_status=exit_status, was_cancelled=was_cancelled).write(folder)
+    ended = Ended(at=time.time(), exit_status=exit_status, was_cancelled=was_cancelled)
+    while True:
+        try:
+            ended.write(folder)
+            break
+        except EnvironmentProblem:  # such as a disk that is full, as it may be for the command itself
+            time.sleep(AGAIN_S)
 
 
 def _wait(pid: int, *, grace_s: float) -> bool:

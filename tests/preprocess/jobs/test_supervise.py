@@ -1,13 +1,14 @@
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
 from preprocess.jobs.process import Process
 from preprocess.jobs.record import LOG_NAME, Ended, Started
-from preprocess.jobs.supervise import GO
-from tests.preprocess.jobs.small_jobs import asked
+from preprocess.jobs.supervise import AGAIN_S, GO
+from tests.preprocess.jobs.small_jobs import asked, wait_until
 
 
 @pytest.fixture
@@ -25,6 +26,20 @@ def test_command_runs_when_it_is_told_to_go(folder):
     assert Started.read(folder).process.pid > 0
     assert (Ended.read(folder).exit_status, Ended.read(folder).was_cancelled) == (2, False)
     assert "nowhere" in (folder / LOG_NAME).read_text()
+
+
+def test_how_it_ended_is_written_down_when_that_can_be_done(folder):
+    in_the_way = folder / "ended.json"
+    in_the_way.mkdir()
+    command = [sys.executable, "-m", "preprocess.jobs.supervise", folder]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as supervisor:
+        supervisor.stdin.write(GO)
+        supervisor.stdin.close()
+        wait_until(lambda: Started.read(folder) is not None and not Started.read(folder).process.is_there)
+        time.sleep(AGAIN_S / 2)
+        assert supervisor.poll() is None
+        in_the_way.rmdir()
+    assert Ended.read(folder).exit_status == 2
 
 
 @pytest.mark.parametrize("said", [b"", b"g"])
