@@ -29,7 +29,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
@@ -37,6 +36,9 @@ from types import ModuleType
 
 import click
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.machine import machine
 from preprocess import fetching, store
 from preprocess.annotations import Clip
 from preprocess.config import DownloadConfig, WorkerConfig
@@ -373,13 +375,11 @@ def measure_memory(folder: Path, *, port: int, clips: int, limit_s: float) -> No
 
 
 def print_machine() -> None:
-    """Machine, versions and commit."""
-    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
-    commit = subprocess.run(git, check=False, capture_output=True, text=True).stdout.strip() or "unknown"
+    """Machine, commit and versions."""
     versions = ", ".join(f"{name} {version(name)}" for name in ("yt-dlp", "av", "ray"))
     load = os.getloadavg()[0]
-    print(f"{datetime.now(UTC):%Y-%m-%d}  {platform.processor() or platform.machine()}, {os.cpu_count()} cores")
-    print(f"Python {platform.python_version()}, {versions}; commit {commit}; load {load:.1f} before the start")
+    print(machine())
+    print(f"Python {platform.python_version()}, {versions}; load {load:.1f} before the start")
 
 
 if __name__ == "__main__":

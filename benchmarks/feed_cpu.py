@@ -21,8 +21,8 @@ Example:
 
 import multiprocessing
 import os
-import platform
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sized
@@ -38,6 +38,9 @@ import torch
 from av.video.reformatter import VideoReformatter
 from torch.utils.data import DataLoader, Dataset
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.machine import machine
 from pipelines import LOADERS, open_loader
 from pipelines.bench import bare_decode, cpu_s, endless, jpegs_of, settled
 from pipelines.decode import decode_rgb
@@ -331,7 +334,7 @@ def main(shards, split, frames, crop, batch_size, rounds, batches, seconds, memo
     from nvidia import dali
 
     versions = f"DALI {dali.__version__}, torch {torch.__version__}, OpenCV {cv2.__version__}, PyAV {av.__version__}"
-    click.echo(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores; {versions}")
+    click.echo(f"{machine()}; {versions}")
     click.echo(
         f"{frames} frames of {crop}x{crop}, batch {batch_size}, {WORKERS} workers, {done} alternating rounds of "
         f"{batches} batches\n"

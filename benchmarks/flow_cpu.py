@@ -9,18 +9,20 @@ Example:
     python benchmarks/flow_cpu.py clips/train/yoga/*.mp4 --pairs 3
 """
 
-import platform
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 import cv2
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.machine import machine
 from preprocess.flow import Tvl1Params, cpu, tvl1
 from preprocess.media import read_clip, to_gray
 from preprocess.sample import SampleConfig, make_sample, read_flow
@@ -107,7 +109,7 @@ def compare_truth() -> None:
 @click.option("--noise/--no-noise", default=True, show_default=True, help="Also how far OpenCV is from itself.")
 def main(videos: tuple[Path, ...], count: int, short_side: int, noise: bool) -> None:
     """Compare both on VIDEOS and on the synthetic set."""
-    print(f"{datetime.now(UTC):%Y-%m-%d} {platform.processor() or platform.machine()}, OpenCV {cv2.__version__}")
+    print(f"{machine()}, OpenCV {cv2.__version__}")
     compare(videos, count=count, short_side=short_side, noise=noise)
     compare_truth()
 

@@ -21,13 +21,15 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 import torch
 from matplotlib.figure import Figure
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.machine import machine
 from i3d_train.config import TrainConfig
 from i3d_train.events import Event, Validated
 from i3d_train.metrics import MetricsFile, smooth, smoothing_window
@@ -202,13 +204,12 @@ def page(found: dict[str, Found], *, picture: str, intro: list[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def introduction(*, train_scenes: int, val_scenes: int, seed: int, threads: int, commit: str) -> list[str]:
+def introduction(*, train_scenes: int, val_scenes: int, seed: int, threads: int, made_on: str) -> list[str]:
     """What was done where, in lines."""
-    made = f"Written by `benchmarks/learn.py --seed {seed}` on {datetime.now(UTC):%Y-%m-%d}"
-    machine = f"{_processor()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the end"
+    made = f"Written by `benchmarks/learn.py --seed {seed}` on {made_on}, load {os.getloadavg()[0]:.1f} at the end"
     versions = f"Python {platform.python_version()}, torch {torch.__version__}"
     return [
-        f"{made}, commit {commit}, on {machine}; {versions}, {threads} computing thread(s).",
+        f"{made}; {versions}, {threads} computing thread(s).",
         "",
         f"`preprocess sample` films {train_scenes + val_scenes} scenes, {SAMPLE['width']}x{SAMPLE['height']} pixels,",
         f"in each of {CLASSES} motions, which are the classes: {train_scenes * CLASSES} clips to train on, and",
@@ -218,19 +219,6 @@ def introduction(*, train_scenes: int, val_scenes: int, seed: int, threads: int,
         "The interval takes clips as independent (Wilson's). CPU seconds are of all threads, decoding and validation",
         f"included, at most {LIMIT_S}: ten minutes on one idle core. Wall seconds depend on what else the machine did.",
     ]
-
-
-def _commit() -> str:
-    command = ["git", "describe", "--always", "--dirty"]
-    described = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    return described.stdout.strip() or "unknown"
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()
 
 
 @click.command()
@@ -244,7 +232,7 @@ def main(path, train_scenes, val_scenes, seed, threads, work):
     """Make the set, train, print, and write the page and its picture; exit status 1 where a goal is missed."""
     torch.set_num_threads(threads)
     scenes = {"train_scenes": train_scenes, "val_scenes": val_scenes, "seed": seed}
-    commit = _commit()  # before the picture makes it dirty
+    made_on = machine()  # before the picture makes it dirty
     found = {}
     with tempfile.TemporaryDirectory() as temporary:
         shards = make_shards((work or Path(temporary)).resolve(), **scenes)
@@ -253,7 +241,7 @@ def main(path, train_scenes, val_scenes, seed, threads, work):
             found[name] = run(trial, shards=shards, out=Path(temporary) / name, threads=threads)
         picture = path.with_name(path.stem.lower() + ".png")
         draw(found, picture)
-    text = page(found, picture=picture.name, intro=introduction(**scenes, threads=threads, commit=commit))
+    text = page(found, picture=picture.name, intro=introduction(**scenes, threads=threads, made_on=made_on))
     path.write_text(text, encoding="ascii")
     print(text)
     raise SystemExit(not all(TRIALS[name].reached(one) for name, one in found.items()))

@@ -8,19 +8,17 @@ Example:
     python benchmarks/plan_cpu.py --rows 650000
 """
 
-import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.machine import machine
 from benchmarks.peak_memory import peak_bytes
 from benchmarks.scale_lists import Inputs
 from preprocess.annotations import read_lists, select
@@ -63,7 +61,7 @@ def main(rows, planned, resumed):
     if planned:
         plan(Inputs(folder=planned, clips=rows, few=0), resumed=resumed)
         return
-    print(f"{datetime.now(UTC):%Y-%m-%d}  {platform.processor() or platform.machine()}, {os.cpu_count()} cores")
+    print(machine())
     print(f"{'rows':>10}{'CPU s':>10}{'peak MB':>10}")
     sys.stdout.flush()
     with tempfile.TemporaryDirectory() as name:

@@ -11,15 +11,12 @@ Example:
 
 import math
 import multiprocessing
-import os
-import platform
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -27,6 +24,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.machine import machine
 from benchmarks.peak_memory import peak_bytes
 from benchmarks.scale_lists import FEW, Inputs
 from benchmarks.scale_steps import STEPS, Found, on_ray
@@ -143,7 +141,7 @@ def _sizes(_context: click.Context, _option: click.Parameter, text: str) -> list
 @click.option("--ray", "ray_clips", default=2000, show_default=True, help="Clips for Ray workers; 0 leaves them out.")
 def main(sizes: list[int], steps: tuple[str, ...], ray_clips: int) -> None:
     """Measure, and print two tables."""
-    print(f"{datetime.now(UTC):%Y-%m-%d}  {platform.processor() or platform.machine()}, {os.cpu_count()} cores")
+    print(machine())
     print(f"{'step':16}{'clips':>9}{'CPU s':>9}{'us a clip':>11}{'peak MB':>9}{'bytes a clip':>14}{'clips/CPU s':>14}")
     rows: dict[str, list[Measured]] = {step: [] for step in steps or STEPS}
     for clips in sizes:

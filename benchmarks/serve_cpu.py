@@ -9,8 +9,6 @@ Example:
     python benchmarks/serve_cpu.py --rows 650000
 """
 
-import os
-import platform
 import random
 import statistics
 import subprocess
@@ -18,7 +16,6 @@ import sys
 import tempfile
 import time
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -26,6 +23,7 @@ from fastapi.testclient import TestClient
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.machine import machine
 from benchmarks.peak_memory import peak_bytes
 from benchmarks.scale_lists import Inputs
 from preprocess.jsonl import line_of
@@ -130,7 +128,7 @@ def main(rows, made):
     if made:
         measure(made)
         return
-    print(f"{datetime.now(UTC):%Y-%m-%d}  {platform.processor() or platform.machine()}, {os.cpu_count()} cores")
+    print(machine())
     print(f"{rows} clips")
     sys.stdout.flush()
     with tempfile.TemporaryDirectory() as name:

@@ -14,13 +14,11 @@ Example:
 """
 
 import os
-import platform
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
 
@@ -31,6 +29,7 @@ from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.machine import machine
 from benchmarks.train_clips import MemoryFeed, write_clips
 from i3d_train.config import TrainConfig
 from i3d_train.progress import ShowProgress
@@ -107,10 +106,7 @@ def main(frames, crop, batch_size, width, steps, threads):
                     if number >= WARM_UP:
                         times[name].append(found)
 
-    print(
-        f"{datetime.now(UTC):%Y-%m-%d}  {platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
-        f"torch {torch.__version__}, load {os.getloadavg()[0]:.1f}"
-    )
+    print(f"{machine()}, torch {torch.__version__}, load {os.getloadavg()[0]:.1f}")
     print(
         f"i3d width {width:g}, {frames} frames of {crop}x{crop}, batch {batch_size}, {threads} threads, {steps} steps"
     )

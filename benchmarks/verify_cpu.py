@@ -10,19 +10,20 @@ Example:
 
 import hashlib
 import os
-import platform
 import ssl
 import sys
 import tempfile
 import time
 import zlib
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 import cv2
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.machine import machine
 from preprocess.shards import EncodedClip, Index, ShardAttributes
 from preprocess.shards.layout import shard_name
 from preprocess.shards.write import write_shard
@@ -83,7 +84,7 @@ def summed(folder, *, sha256, crc32):
 @click.option("--rounds", default=5, show_default=True)
 def main(shards, rounds):
     """Measure and print a table."""
-    print(f"{datetime.now(UTC):%Y-%m-%d}  {platform.processor() or platform.machine()}, {os.cpu_count()} cores")
+    print(machine())
     print(f"zlib {zlib.ZLIB_RUNTIME_VERSION}, {ssl.OPENSSL_VERSION}, load {os.getloadavg()[0]:.1f}")
     what = {
         "preprocess verify": lambda folder: checked(folder, decode=False),
