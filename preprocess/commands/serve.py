@@ -42,6 +42,7 @@ def serve(
     from preprocess.serve.token_file import read_token
 
     token = read_token(token_file) if token_file else None
+    host = host.strip("[]")  # as addresses have it around one of IPv6
     config = ServeConfig(root=root.resolve(), host=host, port=port, token=token, index=index, names=names)
 
     def on_ready(address: str) -> None:

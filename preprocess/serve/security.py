@@ -68,7 +68,7 @@ class Guard:
     def __init__(self, app: ASGIApp, *, config: ServeConfig, keys: Keys) -> None:
         self._app = app
         self._keys = keys
-        self._names = {"127.0.0.1", "localhost", "::1", config.host.strip("[]").lower()}
+        self._names = {"127.0.0.1", "localhost", "::1", config.host.lower()}
         self._names |= {name.lower() for name in config.names}
         self._takes_addresses = not is_loopback(config.host)
         if self._takes_addresses:

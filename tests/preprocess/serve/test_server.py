@@ -104,6 +104,13 @@ def test_an_address_that_is_not_ours(small, tmp_path):
     assert "cannot listen on 192.0.2.1" in output
 
 
+def test_an_address_in_brackets(small, monkeypatch):
+    hosts = []
+    monkeypatch.setattr("preprocess.serve.server.serve", lambda config, **_: hosts.append(config.host))
+    run(small, "--host", "[::1]")
+    assert hosts == ["::1"]
+
+
 def test_no_such_root(tmp_path):
     code, output = run(tmp_path / "nope")
     assert (code, "is no folder" in output) == (2, True)
