@@ -23,7 +23,7 @@ def sample_folder(folder: Path, *, run: str) -> RunSample:
         status, state = read_state(folder)
     except InvalidInput:
         status, state = None, UNREADABLE
-    return RunSample(run=run, state=state, status=status, free_bytes=_free_bytes(folder))
+    return RunSample(run=run, state=state, status=status, free_bytes=free_bytes(folder))
 
 
 class OwnRun:
@@ -43,14 +43,14 @@ class OwnRun:
 
     def sample(self) -> RunSample:
         """How far it is; what another run published there before does not count."""
-        free_bytes = _free_bytes(self._folder)
+        status, state = None, NONE
         try:
-            status = Status.read(self._folder)
+            found = Status.read(self._folder)
+            if found is not None and self._is_ours(found):
+                status, state = found, found.state.value
         except InvalidInput:
-            return RunSample(run=self._run, state=UNREADABLE, free_bytes=free_bytes)
-        if status is None or not self._is_ours(status):
-            return RunSample(run=self._run, state=NONE, free_bytes=free_bytes)
-        return RunSample(run=self._run, state=status.state.value, status=status, free_bytes=free_bytes)
+            state = UNREADABLE
+        return RunSample(run=self._run, state=state, status=status, free_bytes=free_bytes(self._folder))
 
     def _is_ours(self, status: Status) -> bool:
         # in a container every run may be process 1
@@ -58,7 +58,8 @@ class OwnRun:
         return is_this_process and status.started >= self._began
 
 
-def _free_bytes(folder: Path) -> int | None:
+def free_bytes(folder: Path) -> int | None:
+    """That its disk has left; None where that cannot be found out."""
     try:
         return shutil.disk_usage(folder).free
     except OSError:

@@ -1,7 +1,7 @@
 """The JSON API: what the pages show, for programs."""
 
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 
@@ -129,8 +129,7 @@ def _run(state: RunState) -> RunModel:
 
 
 def _standing(standing: Standing) -> StandingModel:
-    fields: dict[str, Any] = standing._asdict()
-    return StandingModel(**{name: fields[name] for name in StandingModel.model_fields})
+    return StandingModel(**standing._asdict())  # without its place in the run, which says nothing outside
 
 
 def _record(record: RunRecord) -> RunRecordModel:

@@ -1,11 +1,11 @@
 """Every run as it is now: what it publishes itself, and what the index knows of its manifest or shards."""
 
-import shutil
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from preprocess.errors import InvalidInput
+from preprocess.metrics.sampling import free_bytes
 from preprocess.serve.index.counts import RunRow, failures, outcomes_of, read_runs
 from preprocess.serve.index.samples import Sample, read_samples
 from preprocess.serve.run_folders import RunFolder
@@ -72,15 +72,8 @@ def _states(db: sqlite3.Connection, runs: list[tuple[RunFolder, RunRow]]) -> Ite
             problem=problem,
             outcomes=outcomes,
             samples=read_samples(db, row.number),
-            free_bytes=_free_bytes(folder),
+            free_bytes=free_bytes(folder.folder),
             shards=shards,
             damaged_shards=bad.fetchall(),
             damaged_lines=torn.fetchall(),
         )
-
-
-def _free_bytes(folder: RunFolder) -> int | None:
-    try:
-        return shutil.disk_usage(folder.folder).free
-    except OSError:
-        return None
