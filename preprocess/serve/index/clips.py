@@ -174,10 +174,12 @@ def _sources(
 
 
 def _of_message(db: sqlite3.Connection, query: ClipQuery, kinds: Sequence[int], label: int | None) -> Iterator[_Row]:
+    fitting = [number for number, _ in _fitting_labels(db, query.text)]
     rows = db.execute(
         "SELECT key, id FROM entry WHERE message = ?1 AND key > ?2 AND kind IN (SELECT value FROM json_each(?3)) "
-        "AND (?4 IS NULL OR label = ?4) ORDER BY key LIMIT ?5",
-        (query.message, query.after, json.dumps(kinds), label, query.most + 1),
+        "AND (?4 IS NULL OR label = ?4) "
+        "AND (label IN (SELECT value FROM json_each(?5)) OR instr(lower(key), lower(?6))) ORDER BY key LIMIT ?7",
+        (query.message, query.after, json.dumps(kinds), label, json.dumps(fitting), query.text, query.most + 1),
     )
     return iter(rows.fetchall())
 
@@ -190,10 +192,10 @@ def _search(
     chosen = None if label is None else [label]
     sources = _sources(db, kinds, chosen, after=query.after, prefix=query.text, most=query.most)
     fitting = _fitting_labels(db, query.text)
-    if label is None and len(fitting) > MOST_LABELS:
-        notes.append(f"{len(fitting):,} classes fit {query.text!r}; choose one to see its clips")
-    elif label is None:
-        numbers = [number for number, _ in fitting]
+    numbers = [number for number, _ in fitting if label in {None, number}]
+    if len(numbers) > MOST_LABELS:
+        notes.append(f"{len(numbers):,} classes fit {query.text!r}; choose one to see its clips")
+    else:
         sources += _sources(db, kinds, numbers, after=query.after, prefix="", most=query.most)
     # by trigrams: of fewer than three characters nothing but the beginnings of keys is found
     hits = db.execute(

@@ -206,7 +206,9 @@ def test_failures_by_cause_and_message(small):
     assert "<code>--retry unavailable</code>" in page
     assert "without an option" in page
     (address,) = re.findall(r'href="(/clips\?message=\d+)">3</a>', page)
-    assert clip(11).key in client.get(address).text
+    page = client.get(address).text
+    assert clip(11).key in page
+    assert f'name="message" value="{address.rpartition("=")[2]}"' in page  # a search stays within
     assert "gone since" not in client.get("/failures?outcome=temporary&run=&cause=").text
 
 

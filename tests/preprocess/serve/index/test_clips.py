@@ -107,6 +107,8 @@ def test_search_within_filters(many):
     assert all_pages(db, text=part, outcome="done", split=entry.split, label=entry.label or "") == [key]
     assert all_pages(db, text=part, outcome="temporary") == all_pages(db, text=part, label="zumba x") == []
     assert all_pages(db, text="yoga", label="zumba") == []
+    of_class = [key for key, entry in made.items() if entry.label == "hot yoga"]
+    assert all_pages(db, text="oga", label="hot yoga", most=7) == sorted(of_class)
 
 
 @pytest.mark.parametrize("text", ['"', "'", '" OR "', 'a"b', "*", "a\\b", "%", "NEAR(", "\U0010ffff", "x" * 100])
@@ -171,6 +173,9 @@ def test_clips_of_a_message_come_in_pages(many):
         ((name, value),) = query.items()
         expected = [key for key, one in of_cause.items() if getattr(one, name) == value]
         assert all_pages(db, message=message.id, most=4, **query) == sorted(expected)
+    for text in (message.example[2:8].swapcase(), "HOT y", "no such thing"):
+        expected = [key for key in all_pages(db, text=text) if key in of_cause]
+        assert all_pages(db, message=message.id, text=text, most=4) == expected
 
 
 def test_one_clip_in_all_its_runs(many):
