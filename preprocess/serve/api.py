@@ -80,13 +80,13 @@ def statistics(found: Annotated[FlowStatistics, Depends(statistics_asked)]) -> F
 def failures_(request: Request, run: RunCode | None = None) -> FailuresModel:
     """Clips that are not done, of one run or all, by outcome and cause and by what was said."""
     folders = [run_asked(request, run)] if run else request.app.state.runs.folders()
-    kinds = {folder.id: folder.kind.value for folder in folders}
+    commands = {folder.id: folder.command for folder in folders}
     with index_of(request) as db:
         counts = failures(db, run=run)
         said = messages(db, run=run, most=MOST_MESSAGES)
     return FailuresModel(
         counts=[
-            FailureModel(**asdict(count), advice=advice(count.outcome, kind=kinds.get(count.run, "")))
+            FailureModel(**asdict(count), advice=advice(count.outcome, command=commands.get(count.run, "download")))
             for count in counts
         ],
         messages=said,

@@ -28,7 +28,7 @@ def failures_page(
         counts = failures(db, run=run or None)
         found = messages(db, run=run or None, outcome=outcome or None, cause=cause or None, most=MOST_MESSAGES)
     chosen = [count for count in counts if outcome in {"", count.outcome} and cause in {"", count.cause}]
-    kinds = {folder.id: folder.kind.value for folder in folders}
+    commands = {folder.id: folder.command for folder in folders}
     return page(
         request,
         "failures.html",
@@ -40,7 +40,7 @@ def failures_page(
         causes=sorted({count.cause for count in counts if count.cause}),
         counts=chosen,
         total=sum(count.clips for count in chosen),
-        advice={count: advice(count.outcome, kind=kinds.get(count.run, "")) for count in chosen},
+        advice={count: advice(count.outcome, command=commands.get(count.run, "download")) for count in chosen},
         messages=found,
         most_messages=MOST_MESSAGES,
         names={folder.id: folder.name for folder in folders},

@@ -33,7 +33,13 @@ class RunFolder:
     name: str
     """Relative to ROOT, for people; `.` is ROOT itself."""
     folder: Path
-    kind: Kind
+    command: str
+    """Of `preprocess`, that makes what is in it: `download`, `index` or `flow`."""
+
+    @property
+    def kind(self) -> Kind:
+        """What it holds."""
+        return Kind.SHARDS if self.command == "flow" else Kind.CLIPS
 
     @property
     def manifest_bytes(self) -> int:
@@ -46,40 +52,40 @@ class RunFolder:
 
 def find_runs(root: Path) -> tuple[RunFolder, ...]:
     """All run folders in and below `root`, sorted by name; links are not followed, hidden folders not looked into."""
-    found = [_run(root, folder, kind) for folder, kind in _walk(root, DEPTH)]
+    found = [_run(root, folder, command) for folder, command in _walk(root, DEPTH)]
     return tuple(sorted(found, key=lambda run: run.name))
 
 
-def _run(root: Path, folder: Path, kind: Kind) -> RunFolder:
+def _run(root: Path, folder: Path, command: str) -> RunFolder:
     name = folder.relative_to(root).as_posix()
     return RunFolder(
         id=hashlib.sha256(os.fsencode(name)).hexdigest()[:12],
         name=name.encode(errors="backslashreplace").decode(),
         folder=folder,
-        kind=kind,
+        command=command,
     )
 
 
-def _walk(folder: Path, depth: int) -> "list[tuple[Path, Kind]]":
+def _walk(folder: Path, depth: int) -> list[tuple[Path, str]]:
     try:
         with os.scandir(folder) as entries:
             members = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
     except OSError:
         return []  # not ours to read
-    kind = _kind({name for name, is_folder in members if not is_folder})
-    found = [(folder, kind)] if kind else []
+    command = _command({name for name, is_folder in members if not is_folder})
+    found = [(folder, command)] if command else []
     if depth:
         for name, is_folder in members:
             # clips lie in SPLIT/CLASS/: a thousand folders with nothing of interest
-            is_split = kind is Kind.CLIPS and name.lower() in SPLITS
+            is_split = command in {"download", "index"} and name.lower() in SPLITS
             if is_folder and not name.startswith(".") and not is_split:
                 found += _walk(folder / name, depth - 1)
     return found
 
 
-def _kind(files: set[str]) -> Kind | None:
+def _command(files: set[str]) -> str | None:
     if files & {INDEX_NAME, PLAN_NAME} or any(map(is_shard_name, files)):
-        return Kind.SHARDS
-    if files & {MANIFEST_NAME, LIST_INFO_NAME, STATUS_NAME}:
-        return Kind.CLIPS
-    return None
+        return "flow"
+    if files & {LIST_INFO_NAME, STATUS_NAME}:
+        return "download"
+    return "index" if MANIFEST_NAME in files else None  # which leaves neither of these

@@ -5,8 +5,10 @@ import math
 import pytest
 
 from preprocess.jsonl import line_of
+from preprocess.outcomes import Outcome
 from preprocess.serve.app import create_app
 from preprocess.serve.config import ServeConfig
+from tests.preprocess.clip_folders import clip, failed, write_folder, write_manifest
 from tests.preprocess.serve.small_root import EVIL, FRAMES, KEYS, append, client_of, make_root, run_of
 
 API = "/api/v1"
@@ -43,13 +45,12 @@ def test_clips_page_by_page(client):
 
 def test_clips_by_label(client):
     page = client.get(f"{API}/clips", params={"label": EVIL}).json()
-    (clip,) = page["clips"]
-    assert clip["standings"][0]["label"] == EVIL
+    (found,) = page["clips"]
+    assert found["standings"][0]["label"] == EVIL
 
 
 def test_one_clip(client):
-    clip = client.get(f"{API}/clip", params={"key": KEYS[0]}).json()
-    of_clips, of_shards = clip["runs"]
+    of_clips, of_shards = client.get(f"{API}/clip", params={"key": KEYS[0]}).json()["runs"]
     assert of_clips["lines"][0]["fields"]["duration_s"] == 10.0
     assert of_clips["shard"] is None
     assert of_shards["shard"]["frames"] == FRAMES
@@ -72,6 +73,17 @@ def test_failures(client):
     assert {one["example"] for one in found["messages"]} == {KEYS[3], KEYS[4]}
     shards = run_of(client, "shards")
     assert client.get(f"{API}/failures", params={"run": shards}).json() == {"counts": [], "messages": []}
+
+
+def test_failures_are_tried_again_by_the_command_that_made_the_folder(tmp_path):
+    bad = failed(clip(9), Outcome.BAD_MEDIA, "damaged")
+    write_manifest(tmp_path / "ucf101", [bad])
+    write_folder(tmp_path / "clips", [clip(9)], [bad])
+    found = client_of(tmp_path).get(f"{API}/failures").json()
+    assert {one["advice"] for one in found["counts"]} == {
+        "tried again by the next `preprocess index`, without an option",
+        "tried again by `preprocess download` with `--retry bad_media`",
+    }
 
 
 def test_dataset(client):
