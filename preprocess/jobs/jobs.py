@@ -120,7 +120,6 @@ class Jobs:
         Raises:
             NoSuchJob, InvalidInput: see `find`.
             JobConflict: it does not run.
-            EnvironmentProblem: that cannot be recorded.
         """
         job = self.find(id)
         folder = self._folder / id
@@ -128,7 +127,8 @@ class Jobs:
         if asked is None or job.state is not JobState.RUNNING:
             raise JobConflict(f"job {id} does not run: it is {job.state.replace('_', ' ')}")
         if not job.is_stopping:
-            CancelAsked(at=time.time()).write(folder)
+            with suppress(EnvironmentProblem):  # said on pages only, and the disk may be full by this very job
+                CancelAsked(at=time.time()).write(folder)
         asked.supervisor.signal(signal.SIGTERM)
         return self.find(id)
 

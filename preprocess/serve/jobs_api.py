@@ -195,7 +195,7 @@ def get_log(
     "/jobs/{id}/cancel",
     summary="Tell a job to stop",
     status_code=202,
-    responses=_may(403, 404, 409, 415, 422, 503),
+    responses=_may(403, 404, 409, 415, 422),
 )
 def post_cancel(request: Request, id: str) -> JobAnswer:  # noqa: A002
     """What is under way is dropped, what is done stays. A command that has not stopped after 30 s is killed.

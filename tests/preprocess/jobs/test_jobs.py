@@ -77,8 +77,12 @@ def test_cancel_drops_what_is_under_way_and_resume_goes_on(jobs, root, pause_at,
     assert f"{CLIPS} done ({CLIPS - 2} clips done by this run)" in jobs.log(resumed.id).text
 
 
-def test_cancel_at_once(jobs, root):
+def test_cancel_at_once_on_a_full_disk(jobs, root, monkeypatch):
+    def refuse(*_):
+        raise EnvironmentProblem("no space left")
+
     job = jobs.start("download", DOWNLOAD)
+    monkeypatch.setattr("preprocess.jobs.record.CancelAsked.write", refuse)
     # before Python is up in the supervisor
     jobs.cancel(job.id)
     assert ended(jobs, job).state == "cancelled"
