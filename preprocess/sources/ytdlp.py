@@ -147,15 +147,13 @@ def options_of(*, config: DownloadConfig) -> dict[str, Any]:
     return {
         "allowed_extractors": ["generic"] if config.url_template else ["youtube"],
         "format": "bv*/b",
-        "format_sort": [
-            "res:480",
-            "vcodec:h264",
-        ],  # enough for a short side of 256, and the fastest to decode
+        "format_sort": ["res:480", "vcodec:h264"],  # enough for a short side of 256, and the fastest to decode
         "ffmpeg_location": ffmpeg,
         "external_downloader_args": {"ffmpeg_i": _section_arguments(config)},
         **({"proxy": identity.proxy} if identity.proxy else {}),
-        # a stream, not the file: yt-dlp writes cookies back when it is done, and workers share the file
-        **({"cookiefile": io.StringIO(identity.cookies.read_text())} if identity.cookies else {}),
+        # a stream, not the file: yt-dlp writes cookies back when it is done, and workers share the file. Read in the
+        # encoding that headers are sent in, so that the bytes stay the same
+        **({"cookiefile": io.StringIO(identity.cookies.read_text("latin-1"))} if identity.cookies else {}),
         "js_runtimes": {"deno": {}, "node": {}, "bun": {}, "quickjs": {}},
         "noplaylist": True,
         "fixup": "never",

@@ -46,11 +46,13 @@ def test_proxies_take_turns(fetch, video_server):
 
 
 def test_cookies_are_sent_and_the_file_is_left_alone(fetch, video_server, cookie_file):
+    odd = COOKIES.encode().replace(b"secret", "\u20ac".encode() + b"\xe9")
+    cookie_file.write_bytes(odd)
     cookie_file.chmod(0o444)
     report = fetch(1, identities=(Identity(cookies=cookie_file),))
     assert report.outcomes == {"done": 1}
-    assert video_server.cookies == {"session=secret"}
-    assert cookie_file.read_text() == COOKIES
+    assert {cookie.encode("latin-1") for cookie in video_server.cookies} == {b"session=\xe2\x82\xac\xe9"}
+    assert cookie_file.read_bytes() == odd
 
 
 def test_one_of_either_serves_all_of_the_other(cookie_file):
