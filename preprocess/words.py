@@ -4,6 +4,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+LAST_SECOND = 253_402_214_400.0
+"""Of the epoch: of the year 9999, the last one that calendars print."""
+
 
 def number(value: float) -> str:
     """With separators: `650,000`; numbers with a fraction get two digits of it."""

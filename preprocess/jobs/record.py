@@ -16,6 +16,7 @@ from preprocess.errors import InvalidInput
 from preprocess.jobs.process import Process
 from preprocess.paths import publish
 from preprocess.typed_json import decode
+from preprocess.words import LAST_SECOND
 
 LOG_NAME = "log.txt"
 _VERSION = 1
@@ -54,6 +55,7 @@ class Record:
         try:
             with path.open("rb") as file:
                 document = json.loads(file.read(_SIZE))
+            json.dumps(document, ensure_ascii=False).encode()  # an escape may stand for what no answer can carry
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -62,7 +64,10 @@ class Record:
             raise InvalidInput(f"{path} is not JSON ({error})") from error
         if not isinstance(document, dict) or document.get("version") != _VERSION:
             raise InvalidInput(f"{path} is no record of a job of this version")
-        return decode(cls, document, where=str(path))
+        record = decode(cls, document, where=str(path))
+        if not all(0 <= getattr(record, name, 0) <= LAST_SECOND for name in ("created", "at")):
+            raise InvalidInput(f"{path} holds a time that no calendar has")
+        return record
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,6 +21,7 @@ from preprocess.limiter import Pause
 from preprocess.regular_file import read_regular
 from preprocess.status.work import Work
 from preprocess.typed_json import decode
+from preprocess.words import LAST_SECOND
 
 STATUS_NAME = "status.json"
 PUBLISH_EVERY_S = 2.0
@@ -30,7 +31,6 @@ _BUCKET_S = RATE_WINDOW_S / _BUCKETS
 _FORMAT = "kineflow-status"
 _VERSION = 2
 _MOST_BYTES = 4 << 20  # a run publishes some kB
-_LAST_SECOND = 253_402_214_400.0  # of the year 9999, the last one that calendars print
 
 logger = logging.getLogger(__name__)
 
@@ -114,7 +114,7 @@ class Status:
             raise InvalidInput(f"{path} is no status of this version; the next run replaces it")
         status = decode(cls, document, where=str(path))
         times = [status.started, status.updated, *(pause.until for pause in status.pauses)]
-        if not all(0 <= at <= _LAST_SECOND for at in times):
+        if not all(0 <= at <= LAST_SECOND for at in times):
             raise InvalidInput(f"{path} holds a time that no calendar has; the next run replaces it")
         return status
 

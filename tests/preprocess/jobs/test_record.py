@@ -32,6 +32,8 @@ def test_record_that_is_not_there(tmp_path):
         ('{"version": 2}', "is no record of a job of this version"),
         ('{"version": 1}', "lacks at, exit_status, was_cancelled"),
         (json.dumps({"version": 1, "at": "1", "exit_status": 0, "was_cancelled": False}), "at should be float"),
+        (json.dumps({"version": 1, "at": 1e308, "exit_status": 0, "was_cancelled": False}), "no calendar has"),
+        ('{"version": 1, "host": "\\ud800"}', "is not JSON .*surrogates"),
     ],
 )
 def test_damaged_record(content, message, tmp_path):
