@@ -121,9 +121,9 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
             raise InvalidInput(f"{path} is no index of `preprocess serve`, so it stays; name another file with --index")
         try:
             return _open(path)
+        except sqlite3.OperationalError:
+            raise  # no space, no right to write, another process writes: a new file would help as little
         except sqlite3.DatabaseError as error:
-            if _is_environment(error):
-                raise
             logger.warning("the index %s is made anew: %s", path, error)
             remove(path)
             return _open(path)
@@ -204,11 +204,6 @@ def _open(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
-
-
-def _is_environment(error: sqlite3.DatabaseError) -> bool:
-    """Whether a new file would help as little: no space, no right to write, another process writes."""
-    return isinstance(error, sqlite3.OperationalError)
 
 
 def _quoted(path: Path) -> str:
