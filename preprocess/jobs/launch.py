@@ -1,5 +1,6 @@
 """How a job begins: its folder, its supervisor, its record, and only then its command."""
 
+import os
 import secrets
 import shutil
 import socket
@@ -77,8 +78,15 @@ def _start_supervisor(folder: Path, *, root: Path) -> "subprocess.Popen[bytes]":
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
+            env=os.environ | _absolute_python_path(),
             start_new_session=True,
         )
     # a process that nobody waits for stays in the table after its end
     threading.Thread(target=supervisor.wait, name=f"job {folder.name}", daemon=True).start()
     return supervisor
+
+
+def _absolute_python_path() -> dict[str, str]:
+    """PYTHONPATH as it is from here: an entry that is relative or empty would be ROOT there."""
+    path = os.environ.get("PYTHONPATH")
+    return {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, path.split(os.pathsep)))} if path else {}
