@@ -19,7 +19,7 @@ def ask(request: Request) -> Response:
 
 
 @router.post(LOGIN)
-def sign_in(request: Request, token: Annotated[str, Form(max_length=1000)] = "") -> Response:
+def sign_in(request: Request, token: Annotated[str, Form()] = "") -> Response:
     """A session for whoever knows the token."""
     keys: Keys = request.app.state.keys
     if not keys.is_token(token.strip()):

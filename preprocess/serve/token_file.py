@@ -5,8 +5,6 @@ from pathlib import Path
 
 from preprocess.errors import InvalidInput
 
-_LONGEST = 4096
-
 
 def read_token(path: Path) -> str:
     """The first line of a file.
@@ -17,7 +15,7 @@ def read_token(path: Path) -> str:
     try:
         mode = path.stat().st_mode
         with path.open(encoding="utf-8") as file:
-            token = file.readline(_LONGEST).strip()
+            token = file.readline().strip()
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput(f"cannot read the token file {path}: {error}") from error
     if mode & (stat.S_IRGRP | stat.S_IROTH):

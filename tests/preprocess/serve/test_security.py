@@ -9,6 +9,7 @@ from preprocess.serve import security, session
 from preprocess.serve.config import ServeConfig
 from preprocess.serve.security import MOST_BODY, MOST_FIELDS
 from preprocess.serve.session import Keys
+from preprocess.serve.token_file import read_token
 from tests.preprocess.serve.small_root import FORM, TOKEN, client_of, make_root
 
 HTML = {"Accept": "text/html"}
@@ -218,9 +219,12 @@ def test_the_token_is_not_in_addresses(guarded):
     assert guarded.get(f"/api/v1/runs?token={TOKEN}").status_code == 401
 
 
-def test_signing_in_and_out(served):
-    client = client_of(served, token=TOKEN)
-    answer = sign_in(client)
+def test_signing_in_and_out(served, tmp_path):
+    (tmp_path / "token").touch(mode=0o600)
+    (tmp_path / "token").write_text(f"{TOKEN * 300}\n")
+    token = read_token(tmp_path / "token")
+    client = client_of(served, token=token)
+    answer = sign_in(client, TOKEN * 300)
     assert (answer.status_code, answer.headers["location"]) == (303, "/")
     cookie = answer.headers["set-cookie"]
     assert "HttpOnly" in cookie
