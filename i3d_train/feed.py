@@ -1,5 +1,6 @@
 """The clips of each step: as many batches of a loader as the step is cut into."""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -10,6 +11,8 @@ from i3d_train.data import DataConfig, open_batches
 from i3d_train.process_group import ProcessGroup
 from pipelines import Batch
 from preprocess.errors import InvalidInput
+
+logger = logging.getLogger(__name__)
 
 
 class Feed:
@@ -51,6 +54,11 @@ class Feed:
             self._epoch = iter(self._loader)
         self._next_batch += self._parts
         return [next(self._epoch) for _ in range(self._parts)]
+
+    def tell_skipped(self) -> None:
+        """Log what could not be read so far: the loader does so at the end of an epoch, and a run may end before."""
+        if self._loader.skipped.draws:
+            logger.warning("up to the end of training: %s", self._loader.skipped)
 
     def state_dict(self) -> dict[str, Any]:
         """Where the next step stands, as a loader of whole steps tells it, see `pipelines.loader.Loader.state_dict`."""

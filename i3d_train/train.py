@@ -58,6 +58,7 @@ def train(
         audience = _Audience(trainer, observe)
         group.from_first(lambda: audience.enter(stack))
         _train(trainer, audience, should_stop=should_stop)
+        trainer.feed.tell_skipped()
         return group.from_first(lambda: _summary(trainer, audience.folder))
 
 

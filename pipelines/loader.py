@@ -222,6 +222,7 @@ class Loader(ABC):
         if self._closed:
             raise InvalidInput("this loader is closed; open another")
         if self._batch and not self._resumed:
+            self._tell_skipped(self._epoch)
             self._epoch, self._batch = self._epoch + 1, 0
         self._resumed = False
         self._iteration += 1
@@ -237,13 +238,13 @@ class Loader(ABC):
             # counted before the caller has it: a state saved in the loop's body must not repeat this batch
             self._epoch, self._batch = (epoch, number + 1) if number + 1 < len(self) else (epoch + 1, 0)
             self.delivered = (epoch, number)
+            if number + 1 == len(self):
+                # who wants no more than this batch does not come back
+                self._tell_skipped(epoch)
             if samples:
                 yield self._batch_of(samples, streams)
         if mine == self._iteration:
             self._epoch, self._batch = epoch + 1, 0
-            skipped = self.skipped.up_to(epoch)
-            if skipped.draws:
-                logger.warning("up to the end of epoch %d: %s", epoch, skipped)
 
     def state_dict(self) -> dict[str, Any]:
         """Where the loader stands, for `load_state_dict`; in training the same on every rank.
@@ -288,6 +289,11 @@ class Loader(ABC):
             views = [view for sample in samples for view in sample.plan.views]
             batch["view"] = torch.tensor(views, dtype=torch.int64).to(self.device)
         return batch
+
+    def _tell_skipped(self, epoch: int) -> None:
+        skipped = self.skipped.up_to(epoch)
+        if skipped.draws:
+            logger.warning("up to the end of epoch %d: %s", epoch, skipped)
 
     def _tell_what_is_left_out(self) -> None:
         tail = self.sampler.positions % self.config.clips_per_step if self.config.training else 0

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from collections import Counter
 from dataclasses import replace
 
@@ -106,6 +107,8 @@ def test_damaged_shard_stops_a_run_unless_it_is_skipped(config, damaged, caplog)
         train(replace(config, shards=damaged, on_bad_shard="skip", steps=2), observe=seen.append)
     assert [event.clips for event in seen if isinstance(event, Started)] == [4]
     assert "skipping the 4 clips of shard" in caplog.text
+    for when in ("epoch 0", "training"):
+        assert re.search(rf"up to the end of {when}: [1-9]\d* windows of 1 shards and 0 clips skipped", caplog.text)
 
 
 def test_clips_of_skipped_shards_are_those_that_can_be_read(damaged):

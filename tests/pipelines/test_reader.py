@@ -83,7 +83,8 @@ def test_windows_are_told_by_the_end_of_their_epoch(tmp_path, backend, caplog):
     loader = open_small(folder, backend, training=False, on_bad_shard="skip")
     with caplog.at_level(logging.WARNING, logger="pipelines"):
         for _ in range(2):
-            list(loader)
+            # asked for no more than there are, as by training
+            list(zip(range(len(loader)), loader, strict=False))
     assert "up to the end of epoch 0: 1 windows of 0 shards and 1 clips skipped" in caplog.text
     assert "up to the end of epoch 1: 2 windows of 0 shards and 1 clips skipped" in caplog.text
 
