@@ -192,7 +192,8 @@ def open_validation(
 def _nothing_to_score(data: DataConfig, *, split: str, model: str, train: ShardSet) -> str | None:
     """Why nothing can be validated; None where it can."""
     try:
-        clips = open_clips(data, split=split)
+        # which only training is
+        clips = open_clips(replace(data, balanced=False), split=split)
     except NoClips as error:
         return str(error)
     if (clips.clips.label == UNLABELLED).all():

@@ -14,7 +14,9 @@ from i3d_train.data import DataConfig, open_batches, open_clips
 from i3d_train.evaluate import EvaluateConfig, evaluate
 from i3d_train.events import Started, Validated
 from i3d_train.features import FeaturesConfig, extract
+from i3d_train.process_group import ALONE
 from i3d_train.train import train
+from i3d_train.validation import open_validation
 from preprocess.errors import BadShard, InvalidInput
 from preprocess.shards import Index, ShardAttributes
 from preprocess.shards.layout import shard_name
@@ -109,6 +111,13 @@ def test_damaged_shard_stops_a_run_unless_it_is_skipped(config, damaged, caplog)
     assert "skipping the 4 clips of shard" in caplog.text
     for when in ("epoch 0", "training"):
         assert re.search(rf"up to the end of {when}: [1-9]\d* windows of 1 shards and 0 clips skipped", caplog.text)
+
+
+def test_shard_to_validate_on_is_skipped_in_balanced_training_too(config, damaged):
+    data = DataConfig(shards=damaged, stream="rgb", frames=9, crop=32, batch_size=2, on_bad_shard="skip")
+    train_clips = open_clips(data, split="train")
+    where = {"device": torch.device("cpu"), "precision": "fp32", "group": ALONE}
+    assert open_validation(config, replace(data, balanced=True), train=train_clips, **where) is not None
 
 
 def test_clips_of_skipped_shards_are_those_that_can_be_read(damaged):
