@@ -48,7 +48,7 @@ def draw_loss(metrics: MetricsFile, folder: Path, *, title: str) -> Path:
     axes.update_datalim([(0, 0)], updatex=False)
     axes.autoscale_view(scalex=False)
     axes.set_ylim(bottom=0)
-    axes.set_title(title)
+    axes.set_title(title, parse_math=False)
     axes.legend(loc="upper right")
     axes.grid(alpha=0.3)
     buffer = io.BytesIO()

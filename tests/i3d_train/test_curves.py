@@ -25,7 +25,7 @@ BLUE, ORANGE = (31, 119, 180), (255, 127, 14)
 
 
 def test_training_loss_is_drawn(metrics, tmp_path):
-    path = draw_loss(metrics, tmp_path, title="run")
+    path = draw_loss(metrics, tmp_path, title="rgb on $_$")
     assert path.name == "loss.png"
     assert pixels_like(path, BLUE) > 300
 
