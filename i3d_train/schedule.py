@@ -49,7 +49,7 @@ class Schedule:
             [0.1, 0.01, 0.001]
         """
         if step <= self.warmup_steps:
-            return self.base * step / self.warmup_steps
+            return float(self.base / 10**self._drops * step / self.warmup_steps)
         return self._shape(self, step)
 
     def validated(self, loss: float) -> bool:

@@ -67,6 +67,13 @@ def test_plateau_drops_after_so_many_validations_without_a_lower_loss():
     assert found.rate(7) == pytest.approx(0.01)
 
 
+def test_plateau_drops_within_the_warmup_too():
+    found = schedule(100, lr=1.0, schedule="plateau", patience=1, warmup=0.04)
+    dropped = [found.validated(loss) for loss in (1.0, 1.0)]
+    assert dropped == [False, True]
+    assert [found.rate(step) for step in (2, 4, 5)] == pytest.approx([0.05, 0.1, 0.1])
+
+
 def test_plateau_takes_a_change_of_a_thousandth_for_noise():
     found = schedule(100, schedule="plateau", patience=1)
     assert [found.validated(loss) for loss in (1.0, 0.9992, 0.9988)] == [False, True, False]
