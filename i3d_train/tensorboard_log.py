@@ -1,5 +1,7 @@
 """The numbers of a run as TensorBoard reads them; the one place that imports it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from i3d_train.events import Event, RateDropped, Scored, StepDone, Validated
@@ -16,7 +18,7 @@ class TensorBoardLog:
         step: steps done so far; TensorBoard hides what was logged about later ones.
 
     Raises:
-        EnvironmentProblem: TensorBoard is not installed, or the folder cannot be written.
+        EnvironmentProblem: TensorBoard is not installed, or the folder cannot be written, now or later.
     """
 
     def __init__(self, folder: Path, *, step: int) -> None:
@@ -27,21 +29,30 @@ class TensorBoardLog:
                 f"--tensorboard: TensorBoard cannot be imported ({error}); pip install 'kineflow[tensorboard]', or "
                 f"leave the option out: loss.png and metrics.jsonl are written either way"
             ) from error
-        try:
-            self._writer = SummaryWriter(str(folder / FOLDER_NAME), purge_step=step + 1)
-        except OSError as error:
-            raise EnvironmentProblem(f"cannot write {folder / FOLDER_NAME}: {error}; choose another folder") from error
+        self._folder = folder / FOLDER_NAME
+        with self._disk():
+            self._writer = SummaryWriter(str(self._folder), purge_step=step + 1)
 
     def note(self, event: Event) -> None:
         """Log the numbers of an event, if it has any."""
         if isinstance(event, Scored):
             return
-        for name, value in scalars(event).items():
-            self._writer.add_scalar(name, value, event.step)
+        with self._disk():
+            for name, value in scalars(event).items():
+                self._writer.add_scalar(name, value, event.step)
 
     def close(self) -> None:
         """Write what is still in memory."""
-        self._writer.close()
+        with self._disk():
+            self._writer.close()
+
+    @contextmanager
+    def _disk(self) -> Iterator[None]:
+        # a thread of TensorBoard writes, and what it met there is raised by the next call
+        try:
+            yield
+        except OSError as error:
+            raise EnvironmentProblem(f"cannot write {self._folder}: {error}; free space, or leave it out") from error
 
 
 def scalars(event: Event) -> dict[str, float]:

@@ -1,6 +1,7 @@
 """Tests of i3d_train.tensorboard_log."""
 
 import builtins
+import threading
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,21 @@ def test_tensorboard_reads_what_was_logged(tmp_path):
     assert set(found.Tags()["scalars"]) == {*scalars(STEP), *scalars(VALIDATED)}
     (top1,) = found.Scalars("val/top1")
     assert (top1.step, top1.value) == (7, 0.75)
+
+
+def test_disk_that_fails_later_fails(tmp_path, monkeypatch):
+    pytest.importorskip("tensorboard", reason="TensorBoard is not installed")
+    # TensorBoard's thread ends with its error, of which pytest would warn
+    monkeypatch.setattr(threading, "excepthook", lambda args: None)
+    log = TensorBoardLog(tmp_path, step=0)
+    (tmp_path / "tensorboard").rename(tmp_path / "gone")
+
+    def log_a_step_and_close() -> None:
+        log.note(STEP)
+        log.close()
+
+    with pytest.raises(EnvironmentProblem, match=r"cannot write .*tensorboard: .*No such file"):
+        log_a_step_and_close()
 
 
 def test_missing_tensorboard_fails(tmp_path, monkeypatch):
