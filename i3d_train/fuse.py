@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from i3d_train.clip_logits import LOGITS_NAME, ClipLogits
+from i3d_train.options import check_at_least
 from i3d_train.results import FUSIONS, Results, read_results
 from preprocess.errors import InvalidInput
 
@@ -36,8 +37,9 @@ def fuse(rgb: Path, flow: Path, *, most_wrong: int = 20) -> tuple[list[Results],
 
     Raises:
         InvalidInput: a folder has no evaluation of one network, a stream is another, or clips, labels, classes,
-            splits, folds, windows, crops or ways of transfer differ, named.
+            splits, folds, windows, crops or ways of transfer differ, named; or `most_wrong` is below 0.
     """
+    check_at_least("most_wrong", most_wrong, 0)
     rgb, flow = (path if path.is_dir() else path.parent for path in (rgb, flow))
     found_rgb, found_flow = _single(rgb, "rgb"), _single(flow, "flow")
     for name in _SAME:

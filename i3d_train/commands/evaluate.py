@@ -23,12 +23,10 @@ from preprocess.shards.layout import SPLITS
 if TYPE_CHECKING:
     from i3d_train.results import Results
 
-_FREE = ("out", "per_class", "most_wrong")
-"""Options that go with written results too."""
+_FREE = {"fuse": ("out", "most_wrong"), "mean": ("out",), "table": ("out",)}
+"""Options that go with written results too, by what puts these together."""
 _FUSED = ("rgb", "flow")
 """What --fuse takes, in this order."""
-_WAYS = ("fuse", "mean", "table")
-"""Options that put written results together."""
 
 
 @click.command()
@@ -74,9 +72,9 @@ def evaluate(context: click.Context, /, results: tuple[Path, ...], **options: An
         i3d_train evaluate --mean results/fold1 results/fold2 results/fold3 --out results/mean
         i3d_train evaluate --table results/i3d results/c3d --out results/table
     """
-    per_class, way = options.pop("per_class"), _way({name: options.pop(name) for name in _WAYS})
+    per_class, way = options.pop("per_class"), _way({name: options.pop(name) for name in _FREE})
     if way is not None:
-        _check_alone(context, way, [name for name in options if name not in _FREE])
+        _check_alone(context, way, [name for name in options if name not in _FREE[way]])
         found = _put_together(way, results, out=options["out"], most_wrong=options["most_wrong"])
     elif results:
         raise InvalidInput(f"results such as {results[0]} are put together by --fuse, --mean or --table; add one")

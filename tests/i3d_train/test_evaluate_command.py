@@ -83,6 +83,8 @@ def test_table_takes_a_fusion_and_what_it_was_made_of(tmp_path):
         (["--mean", "FOLD", "FOLD"], "fold 1 of i3d rgb comes twice"),
         (["--fuse", "FOLD", "--mean", "FOLD"], "--fuse and --mean put results together in different ways; give one"),
         (["--mean", "FOLD", "--split", "val"], "--mean puts written results together; leave --split out"),
+        (["--mean", "FOLD", "--most-wrong", "3"], "--mean puts written results together; leave --most-wrong out"),
+        (["--fuse", "FOLD", "FOLD", "--most-wrong", "-1"], "most_wrong must be at least 0, got -1"),
         (["--mean", "FOLD", "--out", "FOLD"], "is one of the results to read; write to another folder"),
         (["--table", "FOLD", "--out", "FOLD/results.json/.."], "is one of the results to read"),
         (["--table", "FOLD", "RIVAL"], "two results are of i3d rgb on ucf101 test, fold 1: "),
