@@ -4,7 +4,7 @@ Rows are architectures, each once for every way of transfer (which are columns i
 streams of each test.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from i3d_train.config import TRANSFERS
 from i3d_train.confusion import CSV_NAME, PICTURE_NAME, Confusion
@@ -96,36 +96,7 @@ def _order(row: _Row) -> tuple[int, str, int]:
 
 
 def _numbers(results: Sequence[Results]) -> str:
-    head = [
-        "Network",
-        "Test",
-        "Clips",
-        "Top-1",
-        "Top-5",
-        "Mean per class",
-        "Loss",
-        "Frames",
-        "Crop",
-        "Windows",
-        "Crops",
-        "Weights",
-    ]
-    rows = [
-        [
-            *(one.tested.name, one.tested.where, str(one.clips)),
-            *(f"{100 * share:.2f}" for share in (one.top1, one.top5, one.mean_class)),
-            *(
-                f"{one.loss:.4f}",
-                str(one.tested.frames or "all"),
-                str(one.tested.crop),
-                str(one.tested.windows),
-                str(one.tested.crops),
-                _weights(one),
-            ),
-        ]
-        for one in results
-    ]
-    return _table(head, rows)
+    return _table(list(_COLUMNS), [[str(column(one)) for column in _COLUMNS.values()] for one in results])
 
 
 def _note(results: Sequence[Results]) -> str:
@@ -173,6 +144,23 @@ def _told_apart(one: Results) -> str:
         f"{_weights(one)} (frames {tested.frames or 'all'}, crop {tested.crop}, windows {tested.windows}, "
         f"crops {tested.crops})"
     )
+
+
+_COLUMNS: dict[str, Callable[[Results], object]] = {
+    "Network": lambda one: one.tested.name,
+    "Test": lambda one: one.tested.where,
+    "Clips": lambda one: one.clips,
+    "Top-1": lambda one: f"{100 * one.top1:.2f}",
+    "Top-5": lambda one: f"{100 * one.top5:.2f}",
+    "Mean per class": lambda one: f"{100 * one.mean_class:.2f}",
+    "Loss": lambda one: f"{one.loss:.4f}",
+    "Frames": lambda one: one.tested.frames or "all",
+    "Crop": lambda one: one.tested.crop,
+    "Windows": lambda one: one.tested.windows,
+    "Crops": lambda one: one.tested.crops,
+    "Weights": _weights,
+}
+"""Of the table of all numbers."""
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
