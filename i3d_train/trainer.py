@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from i3d_train import batch_norm, memory_layout, transfer
 from i3d_train.average import WeightAverage
-from i3d_train.balance import ClassBalance
+from i3d_train.balance import tell_balance
 from i3d_train.checkpoint import Checkpoint
 from i3d_train.compiling import compiled
 from i3d_train.config import TrainConfig
@@ -80,7 +80,7 @@ class Trainer:
             **config.reading,
         )
         self.train_clips = check_training(data, model=config.model, processes=group.size, short_side=config.short_side)
-        ClassBalance.of(self.train_clips).tell()
+        tell_balance(self.train_clips)
         self.validation = open_validation(
             config, data, train=self.train_clips, device=self.device, precision=self.precision, group=group
         )
