@@ -88,10 +88,8 @@ def main(frames, crop, batch_size, width, steps, threads):
         optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9, weight_decay=1e-7)
         feed = MemoryFeed(batches)
         trainer.feed = MemoryFeed(batches)
-        with (
-            RunFolder.opened(config, step=0, validated=0) as folder,
-            ShowProgress(Console(file=StringIO(), force_terminal=True)) as observe,
-        ):
+        folder = RunFolder(config, step=0, validated=0)
+        with ShowProgress(Console(file=StringIO(), force_terminal=True)) as observe:
 
             def our_step() -> None:
                 done = trainer.train_step()

@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Self
 
 from i3d_train import checkpoint
 from i3d_train.checkpoint import Checkpoint
@@ -22,7 +21,7 @@ CONFIG_NAME = "config.json"
 
 
 class RunFolder:
-    """Where a run is written down; made by `opened`.
+    """Where a run is written down; to be closed at its end.
 
     Args:
         config: of the run.
@@ -38,17 +37,6 @@ class RunFolder:
         self._tensorboard = TensorBoardLog(config.out, step=step) if config.tensorboard else None
         publish(config.out / CONFIG_NAME, (json.dumps(config.to_json(), indent=1) + "\n").encode())
         self.metrics = MetricsFile(config.out, step=step, validated=validated)
-
-    @classmethod
-    @contextmanager
-    def opened(cls, config: TrainConfig, *, step: int, validated: int) -> Iterator[Self]:
-        """The folder, until the run ends."""
-        folder = cls(config, step=step, validated=validated)
-        try:
-            yield folder
-        finally:
-            if folder._tensorboard is not None:
-                folder._tensorboard.close()
 
     def note(self, event: Event) -> None:
         """Write down a step or a validation."""
@@ -70,6 +58,11 @@ class RunFolder:
     def save_best(self, saved: Checkpoint) -> Path:
         """Publish the best checkpoint so far."""
         return checkpoint.save_best(self._config.out, saved)
+
+    def close(self) -> None:
+        """Write what TensorBoard's files lack still."""
+        if self._tensorboard is not None:
+            self._tensorboard.close()
 
     def files(self) -> tuple[Path, ...]:
         """What the run has written there; files of others may lie beside them."""

@@ -78,9 +78,8 @@ class _Audience:
     def enter(self, stack: ExitStack) -> None:
         """Open the folder and begin; in process 0."""
         trainer = self._trainer
-        self._folder = stack.enter_context(
-            RunFolder.opened(trainer.config, step=trainer.step, validated=trainer.validated_step)
-        )
+        self._folder = RunFolder(trainer.config, step=trainer.step, validated=trainer.validated_step)
+        stack.callback(self._folder.close)
         if trainer.step < trainer.steps:
             self._observe(_started(trainer))
         elif not trainer.validation_is_due():

@@ -15,8 +15,7 @@ STEP = StepDone(step=1, steps=9, loss=1.5, lr=0.1, clips_per_s=4.0, wait_share=0
 
 @pytest.fixture
 def folder(config):
-    with RunFolder.opened(config, step=0, validated=0) as opened:
-        yield opened
+    return RunFolder(config, step=0, validated=0)
 
 
 def records(folder) -> list[dict]:
@@ -64,9 +63,10 @@ def test_files_of_others_are_not_called_its_own(folder, config):
 
 def test_tensorboard_is_written_too(config):
     pytest.importorskip("tensorboard", reason="TensorBoard is not installed")
-    with RunFolder.opened(replace(config, tensorboard=True), step=0, validated=0) as folder:
-        folder.note(STEP)
-        assert config.out / "tensorboard" in folder.files()
+    folder = RunFolder(replace(config, tensorboard=True), step=0, validated=0)
+    folder.note(STEP)
+    assert config.out / "tensorboard" in folder.files()
+    folder.close()
     (events,) = (config.out / "tensorboard").iterdir()
     assert b"train/loss" in events.read_bytes()
 
