@@ -5,13 +5,14 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import pipelines
 from pipelines.cache import CACHE_BYTES
 from pipelines.feed_config import ON_BAD_SHARD
 from preprocess.errors import InvalidInput
 
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "bf16", "fp16", "fp32")
-LOADERS = ("auto", "dali", "torch")
+LOADERS = ("auto", *pipelines.LOADERS)
 
 _GB = 1 << 30
 

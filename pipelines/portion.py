@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -141,9 +142,7 @@ class _FolderWithTables(FolderStore):
         self._cache = cache
 
     def table(self, infos: Sequence[ShardInfo], *, skip_bad: bool) -> SetTable:
-        def read() -> SetTable:
-            return super(_FolderWithTables, self).table(infos, skip_bad=skip_bad)
-
+        read = partial(super().table, infos, skip_bad=skip_bad)
         try:
             for info in infos:
                 self._check(info)
