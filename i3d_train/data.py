@@ -102,7 +102,7 @@ def open_batches(
         frames=config.frames,
         crop=config.crop,
         batch_size=config.batch_size,
-        device=device.type,
+        device=device,
         seed=config.seed,
         training=training,
         flip=config.flip,

@@ -18,20 +18,6 @@ CUDNN_WITH_GOOD_CONV3D = 91500
 _REDUCED = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def choose_device(name: str) -> torch.device:
-    """The device called `auto`, `cpu` or `cuda`.
-
-    Raises:
-        EnvironmentProblem: `cuda` without a usable GPU.
-    """
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        raise EnvironmentProblem(
-            "device cuda was asked for and PyTorch sees no GPU; check nvidia-smi, or use --device cpu"
-        )
-    return torch.device("cuda" if name == "cuda" or (name == "auto" and available) else "cpu")
-
-
 def choose_precision(name: str, device: torch.device) -> str:
     """`bf16`, `fp16` or `fp32`; `auto` is bf16 on a GPU, or fp16 on one that cannot compute in bf16.
 

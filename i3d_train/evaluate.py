@@ -14,7 +14,7 @@ import torch
 from i3d_train import weights
 from i3d_train.clip_logits import ClipLogits, ViewAverage
 from i3d_train.data import STREAMS_READ, UNLABELLED, check_scoring, note_small_crop, readable
-from i3d_train.device import choose_device, choose_precision
+from i3d_train.device import choose_precision
 from i3d_train.evaluation_folder import write_evaluation
 from i3d_train.events import Observer, Scored, ignore
 from i3d_train.labels import class_names
@@ -24,6 +24,7 @@ from i3d_train.results import RESULTS_NAME, Results, Trial
 from i3d_train.scoring import answers, ranked
 from i3d_train.weight_info import WeightsInfo
 from pipelines import Loader, open_loader
+from pipelines.device import resolve_device
 from preprocess.address import folder_name, shown
 from preprocess.errors import InvalidInput
 from preprocess.labels import dataset_of
@@ -121,7 +122,7 @@ def evaluate(config: EvaluateConfig, *, observe: Observer = ignore) -> Results:
     network = network_class(info.model)
     frames = None if config.whole else config.frames or network.sampling.test_window
     crop = config.crop or network.sampling.crop
-    device = choose_device(config.device)
+    device = resolve_device(config.device)
     precision = choose_precision(config.precision, device)
     loader = _open(config, stream=info.stream, frames=frames, crop=crop, device=device)
     _check_clips(readable(loader.shards, split=config.split), info, frames=frames, crop=crop)
@@ -172,7 +173,7 @@ def _open(config: EvaluateConfig, *, stream: str, frames: int | None, crop: int,
         crops=config.crops,
         crop=crop,
         batch_size=config.crops if frames is None else config.batch_size or _BATCH_SIZE[config.crops],
-        device=device.type,
+        device=device,
         training=False,
         **config.loader_options,
     )

@@ -19,7 +19,7 @@ import torch
 
 from i3d_train import weights
 from i3d_train.data import STREAMS_READ, UNLABELLED, check_least, network_input
-from i3d_train.device import autocast, choose_device, choose_precision, enough_memory
+from i3d_train.device import autocast, choose_precision, enough_memory
 from i3d_train.events import Observer, Scored, ignore
 from i3d_train.feature_file import ClipFeatures, check_name, writing
 from i3d_train.models import network_class
@@ -29,6 +29,7 @@ from i3d_train.predict import FPS, SHORT_SIDE, clip_input
 from i3d_train.scoring import NOT_FINITE_REMEDY
 from i3d_train.step_times import step_frames
 from pipelines import Loader, open_loader
+from pipelines.device import resolve_device
 from preprocess.address import shown
 from preprocess.errors import BadMedia, InvalidInput, UnreadableFile
 from preprocess.shards.layout import SPLITS
@@ -127,7 +128,7 @@ def extract(config: FeaturesConfig, *, observe: Observer = ignore) -> FeaturesRe
     _check_window(info.model, frames=frames, crop=crop)
     # the one thing about a network that is not known for each of them
     step_frames(info.model, frames)
-    device = choose_device(config.device)
+    device = resolve_device(config.device)
     precision = choose_precision(config.precision, device)
     model = weights.restore(config.weights).to(device).eval()
     failed: dict[str, str] = {}
@@ -202,7 +203,7 @@ def _open(config: FeaturesConfig, *, stream: str, crop: int, device: torch.devic
         frames=None,
         crop=crop,
         batch_size=1,
-        device=device.type,
+        device=device,
         training=False,
         **config.loader_options,
     )

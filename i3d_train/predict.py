@@ -14,11 +14,12 @@ import torch
 
 from i3d_train import weights
 from i3d_train.data import check_least, network_input
-from i3d_train.device import autocast, choose_device, choose_precision, enough_memory
+from i3d_train.device import autocast, choose_precision, enough_memory
 from i3d_train.labels import class_names
 from i3d_train.models.network import BOTH, Network
 from i3d_train.options import Machine, check_at_least
 from i3d_train.scoring import NOT_FINITE_REMEDY, ranked
+from pipelines.device import resolve_device
 from preprocess.cores import cores
 from preprocess.errors import BadMedia, InvalidInput, UnreadableFile
 from preprocess.flow import FLOW_ZERO, tvl1_codes
@@ -94,7 +95,7 @@ def predict(paths: Iterable[Path], config: PredictConfig) -> Iterator[Prediction
         InvalidInput: the weights or labels do not fit, or frames or crop are too small, before the first video.
         EnvironmentProblem: no such device, or later its memory is too small for a video.
     """
-    device = choose_device(config.device)
+    device = resolve_device(config.device)
     precision = choose_precision(config.precision, device)
     info = weights.describe(config.weights)
     names = class_names(info.num_classes, known=info.labels, file=config.labels)

@@ -22,7 +22,7 @@ from i3d_train.checkpoint import Checkpoint
 from i3d_train.compiling import compiled
 from i3d_train.config import TrainConfig
 from i3d_train.data import DataConfig, check_training, network_input, note_small_crop
-from i3d_train.device import autocast, choose_device, choose_precision, enough_memory, memory_bytes
+from i3d_train.device import autocast, choose_precision, enough_memory, memory_bytes
 from i3d_train.errors import TrainingDiverged
 from i3d_train.events import Observer, StepDone, Validated
 from i3d_train.feed import Feed
@@ -34,6 +34,7 @@ from i3d_train.random_state import random_state, restore_random_state
 from i3d_train.schedule import Schedule
 from i3d_train.validation import open_validation
 from pipelines import Batch
+from pipelines.device import resolve_device
 from preprocess.errors import InvalidInput
 
 logger = logging.getLogger(__name__)
@@ -65,7 +66,7 @@ class Trainer:
 
     def __init__(self, config: TrainConfig, *, group: ProcessGroup = ALONE) -> None:
         self.config, self.group = config, group
-        self.device = choose_device(config.device)
+        self.device = resolve_device(config.device)
         self.precision = choose_precision(config.precision, self.device)
         data = DataConfig(
             shards=config.shards,

@@ -31,7 +31,8 @@ def resolve_device(device: str | torch.device) -> torch.device:
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if count == 0:
         raise EnvironmentProblem(
-            f"device {str(device)!r} needs an NVIDIA GPU, its driver and a CUDA build of torch; use device='cpu'"
+            f"device {str(device)!r} needs an NVIDIA GPU, its driver and a CUDA build of torch: see nvidia-smi, or use "
+            f"--device cpu (in Python device='cpu')"
         )
     index = torch.cuda.current_device() if found.index is None else found.index
     if index >= count:

@@ -103,7 +103,7 @@ def test_missing_gpu_fails(shards, tmp_path, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     status, _, log = invoke("run", "--shards", shards, "--out", tmp_path / "run", "--device", "cuda")
     assert status == 3
-    assert log.startswith("Error: device cuda was asked for and PyTorch sees no GPU")
+    assert log.startswith("Error: device 'cuda' needs an NVIDIA GPU")
 
 
 def test_evaluate_prints_accuracy_and_classes(shards, own_weights):

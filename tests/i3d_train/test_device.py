@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from i3d_train import device
-from preprocess.errors import EnvironmentProblem
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
@@ -21,18 +20,6 @@ def _gpu_with_bf16(monkeypatch):
 def gpu_without_bf16(monkeypatch):
     # such as V100 and T4, of which PyTorch says that they have it where emulation counts
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
-
-
-@pytest.mark.parametrize(("available", "expected"), [(True, GPU), (False, CPU)])
-def test_auto_takes_a_gpu_where_there_is_one(available, expected, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: available)
-    assert device.choose_device("auto") == expected
-
-
-def test_cuda_without_a_gpu_fails(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(EnvironmentProblem, match=r"PyTorch sees no GPU; check nvidia-smi, or use --device cpu"):
-        device.choose_device("cuda")
 
 
 @pytest.mark.parametrize(
