@@ -77,6 +77,8 @@ class Scores:
         self.clips += len(label_B)
         self.loss_sum += float(F.cross_entropy(logits_BK, label_B, reduction="sum"))
         best_B5 = ranked(logits_BK)[:, :5]
+        # nan would rank first: a network that diverged is right about nothing
+        best_B5[~logits_BK.isfinite().all(dim=1)] = UNLABELLED
         for label, best in zip(label_B.tolist(), best_B5.tolist(), strict=True):
             one = ClassScore(clips=1, top1=int(label == best[0]), top5=int(label in best))
             self.classes[label] = self.classes.get(label, ClassScore()) + one

@@ -32,6 +32,12 @@ def test_top1_and_top5():
     assert (scores.top1, scores.top5) == (0.25, 0.5)
 
 
+def test_logits_that_are_no_numbers_are_right_about_nothing():
+    scores = Scores()
+    scores.add(torch.tensor([[torch.nan, 0], [0, torch.inf], [0, 1]]), torch.tensor([0, 1, 1]))
+    assert (scores.top1, scores.top5) == (1 / 3, 1 / 3)
+
+
 def test_loss_is_the_mean_over_clips_of_all_batches():
     logits = torch.randn(5, 3)
     labels = torch.tensor([0, 1, 2, 0, 1])
