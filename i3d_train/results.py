@@ -2,16 +2,16 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from i3d_train.clip_logits import ClipLogits
+from i3d_train.config import TRANSFERS
 from i3d_train.data import UNLABELLED
 from i3d_train.scoring import ClassScore
-from i3d_train.weight_info import transfer_of
 from preprocess.errors import InvalidInput
 from preprocess.paths import publish
+from preprocess.typed_json import read_document
 
 RESULTS_NAME = "results.json"
 FORMAT = "kineflow-results"
@@ -134,6 +134,11 @@ class Results:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Document:
+    results: tuple[Results, ...]
+
+
 def write_results(folder: Path, results: Sequence[Results]) -> Path:
     """Publish `results.json` of a folder; returns its path.
 
@@ -156,20 +161,21 @@ def read_results(path: Path) -> list[Results]:
         InvalidInput: no such file, damaged, of another form or of a later version.
     """
     file = path / RESULTS_NAME if path.is_dir() else path
-    try:
-        record = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InvalidInput(
-            f"results {file} cannot be read ({error}); give a folder that `i3d_train evaluate --out` wrote"
-        ) from error
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
-        raise InvalidInput(f"{file} are no results of `i3d_train evaluate --out`; give a folder that it wrote")
-    if record.get("version") != VERSION:
-        raise InvalidInput(f"{file} has version {record.get('version')!r}, this one knows {VERSION}; upgrade kineflow")
-    try:
-        return [_from_json(entry) for entry in record["results"]]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InvalidInput(f"{file} is damaged ({error!r}); evaluate again") from error
+    found = read_document(
+        _Document,
+        file,
+        format_=FORMAT,
+        version=VERSION,
+        name="record of an evaluation",
+        remedy="give a folder that `i3d_train evaluate --out` wrote",
+    ).results
+    for one in found:
+        for name, known in (("fusion", tuple(FUSIONS)), ("transfer", TRANSFERS)):
+            if (value := getattr(one.tested, name)) not in (None, *known):
+                raise InvalidInput(f"{file} has {name} {value!r}, this one knows {', '.join(known)}; evaluate again")
+        if empty := [label for label, score in one.classes.items() if score.clips < 1]:
+            raise InvalidInput(f"{file} has class {empty[0]!r} without a clip; evaluate again")
+    return list(found)
 
 
 def _most_wrong(answers: ClipLogits, count: int) -> tuple[WrongClip, ...]:
@@ -186,22 +192,4 @@ def _most_wrong(answers: ClipLogits, count: int) -> tuple[WrongClip, ...]:
             loss=float(losses[row]),
         )
         for row in wrong[:count]
-    )
-
-
-def _from_json(entry: dict[str, Any]) -> Results:
-    tested = {field.name: entry["tested"][field.name] for field in fields(Trial)}
-    values = {field.name: entry[field.name] for field in fields(Results)}
-    if tested["fusion"] is not None and tested["fusion"] not in FUSIONS:
-        raise ValueError(f"fusion is {tested['fusion']!r}")
-    transfer_of(tested["transfer"])
-    return Results(
-        **values
-        | {
-            "tested": Trial(**tested | {name: tuple(tested[name]) for name in ("weights", "folds")}),
-            "classes": {name: ClassScore(**score) for name, score in values["classes"].items()},
-            "most_wrong": tuple(WrongClip(**clip) for clip in values["most_wrong"]),
-        }
-        # a text in place of a number is found here and not when it is printed
-        | {name: float(values[name]) for name in ("loss", "top1", "top5", "mean_class")}
     )

@@ -24,6 +24,7 @@ SHARED = {
         "object_store",
         "flow_color",
         "cores",
+        "typed_json",
     )
 }
 MAY_IMPORT = {

@@ -73,13 +73,26 @@ def test_what_is_written_is_read_back(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda record: record.update(version=0), r"has version 0, this one knows 1"),
-        (lambda record: record.update(version=9), r"has version 9, this one knows 1; upgrade kineflow"),
-        (lambda record: record.update(format="x"), r"are no results of `i3d_train evaluate --out`"),
-        (lambda record: record["results"][0].pop("top1"), r"is damaged \(KeyError\('top1'\)\)"),
-        (lambda record: record["results"][0].update(loss="much"), r"is damaged \(ValueError"),
-        (lambda record: record["results"][0]["tested"].update(transfer="some"), r"is damaged .*transfer is 'some'"),
-        (lambda record: record["results"][0]["tested"].update(fusion="product"), r"fusion is 'product'"),
+        (lambda record: record.update(version=0), r"has version 0, this reader knows 1"),
+        (lambda record: record.update(version=9), r"has version 9, this reader knows 1"),
+        (
+            lambda record: record.update(format="x"),
+            r"is no record of an evaluation; give a folder that `i3d_train eval",
+        ),
+        (lambda record: record["results"][0].pop("top1"), r"results.json.results\[0\] lacks top1"),
+        (lambda record: record["results"][0].update(loss="much"), r"results\[0\].loss should be float, it is 'much'"),
+        (lambda record: record["results"][0]["tested"].update(windows="10"), r"windows should be int, it is '10'"),
+        (lambda record: record["results"][0]["tested"].update(model=5), r"tested.model should be str, it is 5"),
+        (
+            lambda record: record["results"][0]["most_wrong"][0].update(loss="x"),
+            r"most_wrong\[0\].loss should be float",
+        ),
+        (
+            lambda record: record["results"][0]["classes"].update(x={"clips": 0, "top1": 0, "top5": 0}),
+            r"has class 'x' wi",
+        ),
+        (lambda record: record["results"][0]["tested"].update(transfer="some"), r"has transfer 'some', this"),
+        (lambda record: record["results"][0]["tested"].update(fusion="product"), r"has fusion 'product', this one kn"),
     ],
 )
 def test_other_content_fails(change, message, tmp_path):
@@ -93,12 +106,12 @@ def test_other_content_fails(change, message, tmp_path):
 
 def test_json_that_is_no_record_fails(tmp_path):
     (tmp_path / "results.json").write_text("[]")
-    with pytest.raises(InvalidInput, match=r"are no results of `i3d_train evaluate --out`"):
+    with pytest.raises(InvalidInput, match=r"is no record of an evaluation"):
         read_results(tmp_path)
 
 
 def test_folder_without_results_fails(tmp_path):
-    with pytest.raises(InvalidInput, match=r"results .*results.json cannot be read"):
+    with pytest.raises(InvalidInput, match=r"cannot read the record of an evaluation .*results.json"):
         read_results(tmp_path)
 
 
