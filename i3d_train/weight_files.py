@@ -151,7 +151,7 @@ def _checkpoint_info(path: Path, saved: checkpoint.Checkpoint) -> WeightsInfo:
     try:
         width = float(saved.config["width"])
         transfer = transfer_of(saved.config["transfer"])
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise InvalidInput(f"checkpoint {path} has a damaged configuration ({error!r}); use an older one") from error
     return WeightsInfo(
         path=path,

@@ -74,7 +74,7 @@ def read_header(metadata: Mapping[str, str], path: Path) -> WeightsInfo | None:
         version, model = int(record["version"]), str(record["model"])
         # the other fields of a later one may be others
         info = _info(record, path) if version <= VERSION and model in MODELS else None
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise InvalidInput(f"{path} has a damaged header ({error!r}); convert it again") from error
     if info is None:
         raise InvalidInput(

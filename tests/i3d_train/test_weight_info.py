@@ -41,6 +41,7 @@ def test_metadata_of_others_is_none_of_ours():
         (changed(model="x4d"), r"holds 'x4d' in version 1, .* of i3d, convnet_lstm, .*; upgrade kineflow"),
         (changed(num_classes=3), r"names 2 of 3 classes; convert it again"),
         (changed(num_classes=None), r"damaged header"),
+        (changed(num_classes=float("inf")), r"damaged header"),
         (changed(labels=5), r"damaged header"),
         (changed(transfer=["full"]), r"damaged header"),
         ({HEADER: "{"}, r"damaged header"),

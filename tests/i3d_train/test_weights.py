@@ -280,7 +280,10 @@ def test_checkpoint_tells_its_network_and_restores_it(name, stream, tmp_path):
     assert same_tensors(network, weights.restore(path))
 
 
-@pytest.mark.parametrize("config", [{}, {"width": "wide", "transfer": None}, {"width": 1.0, "transfer": "some"}])
+@pytest.mark.parametrize(
+    "config",
+    [{}, {"width": "wide", "transfer": None}, {"width": 10**400, "transfer": None}, {"width": 1.0, "transfer": "some"}],
+)
 def test_checkpoint_of_a_damaged_configuration_fails(config, network, tmp_path):
     path = write_checkpoint(tmp_path, network, model="i3d", config=config)
     with pytest.raises(InvalidInput, match=r"checkpoint-5\.pt has a damaged configuration .*; use an older one"):
