@@ -151,7 +151,11 @@ def load(path: Path) -> Checkpoint:
         NewerVersion: written by a later kineflow.
         EnvironmentProblem: it may be whole, and this disk or user cannot read it.
     """
-    content = _content(path)
+    return parse(_content(path), path)
+
+
+def parse(content: Any, path: Path) -> Checkpoint:
+    """What PyTorch read from a file as a checkpoint; raises `InvalidInput` and `NewerVersion` as `load`."""
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise InvalidInput(f"{path} is not a checkpoint of `i3d_train run`")
     version = content.get("version")

@@ -131,8 +131,7 @@ def _npy_shape(archive: zipfile.ZipFile, entry: str) -> tuple[int, ...]:
 def _open_torch(path: Path) -> TensorFile:
     content = _torch_content(path)
     if isinstance(content, dict) and content.get("format") == checkpoint.FORMAT:
-        # read again by the one place that knows its versions
-        saved = checkpoint.load(path)
+        saved = checkpoint.parse(content, path)
         return _of_tensors(path, saved.weights, info=_checkpoint_info(path, saved))
     # as training scripts save it: beside the optimiser, and from inside DataParallel and torch.compile
     for wrapper in ("state_dict", "model_state_dict", "model"):

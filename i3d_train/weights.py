@@ -69,7 +69,7 @@ def load(model: Network, path: Path, *, head: bool = True) -> None:
             mis-shaped or not finite, named; or the file is damaged. The model is as it was.
         EnvironmentProblem: a TensorFlow checkpoint, and no TensorFlow.
     """
-    model.load_state_dict(model.state_dict() | _fitting(model, path, head=head))
+    model.load_state_dict(model.state_dict() | _fitting(model, _open(path), head=head))
 
 
 def restore(path: Path) -> Network:
@@ -82,11 +82,12 @@ def restore(path: Path) -> Network:
         InvalidInput: see `load`.
         EnvironmentProblem: a TensorFlow checkpoint, and no TensorFlow.
     """
-    info = describe(path)
+    source = _open(path)
+    info = source.info
     # without numbers of its own: to draw them takes longer than to read others, and room before the file is checked
     with torch.device("meta"):
         model = build(info.model, num_classes=info.num_classes, stream=info.stream, width=info.width)
-    tensors = _fitting(model, path, head=True)
+    tensors = _fitting(model, source, head=True)
     # copies, since a PyTorch file's tensors lie in the file
     owned = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
     model.load_state_dict(owned, assign=True)
@@ -99,9 +100,9 @@ def named(faults: list[str]) -> str:
     return "; ".join(faults[:_NAMED]) + more
 
 
-def _fitting(model: Network, path: Path, *, head: bool) -> dict[str, torch.Tensor]:
+def _fitting(model: Network, source: _Source, *, head: bool) -> dict[str, torch.Tensor]:
     """A file's tensors under the model's names, once it is known that they fit it."""
-    source = _open(path)
+    path = source.info.path
     _check_kind(model, source.info, head=head)
     state = model.state_dict()
     wanted = {name: tensor for name, tensor in state.items() if head or not model.is_head(name)}
