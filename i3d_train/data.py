@@ -151,8 +151,7 @@ def check_training(config: DataConfig, *, model: str, processes: int = 1, short_
         short_side: what the shards' has to be, in pixels; None takes any.
 
     Raises:
-        InvalidInput: no such split, clips without a label, too few clips, frames or
-            pixels.
+        InvalidInput: no such split, clips without a label, too few clips, frames or pixels.
         BadShard: the shards break their contract.
     """
     clips = open_clips(config, split="train")

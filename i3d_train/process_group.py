@@ -108,11 +108,11 @@ def joined(device: str) -> Iterator[ProcessGroup]:
 
     After an error nothing is left in order: other processes may still wait for this one, and end with it.
 
-    Raises:
-        EnvironmentProblem: more processes than GPUs on this machine.
-
     Args:
         device: `auto`, `cpu` or `cuda`; under torchrun the GPU of this process becomes the current one.
+
+    Raises:
+        EnvironmentProblem: more processes than GPUs on this machine.
     """
     if dist.is_initialized():
         yield ProcessGroup(rank=dist.get_rank(), size=dist.get_world_size())

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 _FREE = {"fuse": ("out", "most_wrong"), "mean": ("out",), "table": ("out",)}
 """Options that go with written results too, by what puts these together."""
-_FUSED = ("rgb", "flow")
-"""What --fuse takes, in this order."""
 
 
 @click.command()
@@ -128,8 +126,8 @@ def _put_together(way: str, paths: tuple[Path, ...], *, out: Path | None, most_w
         raise InvalidInput(f"--out {out} is one of the results to read; write to another folder")
     answers: ClipLogits | None = None
     if way == "fuse":
-        if len(paths) != len(_FUSED):
-            raise InvalidInput(f"--fuse takes two folders of results, {' and '.join(_FUSED)}, got {len(paths)}")
+        if len(paths) != 2:
+            raise InvalidInput(f"--fuse takes two folders of results, rgb and flow, got {len(paths)}")
         found, answers = fuse(*paths, most_wrong=most_wrong)
     elif way == "mean":
         found = mean_over_folds(paths)
