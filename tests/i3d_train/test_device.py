@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from i3d_train import device
+from preprocess.errors import EnvironmentProblem
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
