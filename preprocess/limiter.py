@@ -95,7 +95,8 @@ class Limiter:
             cause: None, or a cause that is no wall, ends a row of walls.
             pause_s: seconds of the first pause; each further one in a row is twice as long.
             reason: in the words of the source.
-            retry_after_s: seconds that the source asks to wait; heeded at once.
+            retry_after_s: seconds that the source asks to wait; heeded at once, and the least of any pause that follows
+                a row of walls: a source that asks for none is left alone all the same.
         """
         state, now = self._states[identity], self._clock()
         if cause not in WALLS:
@@ -110,9 +111,11 @@ class Limiter:
         state.walled_since = now if state.walled_since is None else state.walled_since
         if now < state.paused_until:
             return  # was under way when the pause began
-        if retry_after_s is not None or state.walls >= WALLS_IN_A_ROW or state.probe_until > now:
-            growing_s = min(pause_s * 2**state.pauses, LONGEST_PAUSE_S)
-            state.paused_until = now + (growing_s if retry_after_s is None else retry_after_s)
+        is_row = state.walls >= WALLS_IN_A_ROW or state.probe_until > now
+        if is_row or retry_after_s is not None:
+            # 30 doublings are more than an hour of any pause, and a number that a float holds
+            growing_s = min(pause_s * 2 ** min(state.pauses, 30), LONGEST_PAUSE_S) if is_row else 0.0
+            state.paused_until = now + max(growing_s, retry_after_s or 0.0)
             state.pauses += 1
             state.walls = 0
             state.probe_until = 0.0

@@ -126,6 +126,17 @@ def test_retry_after_is_heeded_at_once_and_exactly(limiter, clock):
     assert limiter.wait_s(["a"]) == 7.0
 
 
+def test_source_that_asks_for_no_wait_is_left_alone_after_a_row_of_walls(limiter, clock):
+    lengths = []
+    for _ in range(1100):  # 2 to so many is a number that no float holds
+        clock.now += limiter.wait_s(["a"])
+        limiter.take(["a"], per_hour=None)
+        wall(limiter, retry_after_s=0.0)
+        lengths.append(limiter.wait_s(["a"]))
+    assert lengths[:3] == [0.0, 120.0, 240.0]
+    assert lengths[-1] == LONGEST_PAUSE_S
+
+
 def test_answers_from_before_a_pause_neither_end_nor_stretch_it(limiter, clock):
     for _ in range(WALLS_IN_A_ROW):
         wall(limiter)
