@@ -24,13 +24,9 @@ from preprocess.clip_names import read_clip_name
 from preprocess.config import DownloadConfig
 from preprocess.errors import Cause, EnvironmentProblem, Unavailable
 from preprocess.kinetics_csv import SPLITS
-from preprocess.media import probe
 from preprocess.paths import label_folder
-from preprocess.sources.fetched import Extent, Fetched
+from preprocess.sources.fetched import Extent, Fetched, extent_by_length
 from preprocess.wanted import LIST_NAME
-
-LENGTH_SLACK = 0.1
-"""Share by which a trimmed clip's declared length may differ from the wanted seconds: sound and rounding add a bit."""
 
 _NAME_BYTES = 25  # of a key
 
@@ -40,9 +36,8 @@ logger = logging.getLogger(__name__)
 def fetch(clip: Clip, folder: Path, *, config: DownloadConfig, sections: bool) -> Fetched:  # noqa: ARG001 one signature
     """Find a clip, or the video that it is of, below the source folder.
 
-    A file called by the id alone is the whole video, unless it is too short to hold half the wanted seconds and about
-    as long as the clip (`LENGTH_SLACK`): then it is the clip, trimmed by a tool that names clips so. With several clips
-    of that video in the list, or no list in `config.out` to tell, nobody could say which of them it is.
+    A file called by the id alone is the whole video or the clip, see `extent_by_length`. With several clips of that
+    video in the list, or no list in `config.out` to tell, nobody could say which of them it is.
 
     Raises:
         Unavailable: neither is there or may be read, or it is a clip by its id alone and may be another one than this.
@@ -62,7 +57,7 @@ def fetch(clip: Clip, folder: Path, *, config: DownloadConfig, sections: bool) -
             f"no {clip.key}.* and no {clip.youtube_id}.* below {config.source_dir}{links}", cause=Cause.NOT_FOUND
         )
     _check_readable(path)
-    if not _is_trimmed(path, clip):
+    if extent_by_length(path, clip) is Extent.WHOLE:
         return Fetched(path=path, extent=Extent.WHOLE, borrowed=True)
     if not _is_only_one(clip.youtube_id, config.out):
         raise Unavailable(
@@ -77,13 +72,6 @@ def _check_readable(path: Path) -> None:
     # where it is copied, a file that cannot be read would look like a disk that is full
     if not os.access(path, os.R_OK):
         raise Unavailable(f"{path} is gone, or may not be read by this user", cause=Cause.NOT_FOUND)
-
-
-def _is_trimmed(path: Path, clip: Clip) -> bool:
-    declared_s, _, _ = probe(path)
-    wanted_s = clip.time_end - clip.time_start
-    reaches = declared_s >= clip.time_start + wanted_s / 2
-    return not reaches and abs(declared_s - wanted_s) <= LENGTH_SLACK * wanted_s
 
 
 def _is_only_one(youtube_id: str, out: Path) -> bool:

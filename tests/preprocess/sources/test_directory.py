@@ -89,7 +89,7 @@ def test_video_that_reaches_the_clip_is_whole(config):
 
 @pytest.mark.parametrize(
     ("seconds", "extent"),
-    [(1.6, Extent.WHOLE), (1.84, Extent.CLIP), (2, Extent.CLIP), (2.16, Extent.CLIP), (2.4, Extent.WHOLE)],
+    [(1.6, Extent.WHOLE), (1.84, Extent.CLIP), (2, Extent.CLIP), (2.24, Extent.CLIP), (2.4, Extent.WHOLE)],
 )
 def test_video_by_its_id_that_is_as_long_as_the_clip_is_the_clip(config, seconds, extent):
     write_list(config, CLIP)
