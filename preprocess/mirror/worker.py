@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from preprocess.annotations import Clip
-from preprocess.clip_names import read_clip_name
+from preprocess.clip_names import ClipName, read_clip_name
 from preprocess.config import DownloadConfig
 from preprocess.deadline import DeadlinePassed, deadline
 from preprocess.errors import BadMedia, Cause, ClipError, EnvironmentProblem
@@ -15,11 +15,13 @@ from preprocess.mirror.ledger import KILLS, ArchiveJournal, ArchiveRecord, of_ki
 from preprocess.mirror.wanted_index import WantedIndex, open_wanted_index
 from preprocess.outcomes import ManifestEntry, Outcome, outcome_of
 from preprocess.sources.archive import ArchiveReader, Member, open_archive
+from preprocess.sources.fetched import Extent, extent_by_length
 from preprocess.sources.http import Connection
 from preprocess.sources.mirror import Archive
 from preprocess.sources.remote import Version
 from preprocess.status.work import StageClock
 from preprocess.store import store_clip
+from preprocess.trim import trim
 from preprocess.workers import Tick
 
 _COPY_BYTES = 1 << 20
@@ -52,6 +54,8 @@ def take_archive(
     task: ArchiveTask, tick: Tick = lambda told: None, *, config: DownloadConfig, connection: Connection
 ) -> ArchiveResult:
     """Stream an archive and store each wanted clip in it; a clip that is no good costs itself only.
+
+    Members are finished clips. One called by its id alone may be the whole video (`extent_by_length`), and is trimmed.
 
     Entries go to the journal (`ArchiveJournal.entries`), each as soon as its clip is in place, so that nothing that was
     stored is lost with this process. What stands there already is not decoded again.
@@ -123,7 +127,7 @@ class _Taker:
                 continue
             clock = StageClock()
             is_killer = clip.key in killers
-            entry = of_killer(clip) if is_killer else self._stored(clip, member, folder / "clip.mp4", clock)
+            entry = of_killer(clip) if is_killer else self._stored(clip, name, member, folder, clock)
             self._journal.finish(entry)
             if entry.outcome is Outcome.DONE:
                 settled.add(clip.key)
@@ -149,13 +153,19 @@ class _Taker:
             skipped=dict(self._skipped),
         )
 
-    def _stored(self, clip: Clip, member: Member, made: Path, clock: StageClock) -> ManifestEntry:
+    def _stored(self, clip: Clip, name: ClipName, member: Member, folder: Path, clock: StageClock) -> ManifestEntry:
+        made, whole = folder / "clip.mp4", folder / "whole"
         with clock.running("fetch"), made.open("wb") as file:
             shutil.copyfileobj(member.file, file, _COPY_BYTES)  # what fails here is the archive's fault
         self._journal.begin(clip)
         try:
-            with clock.running("inspect"), deadline(self._config.deadline_s):
-                return store_clip(clip, made, config=self._config, source="mirror")
+            with deadline(self._config.deadline_s):
+                if name.seconds is None and extent_by_length(made, clip) is Extent.WHOLE:
+                    made.rename(whole)
+                    with clock.running("trim"):
+                        trim(whole, made, start_s=clip.time_start, end_s=clip.time_end)
+                with clock.running("inspect"):
+                    return store_clip(clip, made, config=self._config, source="mirror")
         except (BadMedia, DeadlinePassed) as error:
             cause = error.cause if isinstance(error, BadMedia) else Cause.TIMEOUT
             logger.info("%s in %s: %s", clip.key, self._address, error)

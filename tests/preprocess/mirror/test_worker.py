@@ -7,6 +7,7 @@ import pytest
 from preprocess.annotations import Clip
 from preprocess.config import DownloadConfig
 from preprocess.errors import EnvironmentProblem
+from preprocess.media import read_clip
 from preprocess.mirror import worker as module
 from preprocess.mirror.ledger import KILLS, ArchiveJournal
 from preprocess.mirror.wanted_index import write_wanted_index
@@ -16,7 +17,7 @@ from preprocess.paths import UNFINISHED
 from preprocess.sources.http import Connection
 from preprocess.sources.mirror import Archive
 from tests.preprocess.archive_server import pack
-from tests.preprocess.conftest import numbered_frames, write_video
+from tests.preprocess.conftest import frame_numbers, numbered_frames, write_video
 
 
 def clip(identifier, start=4, label="yoga"):
@@ -114,6 +115,14 @@ def test_clip_by_its_id_alone_is_taken_when_no_other_has_it(take, video):
         {f"{A.youtube_id}.mp4": video, f"{B.youtube_id}.mp4": video}, wanted=(A, B, clip(B.youtube_id, 50))
     )
     assert outcomes(entries) == {A.key: "done"}
+
+
+def test_whole_video_by_its_id_is_trimmed(take, tmp_path):
+    whole = write_video(tmp_path / "whole.mp4", numbered_frames(175)).read_bytes()
+    _, entries = take({f"{A.youtube_id}.mp4": whole})
+    assert (entries[A.key].duration_s, entries[A.key].frame_count) == (2.0, 50)
+    frames = read_clip(tmp_path / "out" / entries[A.key].path, short_side=48, max_frames=3)
+    assert frame_numbers(frames) == [100, 101, 102]
 
 
 def test_what_is_settled_is_not_decoded_again(take, tmp_path, video):
