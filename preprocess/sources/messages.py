@@ -26,7 +26,7 @@ _RULES: tuple[tuple[str, type[BadMedia | Unavailable | TemporarilyUnavailable], 
     (r"HTTP Error (401|407)", TemporarilyUnavailable, Cause.FORBIDDEN),
     (r"HTTP Error (425|5\d\d)|try again later|backend error", TemporarilyUnavailable, Cause.SERVER_ERROR),
     (r"HTTP Error 408|timed? ?out", TemporarilyUnavailable, Cause.TIMEOUT),
-    (r"connection|incomplete|\bread, \d+ more expected|name resolution", TemporarilyUnavailable, Cause.CONNECTION),
+    (r"connection|incomplete|\d bytes read|name resolution", TemporarilyUnavailable, Cause.CONNECTION),
     (r"remote end closed|unreachable|any data blocks|file is empty", TemporarilyUnavailable, Cause.CONNECTION),
     # yt-dlp that is too old or has no JavaScript runtime: nothing is wrong with the video
     (r"requested format is not available|no video formats found", TemporarilyUnavailable, Cause.UNKNOWN),

@@ -35,6 +35,7 @@ SAYINGS = [
     ("[Errno 104] Connection reset by peer", TemporarilyUnavailable, "connection"),
     ("[Errno -3] Temporary failure in name resolution", TemporarilyUnavailable, "connection"),
     ("100 bytes read, 23451 more expected", TemporarilyUnavailable, "connection"),
+    ("[download] Got error: 100 bytes read. Giving up after 3 retries", TemporarilyUnavailable, "connection"),
     ("Did not get any data blocks", TemporarilyUnavailable, "connection"),
     ("Requested format is not available. Use --list-formats", TemporarilyUnavailable, "unknown"),
     (f"Private video. Sign in if you've been granted access. {COOKIES_HINT}", Unavailable, "private"),
