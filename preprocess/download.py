@@ -38,7 +38,7 @@ from preprocess.paths import check_not_taken, exclusive, make_folder, swept
 from preprocess.plan import PLAN_NAME
 from preprocess.schedule import ClipQueue
 from preprocess.sources.http import Connection
-from preprocess.sources.mirror import archives_of
+from preprocess.sources.mirror import archives_of, check_mirror
 from preprocess.sources.ytdlp import export_browser_cookies, require_javascript
 from preprocess.status.run_status import RunState, RunStatus
 from preprocess.status.work import Work
@@ -91,12 +91,11 @@ def download(
         on_pause: called with each pause of a source.
 
     Raises:
-        InvalidInput: the folder holds shards.
+        InvalidInput: the folder holds shards; no such mirror, or a proxy that cannot be used for it.
         EnvironmentProblem: no space, no Ray, no JavaScript for YouTube, nothing but walls, or another run holds the
             folder; what was done stays done.
     """
-    if "youtube" in config.chain:
-        logger.info("JavaScript for YouTube: %s", require_javascript())
+    _check_sources(config)
     config = config.absolute()
     make_folder(config.out)
     with exclusive(config.out), swept(config.out), config.target.records(_RECORDS) as records:
@@ -202,7 +201,7 @@ class _Run:
     def _ask_mirror(self, pool: WorkerPool, source: str, clips: Sequence[Clip]) -> Iterator[ManifestEntry]:
         config = self._config
         assert config.mirror is not None
-        connection = Connection(timeout_s=config.socket_timeout_s, proxy=config.identities[0].proxy)
+        connection = _connection(config)
         try:
             archives = archives_of(config.mirror, splits={clip.split for clip in clips}, connection=connection)
         except (Unavailable, TemporarilyUnavailable) as error:
@@ -276,6 +275,19 @@ class _Run:
                 f"nothing but walls for {walled_s / 3600:.1f} hours: {words}; what is done stays done, run again later,"
                 " or with --cookies or --proxy"
             )
+
+
+def _check_sources(config: DownloadConfig) -> None:
+    """Whether each can be asked at all: its turn may come when those before it were asked for days."""
+    if "youtube" in config.chain:
+        logger.info("JavaScript for YouTube: %s", require_javascript())
+    if config.mirror is not None:
+        check_mirror(config.mirror)
+        _connection(config)
+
+
+def _connection(config: DownloadConfig) -> Connection:
+    return Connection(timeout_s=config.socket_timeout_s, proxy=config.identities[0].proxy)
 
 
 def _weight(entry: ManifestEntry) -> int:

@@ -88,6 +88,7 @@ def archives_of(
         InvalidInput: no such thing, or no archives in it.
         Unavailable, TemporarilyUnavailable: a list cannot be had; the latter after several tries.
     """
+    check_mirror(mirror)
     if mirror in MIRRORS:
         known = MIRRORS[mirror]
         found = [Archive(address=address, replaces=True) for address in known.replacements]
@@ -103,18 +104,28 @@ def archives_of(
                 f"{addresses[0]}; it is read as a path list, one address or path of an archive a line"
             )
         found = [_of_ones_own(address) for address in addresses]
-    elif Path(mirror).is_dir():
-        found = [_of_ones_own(str(path)) for path in _archives_below(Path(mirror).absolute())]
     else:
-        raise InvalidInput(
-            f"mirror {mirror!r} is neither of {', '.join(MIRRORS)}, nor an http(s) address, nor a file or folder"
-        )
+        found = [_of_ones_own(str(path)) for path in _archives_below(Path(mirror).absolute())]
     if not found:
         raise InvalidInput(f"mirror {mirror!r} names no archive; they end in {', '.join(_SUFFIXES)} in a folder")
     unique: dict[str, Archive] = {}
     for archive in found:
         unique.setdefault(archive.address, archive)
     return tuple(sorted(unique.values(), key=lambda archive: not archive.replaces))
+
+
+def check_mirror(mirror: str) -> None:
+    """That there is such a mirror, as far as can be told without reading from it.
+
+    Raises:
+        InvalidInput: there is none.
+    """
+    if is_remote(mirror):
+        quoted(mirror)
+    elif not (mirror in MIRRORS or Path(mirror).is_file() or Path(mirror).is_dir()):
+        raise InvalidInput(
+            f"mirror {mirror!r} is neither of {', '.join(MIRRORS)}, nor an http(s) address, nor a file or folder"
+        )
 
 
 def narrowed(archives: Iterable[Archive], clips: Iterable[Clip]) -> tuple[Archive, ...]:

@@ -5,7 +5,7 @@ import csv
 import pytest
 
 from preprocess.annotations import read_lists
-from preprocess.config import DownloadConfig, WorkerConfig
+from preprocess.config import DownloadConfig, Identity, WorkerConfig
 from preprocess.download import _Run, download
 from preprocess.errors import InvalidInput
 from preprocess.outcomes import ManifestEntry, Outcome, read_manifest
@@ -137,6 +137,20 @@ def test_a_source_is_not_asked_for_nothing(run, tmp_path, clip, video_server):
     report, _ = run(source_dir=tree, mirror=f"{video_server.url}/list.txt")
     assert report.outcomes == {"done": 4}
     assert video_server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("mirror", "proxy", "message"),
+    [
+        ("kinetics40", None, "mirror 'kinetics40' is neither of"),
+        ("http://user@host/list.txt", None, "without a user"),
+        ("kinetics400", "socks5://127.0.0.1:1", "archives need such a one"),
+    ],
+)
+def test_a_mirror_that_cannot_be_asked_fails_before_other_sources_are(run, tmp_path, mirror, proxy, message):
+    with pytest.raises(InvalidInput, match=message):
+        run(sources=("directory", "mirror"), source_dir=tmp_path, mirror=mirror, identities=(Identity(proxy=proxy),))
+    assert not (tmp_path / "clips").exists()
 
 
 def test_a_mirror_without_its_list_says_nothing_about_a_clip(run, video_server):
