@@ -61,13 +61,14 @@ def make_card(folder: Path) -> MadeCard:
     """The card of a folder of clips as it is now.
 
     Raises:
-        InvalidInput: no manifest, a manifest with impossible values, or a list that does not fit its rows.
+        InvalidInput: no manifest and no list, a manifest with impossible values, or a list that does not fit its
+            rows.
     """
-    if not (folder / MANIFEST_NAME).is_file():
+    wanted = Wanted.read(folder)
+    if wanted is None and not (folder / MANIFEST_NAME).is_file():
         raise InvalidInput(
             f"{folder} has no {MANIFEST_NAME}, from which the card is made; `preprocess download` writes one"
         )
-    wanted = Wanted.read(folder)
     entries = read_manifest(folder)
     if wanted is None and not entries:
         raise InvalidInput(f"{folder / MANIFEST_NAME} names no clip; `preprocess download` adds a line for each")

@@ -12,7 +12,7 @@ from preprocess.card.clips import CARD_CLIPS_NAME, read_clips
 from preprocess.card.content import CARD_NAME, CARD_PAGE_NAME, Card, Share, Stretches, ordered_splits
 from preprocess.card.making import make_card
 from preprocess.errors import InvalidInput
-from preprocess.outcomes import Outcome
+from preprocess.outcomes import MANIFEST_NAME, Outcome
 from preprocess.wanted import wanted_of
 from tests.preprocess.clip_folders import clip, done, failed, write_folder, write_manifest
 
@@ -254,6 +254,13 @@ def test_damaged_clips_of_a_card_fail(tmp_path, content, message):
 def test_folder_without_manifest_fails(tmp_path):
     with pytest.raises(InvalidInput, match=r"has no manifest\.jsonl.*`preprocess download` writes one"):
         make_card(tmp_path)
+
+
+def test_card_of_a_run_that_ended_before_its_first_clip(tmp_path):
+    folder = write_folder(tmp_path, [clip(0)], [])
+    (folder / MANIFEST_NAME).unlink()
+    card = make_card(folder).card
+    assert (card.usable, [kind.outcome for kind in card.missing]) == (0, ["not_tried"])
 
 
 def test_manifest_without_clips_fails(tmp_path):
