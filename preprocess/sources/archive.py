@@ -30,6 +30,8 @@ _READ_BYTES = 1 << 20
 """At most so many at once; a header that asks for more is damaged, or means harm."""
 _GZIP = b"\x1f\x8b"
 _TOO_LARGE = "larger than 2 GiB"
+_NESTED = "an archive itself"
+_ARCHIVES = (".tar", ".tar.gz", ".tgz", ".zip")
 _WEB_PAGE = (b"<", b"\xef\xbb\xbf<")
 
 logger = logging.getLogger(__name__)
@@ -96,7 +98,7 @@ class ArchiveReader:
                         yield Member(name=info.name, size=info.size, file=content)
                         continue
                     self.skipped[kind] += 1
-                    level = logging.WARNING if kind == _TOO_LARGE else logging.DEBUG
+                    level = logging.WARNING if kind in {_TOO_LARGE, _NESTED} else logging.DEBUG
                     logger.log(level, "%s: skipped %r, %s", self.address, info.name, kind)
         except (tarfile.TarError, ValueError, IndexError, OverflowError, RecursionError) as error:
             if count == 0:
@@ -211,6 +213,8 @@ def _why_skipped(info: tarfile.TarInfo) -> str | None:
         return "link"
     if info.issparse() or not info.isreg() or info.size < 0:
         return "special file"
+    if info.name.lower().endswith(_ARCHIVES):
+        return _NESTED
     return _TOO_LARGE if info.size > MAX_MEMBER_BYTES else None
 
 

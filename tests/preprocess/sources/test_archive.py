@@ -207,11 +207,12 @@ def test_what_is_no_archive_fails(server, content, message, cause):
         assert caught.value.cause is cause
 
 
-def test_member_that_is_too_large_is_skipped_by_name(tmp_path, monkeypatch, caplog):
+def test_members_that_are_too_large_or_archives_are_skipped_by_name(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(module, "MAX_MEMBER_BYTES", 1000)
-    pack(tmp_path / "a.tar", {"large.mp4": bytes(1001), "b.mp4": bytes(1000)})
+    pack(tmp_path / "a.tar", {"large.mp4": bytes(1001), "b.mp4": bytes(1000), "val/part_0.tar.gz": b"x"})
     assert list(read(tmp_path / "a.tar")) == ["b.mp4"]
     assert "skipped 'large.mp4', larger than 2 GiB" in caplog.text
+    assert "skipped 'val/part_0.tar.gz', an archive itself" in caplog.text
 
 
 def test_zip_bomb_is_refused(tmp_path, monkeypatch):
