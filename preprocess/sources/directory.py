@@ -45,7 +45,7 @@ def fetch(clip: Clip, folder: Path, *, config: DownloadConfig, sections: bool) -
         EnvironmentProblem: the folder cannot be read.
     """
     assert config.source_dir is not None
-    tree = _tree_of(config.source_dir, config.out)
+    tree = _tree_of(config.source_dir, config.out, _run_of(config.out))
     path = tree.find(clip.key, clip=clip)
     if path is not None:
         _check_readable(path)
@@ -76,12 +76,18 @@ def _check_readable(path: Path) -> None:
 
 def _is_only_one(youtube_id: str, out: Path) -> bool:
     """Whether the list of the run has one clip of a video."""
+    run = _run_of(out)
+    return run is not None and youtube_id not in _repeated_ids(out / LIST_NAME, run)
+
+
+def _run_of(out: Path) -> int | None:
+    """What differs between two runs into `out` of one process: when its list was written; None without one."""
     path = out / LIST_NAME
-    return path.is_file() and youtube_id not in _repeated_ids(path, path.stat().st_mtime_ns)
+    return path.stat().st_mtime_ns if path.is_file() else None
 
 
 @lru_cache(maxsize=1)
-def _repeated_ids(path: Path, _changed_ns: int) -> frozenset[str]:
+def _repeated_ids(path: Path, _run: int) -> frozenset[str]:
     # a line at a time: the list as clips would be 200 MB in each worker
     with path.open(encoding="utf-8", newline="") as file:
         ids = (row["youtube_id"] for row in csv.DictReader(file))
@@ -89,8 +95,8 @@ def _repeated_ids(path: Path, _changed_ns: int) -> frozenset[str]:
 
 
 @lru_cache(maxsize=1)
-def _tree_of(folder: Path, out: Path) -> "_Tree":
-    # one walk a process
+def _tree_of(folder: Path, out: Path, _run: int | None) -> "_Tree":
+    # one walk a process and run
     return _Tree(folder, apart_from=out)
 
 

@@ -189,8 +189,12 @@ def test_folder_then_address(run, tmp_path, clip, video_server):
     tree.mkdir()
     (tree / f"{IDS[0]}_000001_000003.mp4").write_bytes(clip)
     write_video(video_server.folder / f"{IDS[1]}.mp4", numbered_frames(100))
-    _, entries = run(source_dir=tree, url_template=video_server.template)
+    sources = {"source_dir": tree, "url_template": video_server.template}
+    _, entries = run(**sources)
     assert [entries[letter].source for letter in "abc"] == ["directory", "url", "directory,url"]
+    (tree / f"{IDS[2]}_000001_000003.mp4").write_bytes(clip)  # since the run before, in the same process
+    _, entries = run(**sources, retry=frozenset({"unavailable"}))
+    assert [entries[letter].source for letter in "abc"] == ["directory", "url", "directory"]
 
 
 def test_missing_lists_what_no_source_had(run, mirror, tmp_path):
