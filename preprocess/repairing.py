@@ -70,10 +70,15 @@ def repair_folder(
     index = Index.read(folder)
     config = config_of(index)
     backend = resolve_backend(config.backend, on_gpu=workers.gpus > 0, here=workers.computes_here)
-    plan = make_plan(find_clips(clips_folder), config=config, backend=backend, labels=index.labels)
+    clips = find_clips(clips_folder)
+    other = f"{clips_folder} does not hold what {folder} was made from"
+    try:
+        plan = make_plan(clips, config=config, backend=backend, labels=index.labels)
+    except InvalidInput as error:  # they have labels that the index does not name
+        raise InvalidInput(f"{other}: {error}") from error
     infos = {info.name: info for info in index.shards}
     with exclusive(folder), swept(folder):
-        has_plan = _require_same(plan, index, folder=folder, clips_folder=clips_folder)
+        has_plan = _require_same(plan, index, folder=folder, other=other)
         found = verify_folder(folder)
         for finding in found.findings:
             on_finding(finding)
@@ -84,7 +89,7 @@ def repair_folder(
         todo = [shard for shard in damaged if shard.name not in failed]
         target = FolderTarget(folder=folder)
         check_space(target, todo)
-        clips = sum(len(shard.clips) for shard in todo)
+        total = sum(len(shard.clips) for shard in todo)
         # under names that are swept, whatever ends this
         final = {temporary_beside(folder / shard.name).name: shard for shard in todo}
         repaired: list[str] = []
@@ -96,7 +101,7 @@ def repair_folder(
             config=config,
             backend=backend,
             workers=workers,
-            on_clip=lambda clip: on_progress(clips),
+            on_clip=lambda clip: on_progress(total),
         )
         with closing(computed):  # no worker may write when the folder is given up
             for staged, result in computed:
@@ -149,9 +154,8 @@ def config_of(index: Index) -> FlowConfig:
     return config
 
 
-def _require_same(plan: Plan, index: Index, *, folder: Path, clips_folder: Path) -> bool:
-    """That the plan is the one the shards were made by; returns whether its file is whole."""
-    other = f"{clips_folder} does not hold what {folder} was made from"
+def _require_same(plan: Plan, index: Index, *, folder: Path, other: str) -> bool:
+    """That the plan is the one the shards were made by, or `other` is said; returns whether its file is whole."""
     if json.loads(json.dumps(plan.settings)) != index.config:
         raise InvalidInput(f"{other}: its plan has another configuration than {INDEX_NAME}")
     if (names := [shard.name for shard in plan.shards]) != [info.name for info in index.shards]:

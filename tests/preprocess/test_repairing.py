@@ -184,8 +184,12 @@ def test_command(folder, shards):
 def test_command_on_other_clips(folder, shards):
     spoil(shards / SECOND)
     shutil.rmtree(folder / "clips" / "val")
-    result = CliRunner().invoke(main, ["repair", str(shards), str(folder / "clips"), "--cpus", "0"])
+    arguments = ["repair", str(shards), str(folder / "clips"), "--cpus", "0"]
+    assert CliRunner().invoke(main, arguments).exit_code == 2
+    (folder / "clips" / "train" / "yoga").rename(folder / "clips" / "train" / "surfing")
+    result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 2
+    assert "clips does not hold what " in result.output
 
 
 def test_shard_that_cannot_be_put_in_its_place_costs_itself_only(folder, shards):
