@@ -180,7 +180,8 @@ def options_of_clip(folder: Path, *, ranges: "_WantedSeconds") -> dict[str, Any]
 
 
 def _section_arguments(config: DownloadConfig) -> list[str]:
-    return ["-copyts", "-rw_timeout", str(round(config.socket_timeout_s * 1e6))]
+    # quiet: ffmpeg would write the video's own texts to the terminal, some twenty lines a clip
+    return ["-copyts", "-loglevel", "quiet", "-rw_timeout", str(round(config.socket_timeout_s * 1e6))]
 
 
 class _WantedSeconds:

@@ -42,9 +42,10 @@ def test_small_video_comes_whole(video, fetch):
     assert fetched.path.read_bytes() == video.read_bytes()
 
 
-def test_only_the_wanted_seconds_of_a_large_video(video, fetch, monkeypatch):
+def test_only_the_wanted_seconds_of_a_large_video(video, fetch, monkeypatch, capfd):
     monkeypatch.setattr(ytdlp, "SECTION_MIN_BYTES", 0)
     fetched = fetch()
+    assert capfd.readouterr() == ("", "")  # of ffmpeg's
     assert fetched.extent is Extent.SECTION
     times = times_of(fetched)
     assert 3 <= times[0] <= 4  # from a key frame at or before second 4
