@@ -32,7 +32,7 @@ from av.container import InputContainer
 from av.video.reformatter import ColorRange, VideoReformatter
 from av.video.stream import VideoStream
 
-from preprocess.errors import BadMedia
+from preprocess.errors import BadMedia, Cause
 from preprocess.regular_file import regular_file, sha256_of
 from preprocess.stillness import Stillness, Stretch, seconds_of
 
@@ -252,7 +252,10 @@ def inspect(path: Path) -> VideoInfo:
             count, shown = count + 1, (tick, frame)
             _look_at(video, frame, tick, stillness)
         if shown is None or count < 2:
-            raise BadMedia(f"{path.name}: {count} frames decoded, at least 2 are needed")
+            raise BadMedia(
+                f"{path.name}: {count} frames decoded, at least 2 are needed",
+                cause=Cause.DAMAGED if shown is None else Cause.TOO_SHORT,
+            )
         last_tick, last = shown
         end_s = last_tick * video.time_base + video.seconds(last)
         codec = video.stream.codec_context.name

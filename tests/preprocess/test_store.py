@@ -46,9 +46,12 @@ def test_still_and_black_seconds_are_noted(tmp_path, config):
     assert (entry.frozen_s, entry.black_s) == (4.2, 2.04)
 
 
-def test_short_clip_fails_and_is_not_stored(tmp_path, config):
-    made = write_video(tmp_path / "made.mp4", numbered_frames(75))
-    with pytest.raises(BadMedia, match=r"holds 3\.00 of the 4 wanted seconds \(75 frames\)") as caught:
+@pytest.mark.parametrize(
+    ("frames", "message"), [(75, r"holds 3\.00 of the 4 wanted seconds \(75 frames\)"), (1, "1 frames decoded")]
+)
+def test_short_clip_fails_and_is_not_stored(tmp_path, config, frames, message):
+    made = write_video(tmp_path / "made.mp4", numbered_frames(frames))
+    with pytest.raises(BadMedia, match=message) as caught:
         store_clip(CLIP, made, config=config, source="url")
     assert caught.value.cause is Cause.TOO_SHORT
     assert not (config.out / PLACE).exists()
