@@ -108,7 +108,7 @@ def download(
         left = [clip for clip in wanted.clips if not _is_done(entries.get(clip.key))]
         if not left:
             ArchiveJournal.forget_all(config.out)
-        todo = [clip for clip in left if _is_wanted(entries.get(clip.key), config)]
+        todo = [clip for clip in left if _sources_left(entries.get(clip.key), config)]
         done, fetched = len(wanted.clips) - len(left), 0
         already = count_outcomes(left, entries, wanted.refused, done=done)
         status = RunStatus(config.out, command="download", total=len(todo), already=already)
@@ -172,31 +172,35 @@ class _Run:
         """The outcome of each clip: `done` by the first source that has it, or what the last one said.
 
         That counts for now only, where another source failed for now: it may have the clip the next time. And a clip
-        that killed its workers would kill some in each run, if it counted as anything else. Each must be in the
-        manifest before the next one is asked for.
+        that killed its workers would kill some in each run, if it counted as anything else. A source that answered an
+        earlier run is not asked again. Each outcome must be in the manifest before the next one is asked for.
         """
         if not clips:
             return
         left = {clip.key: clip for clip in clips}
+        answered = {key: before for key in left if (before := self._entries.get(key)) and self._is_answered(before)}
+        asked_for = {key: _sources_left(before, self._config) for key, before in answered.items()}
         stands: dict[str, ManifestEntry] = {}
-        *_, last = chain = self._config.chain
+        chain = self._config.chain
         # archives have their journals in the driver's folder
         writes = [self._config.out] if "mirror" in chain else self._config.target.shared
         with worker_pool(self._workers, writes=writes, reads=_read_by_workers(self._config)) as pool:
             for source in chain:
-                if not left:
-                    return
                 ask = self._ask_mirror if source == "mirror" else self._ask
-                for entry in ask(pool, source, list(left.values())):
+                lacking = [clip for clip in left.values() if source in asked_for.get(clip.key, chain)]
+                for entry in ask(pool, source, lacking) if lacking else ():
                     if entry.outcome is Outcome.DONE:
                         left.pop(entry.key, None)
                         yield entry
                         continue
                     said = max(entry, stands.get(entry.key, entry), key=_weight)
-                    if source == last:
-                        yield replace(said, source=",".join(chain))
+                    if source == asked_for.get(entry.key, chain)[-1]:
+                        yield _said_by_all(said, answered.get(entry.key), asked_for.get(entry.key, chain))
                     elif _weight(said):
                         stands[entry.key] = said
+
+    def _is_answered(self, before: Standing) -> bool:
+        return before.outcome in _ANSWERS and before.outcome.value not in self._config.retry
 
     def _ask_mirror(self, pool: WorkerPool, source: str, clips: Sequence[Clip]) -> Iterator[ManifestEntry]:
         config = self._config
@@ -319,12 +323,21 @@ def _is_done(entry: Standing | None) -> bool:
     return entry is not None and entry.outcome is Outcome.DONE
 
 
-def _is_wanted(entry: Standing | None, config: DownloadConfig) -> bool:
+def _sources_left(entry: Standing | None, config: DownloadConfig) -> tuple[str, ...]:
+    """Whom to ask for a clip, in view of what earlier runs were told."""
     if entry is None or entry.outcome is Outcome.TEMPORARY or entry.outcome.value in config.retry:
-        return True
+        return config.chain
     if entry.outcome not in _ANSWERS:
-        return False
+        return ()
     asked = set(entry.source.split(","))
     if entry.outcome is Outcome.UNAVAILABLE:
         asked.discard("directory")  # costs nothing to look into again
-    return not set(config.chain) <= asked  # what one source does not have another may
+    return tuple(source for source in config.chain if source not in asked)  # another one may have it
+
+
+def _said_by_all(said: ManifestEntry, before: Standing | None, asked: Sequence[str]) -> ManifestEntry:
+    """What stands after `asked` said no more than `said`, with the sources that answered an earlier run."""
+    sources = tuple(dict.fromkeys([*(before.source.split(",") if before else ()), *asked]))
+    if before is not None and sources[-1] not in asked and not _weight(said):  # it was looked into a folder again
+        said = replace(said, outcome=before.outcome, cause=before.cause, reason=before.reason)
+    return replace(said, source=",".join(sources))

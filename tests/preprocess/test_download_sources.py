@@ -192,9 +192,12 @@ def test_folder_then_address(run, tmp_path, clip, video_server):
     sources = {"source_dir": tree, "url_template": video_server.template}
     _, entries = run(**sources)
     assert [entries[letter].source for letter in "abc"] == ["directory", "url", "directory,url"]
+    gone = entries["d"]
+    video_server.requests.clear()
     (tree / f"{IDS[2]}_000001_000003.mp4").write_bytes(clip)  # since the run before, in the same process
-    _, entries = run(**sources, retry=frozenset({"unavailable"}))
+    _, entries = run(**sources)
     assert [entries[letter].source for letter in "abc"] == ["directory", "url", "directory"]
+    assert (entries["d"], video_server.requests) == (gone, [])  # the address has said so before
 
 
 def test_missing_lists_what_no_source_had(run, mirror, tmp_path):
