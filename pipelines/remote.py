@@ -153,7 +153,7 @@ class RemoteStore:
                 count += len(piece)
                 yield piece
         if count < info.bytes:
-            raise _TransferError(f"{source}: the transfer ended after {count} of {info.bytes} bytes", may_pass=True)
+            raise _MayPass(f"{source}: the transfer ended after {count} of {info.bytes} bytes")
 
     def _head(self, info: ShardInfo) -> ShardHead | BadShard:
         source = self.source(info)
@@ -192,8 +192,8 @@ class RemoteStore:
         for left in reversed(range(TRIES)):
             try:
                 return attempt()
-            except _TransferError as error:
-                if not left or not error.may_pass:
+            except _MayPass as error:
+                if not left:
                     raise
                 logger.info("%s; trying again in %g s", error, pause_s)
                 time.sleep(pause_s)
@@ -201,12 +201,8 @@ class RemoteStore:
         raise AssertionError("unreachable")
 
 
-class _TransferError(BadShard):
-    """What came over the net, or did not; `may_pass` where another try may have more luck."""
-
-    def __init__(self, message: str, *, may_pass: bool) -> None:
-        super().__init__(message)
-        self.may_pass = may_pass
+class _MayPass(BadShard):
+    """Something is wrong with the network or the server, and another try may have more luck."""
 
 
 class _Blocks(io.RawIOBase):
@@ -271,14 +267,12 @@ def _told(source: str) -> Iterator[None]:
     except network_errors() as error:
         status = getattr(error, "status", None)
         if isinstance(error, FileNotFoundError) or status == HTTPStatus.NOT_FOUND:
-            raise _TransferError(
-                f"{source} is missing; publish all shards that index.json names, and the index last", may_pass=False
+            raise BadShard(
+                f"{source} is missing; publish all shards that index.json names, and the index last"
             ) from error
         if isinstance(error, PermissionError) or status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-            raise _TransferError(
-                f"{source} may not be read ({error}); give credentials, see storage_options", may_pass=False
-            ) from error
-        raise _TransferError(f"{source} cannot be fetched: {type(error).__name__}: {error}", may_pass=True) from error
+            raise BadShard(f"{source} may not be read ({error}); give credentials, see storage_options") from error
+        raise _MayPass(f"{source} cannot be fetched: {type(error).__name__}: {error}") from error
 
 
 def _http_timeout() -> dict[str, Any]:

@@ -1,6 +1,7 @@
 import errno
 import io
 import itertools
+import pickle
 import shutil
 import threading
 from importlib.util import find_spec
@@ -187,8 +188,10 @@ def test_body_that_keeps_breaking_off_fails(served, cache):
     address, behaviour, _ = served
     shards = ShardSet(store_of(address, cache), "train")
     behaviour.cut[FIRST] = 100
-    with pytest.raises(BadShard, match=rf"{address}/{FIRST} cannot be fetched: ClientPayloadError: [^(]*"):
+    with pytest.raises(BadShard, match=rf"{address}/{FIRST} cannot be fetched: ClientPayloadError: [^(]*") as raised:
         shards.jpeg("rgb", 0, 0)
+    # as a process of a run sends it to the others
+    assert str(pickle.loads(pickle.dumps(raised.value))) == str(raised.value)
     assert len(fetched(behaviour, FIRST)) == TRIES
     assert list(cache.folder.glob("*.part")) == list(cache.folder.glob("*.h5")) == []
 
