@@ -15,6 +15,8 @@ from preprocess.errors import InvalidInput
 
 _PASS, _INTERLEAVE = 1, 2
 """Keep the random streams of different uses apart."""
+_WEIGHT_BELOW = 1e300
+"""So that the weights of any number of groups add up to a number."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +47,7 @@ class TrainingOrder:
         shuffle_shards: see `FeedConfig`.
 
     Raises:
-        InvalidInput: a weight that is not positive, or so small that its group is never drawn.
+        InvalidInput: a weight that is not positive, as good as infinite, or so small that its group is never drawn.
     """
 
     def __init__(
@@ -100,8 +102,10 @@ class TrainingOrder:
 def _shares(groups: Sequence[Group], positions: int) -> list[int]:
     """Positions of each group: its weight's share, rounded so that they add up (largest remainder)."""
     for group in groups:
-        if not 0 < group.weight < float("inf"):
-            raise InvalidInput(f"{group.name} has weight {group.weight}; it must be above 0")
+        if not 0 < group.weight < _WEIGHT_BELOW:
+            raise InvalidInput(
+                f"{group.name} has weight {group.weight}; it must be above 0 and below {_WEIGHT_BELOW:g}"
+            )
     total = sum(group.weight for group in groups)
     exact = np.array([group.weight / total * positions for group in groups])
     counts = np.floor(exact).astype(int)

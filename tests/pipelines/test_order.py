@@ -68,7 +68,7 @@ def test_as_many_shards_at_a_time_as_there_are_is_a_whole_shuffle():
     assert len(set(shards[:60].tolist())) == 10
 
 
-@pytest.mark.parametrize("weight", [0.0, -1.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("weight", [0.0, -1.0, float("nan"), float("inf"), 1e308])
 def test_weight_that_is_no_share_fails(weight):
     with pytest.raises(InvalidInput, match=r"b has weight .*; it must be above 0"):
         TrainingOrder([group(0, 5), group(5, 9, weight, "b")], seed=0)
