@@ -132,6 +132,8 @@ class ShardCache:
 
     def put_table(self, sha256: str, content: bytes) -> None:
         """Keep a clip table, if there is room."""
+        if len(content) > self.max_bytes:
+            return  # nothing else would be left, and it would not be there either
         path = self.folder / f"{sha256}{_TABLE}"
         with self._lock():
             if not self._make_room(len(content)):

@@ -281,6 +281,7 @@ def test_tables_are_kept_and_make_room(cache):
     assert cache.table("a" * 64) is None
     cache.put_table("c" * 64, bytes(4000))
     assert cache.table("c" * 64) is None
+    assert held(cache) == [1], "nothing goes for a table that has no place in all of the cache"
 
 
 def test_table_of_a_killed_process_is_written_anew(cache):
