@@ -186,4 +186,4 @@ def _keys(store: ShardStore, info: ShardInfo, packed: str) -> list[str]:
         table = store.table([info], skip_bad=False)
     except KineflowError:
         return [f"{row} of {info.name}" for row in rows]
-    return [key.decode() for key in table.clips.key[rows]]
+    return list(map(table.clips.name, rows.tolist()))

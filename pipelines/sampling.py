@@ -188,7 +188,7 @@ class Sampler:
         if len(too_small):
             row = too_small[0]
             raise InvalidInput(
-                f"crop {config.crop} does not fit clip {clips.key[row].decode()} with frames of "
+                f"crop {config.crop} does not fit clip {clips.name(row)} with frames of "
                 f"{clips.height[row]}x{clips.width[row]} pixels ({len(too_small)} of {len(clips)} clips "
                 f"are too small); use crop={short_side[too_small].min()} or less"
             )
@@ -198,7 +198,7 @@ class Sampler:
                 row = too_short[np.argmin(self._length[too_short])]
                 raise InvalidInput(
                     f"a window of {config.frames} frames is longer than {len(too_short)} of {len(clips)} clips, the "
-                    f"shortest {clips.key[row].decode()} with {self._length[row]}; use frames={self._length[row]} or "
+                    f"shortest {clips.name(row)} with {self._length[row]}; use frames={self._length[row]} or "
                     f"less, or short_clips='loop'"
                 )
 

@@ -34,7 +34,7 @@ def show_clip(folder: Path, *, out: Path, split: str | None = None, key: str | N
     from pipelines.contact_sheet import contact_sheet
 
     shards = ShardSet(folder, split or _first_split(folder))
-    keys: list[str] = [stored.decode() for stored in shards.clips.key]
+    keys = [shards.key(row) for row in range(len(shards))]
     if key is not None and key not in keys:
         close = difflib.get_close_matches(key, keys, n=3, cutoff=0.3) or keys[:3]
         raise InvalidInput(f"no clip {key!r} in split {shards.split!r} of {folder}; try {', '.join(close)}")

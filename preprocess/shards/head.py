@@ -185,8 +185,8 @@ def _check_table(clips: ClipTable, places: np.ndarray, *, labels: int, source: s
     for column, low, high in (("label", -1, labels - 1), ("height", 1, _LONGEST_SIDE), ("width", 1, _LONGEST_SIDE)):
         values = getattr(clips, column)
         if len(strange := np.flatnonzero((values < low) | (values > high))):
-            key = clips.key[strange[0]].decode(errors="backslashreplace")
-            raise BadShard(f"{source}: clip {key} has {column} {values[strange[0]]}, outside {low} to {high}")
+            row = strange[0]
+            raise BadShard(f"{source}: clip {clips.name(row)} has {column} {values[row]}, outside {low} to {high}")
     if not (np.isfinite(clips.time_start).all() and np.isfinite(clips.time_end).all()):
         raise BadShard(f"{source}: a clip has a time that is no number")
     if (clips.key == b"").any():

@@ -204,6 +204,11 @@ class ClipTable:
     def __len__(self) -> int:
         return len(self.key)
 
+    def name(self, row: int) -> str:
+        r"""The key of a clip as text; a byte that is no UTF-8, which somebody else may have put there, as `\xff`."""
+        key: bytes = self.key[row]
+        return key.decode(errors="backslashreplace")
+
     @classmethod
     def of(cls, clips: list[EncodedClip]) -> "ClipTable":
         """The table of clips written one after the other."""

@@ -254,8 +254,7 @@ class ShardSet:
 
     def key(self, clip: int) -> str:
         """The key of a clip; empty if its shard could not be read."""
-        key: bytes = self.clips.key[clip]
-        return key.decode(errors="backslashreplace")
+        return self.clips.name(clip)
 
     def _bytes_of(self, clip: int) -> _Bytes:
         number = int(self.shard_of_clip[clip])

@@ -7,6 +7,7 @@ from pipelines.show import main, show_clip, show_input
 from preprocess.errors import InvalidInput
 from preprocess.shards import ShardSet
 from tests.pipelines.small_loader import open_small
+from tests.pipelines.tiny_shards import flat_clip, write_set
 
 SMALL = {"frames": 8, "crop": 32}
 
@@ -70,3 +71,17 @@ def test_command_ends_an_error_with_its_message_and_status(shards, tmp_path):
     assert result.exit_code == InvalidInput.exit_status
     assert result.output.startswith("Error: ")
     assert "index.json does not exist" in result.output
+
+
+class _NoText(str):
+    """A key of somebody else's shard."""
+
+    def encode(self, *_):
+        return b"c\xff"
+
+
+def test_key_that_is_no_utf8_is_named_all_the_same(tmp_path):
+    folder = write_set(tmp_path, {"val": [[flat_clip(_NoText("c"), label=0, frames=9)]]})
+    assert show_clip(folder, out=tmp_path / "clip.png") == r"c\xff"
+    with pytest.raises(InvalidInput, match=r"crop 64 does not fit clip c\\xff"):
+        open_small(folder, "torch", training=False, crop=64)
