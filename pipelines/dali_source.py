@@ -65,7 +65,8 @@ class Source:
     def __init__(self, reader: Reader, *, finishes: bool) -> None:
         self.reader = reader
         self.config = reader.sampler.config
-        self.clips_a_batch = self.config.batch_size // self.config.crops
+        # of an evaluation there may be fewer than a batch has place for
+        self.clips_a_batch = max(len(reader.sampler.batch(0, 0)), 1)
         self.clips_a_run = self.clips_a_batch if finishes else 1
         self.finishes = finishes
         self._next = (0, 0)

@@ -227,6 +227,7 @@ class Loader(ABC):
         self._resumed = False
         self._iteration += 1
         mine, epoch = self._iteration, self._epoch
+        self._reader.begin(epoch)
         for number in range(self._batch, len(self)):
             if mine != self._iteration:
                 raise InvalidInput(

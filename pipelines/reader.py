@@ -36,7 +36,7 @@ class Skipped:
     clips: dict[str, str] = field(default_factory=dict)
     """Key of a clip to the reason; windows of it that can be decoded are read."""
     draws_of: Counter[int] = field(default_factory=Counter)
-    """By epoch, windows that were planned and not delivered; DALI's loader reads ahead, into the next epoch too."""
+    """By epoch, windows that were planned and not delivered; DALI's loader reads ahead, into the next epochs too."""
 
     @property
     def draws(self) -> int:
@@ -82,6 +82,10 @@ class Reader:
         self._attempts: dict[tuple[int, int, int], int] = {}
         for number, reason in shards.bad.items():
             self._note_shard(number, reason)
+
+    def begin(self, epoch: int) -> None:
+        """From here on nothing of an earlier epoch is asked for."""
+        self._attempts = {place: count for place, count in self._attempts.items() if place[0] >= epoch}
 
     def batch(self, epoch: int, number: int) -> list[Sample]:
         """A batch of the plan, without the windows that cannot be read.
@@ -169,9 +173,6 @@ class Reader:
 
     def _count(self, epoch: int, plan: SamplePlan) -> None:
         self.skipped.draws_of[epoch] += 1
-        # only the epochs that a loader can still be asked for: it works ahead into the next one at most
-        for old in [key for key in self._attempts if key[0] < epoch - 1]:
-            del self._attempts[old]
         place = (epoch, plan.position, plan.window)
         self._attempts[place] = self._attempts.get(place, 0) + 1
 
