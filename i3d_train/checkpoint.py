@@ -196,6 +196,8 @@ def _check(saved: Checkpoint, path: Path) -> None:
         if not isinstance(getattr(saved, name), kinds):
             found = type(getattr(saved, name)).__name__
             raise InvalidInput(f"checkpoint {path} has a {found} for {name}; it is damaged, use an older one")
+    if saved.step < 0:
+        raise InvalidInput(f"checkpoint {path} is of step {saved.step}; it is damaged, use an older one")
     for name, parts, kind in (
         ("labels", saved.labels, str),
         ("model", saved.model.values(), torch.Tensor),

@@ -71,7 +71,7 @@ class Schedule:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict`."""
-        self._drops, self._waited, self._best = state["drops"], state["waited"], state["best"]
+        self._drops, self._waited, self._best = int(state["drops"]), int(state["waited"]), float(state["best"])
 
 
 def _by_step(schedule: Schedule, step: int) -> float:

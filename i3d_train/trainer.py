@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from i3d_train import batch_norm, memory_layout, transfer
+from i3d_train.archive import MALFORMED
 from i3d_train.average import WeightAverage
 from i3d_train.balance import tell_balance
 from i3d_train.checkpoint import Checkpoint
@@ -35,7 +36,7 @@ from i3d_train.schedule import Schedule
 from i3d_train.validation import open_validation
 from pipelines import Batch
 from pipelines.device import resolve_device
-from preprocess.errors import InvalidInput
+from preprocess.errors import InvalidInput, KineflowError
 
 logger = logging.getLogger(__name__)
 
@@ -217,17 +218,28 @@ class Trainer:
         """Go on from a checkpoint as if the run had not stopped.
 
         Raises:
-            InvalidInput: it is of another network, stream or list of classes, or its data is another.
+            InvalidInput: it is of another network, stream or list of classes, its data is another, or it is damaged.
         """
         self._check_same_network(saved)
         self._order_sums()
+        try:
+            self._take(saved)
+        except (KineflowError, torch.OutOfMemoryError):
+            raise
+        except MALFORMED as error:
+            where = f"checkpoint of step {saved.step} in {self.config.out}"
+            raise InvalidInput(f"the {where} is damaged ({error!r:.300}); use an older one") from error
+
+    def _take(self, saved: Checkpoint) -> None:
         self.feed.load_state_dict(saved.loader)
         self.model.load_state_dict(saved.model)
-        # which brings the momentum and weight decay of the run so far with it
-        own = [{name: group[name] for name in ("momentum", "weight_decay")} for group in self.optimizer.param_groups]
-        self.optimizer.load_state_dict(saved.optimizer)
-        for group, settings in zip(self.optimizer.param_groups, own, strict=True):
-            group.update(settings)
+        # momentum and weight decay are those that this run was given
+        settings = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": saved.optimizer["state"], "param_groups": settings})
+        for parameter, state in self.optimizer.state.items():
+            buffer = state.get("momentum_buffer")
+            if buffer is not None and buffer.shape != parameter.shape:
+                raise ValueError(f"a momentum is {list(buffer.shape)}, its parameter {list(parameter.shape)}")
         if self.average is not None:
             # a run that kept no average so far starts one from its weights
             self.average.model.load_state_dict(saved.weights)
@@ -242,7 +254,7 @@ class Trainer:
 
     def _check_same_network(self, saved: Checkpoint) -> None:
         out, now = self.config.out, self.config.to_json()
-        before = saved.config | {"model": saved.model_name, "stream": saved.stream}
+        before = dict.fromkeys(_OF_THE_NETWORK) | saved.config | {"model": saved.model_name, "stream": saved.stream}
         if other := [name for name in _OF_THE_NETWORK if now[name] != before[name]]:
             was, wanted = (" and ".join(f"{name} {of[name]}" for name in other) for of in (before, now))
             remedy = ", ".join(f"no --{name}" if before[name] is None else f"--{name} {before[name]}" for name in other)

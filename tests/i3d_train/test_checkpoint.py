@@ -241,6 +241,7 @@ def test_archive_whose_entries_overlap_is_not_read_fails(tmp_path):
         ("ema", {"w": "x"}, "holds what is no Tensor in ema"),
         ("optimizer", None, "has a NoneType for optimizer"),
         ("step", "5", "has a str for step"),
+        ("step", -1, "is of step -1"),
         ("rng", [1], "holds what is no dict in rng"),
         ("labels", [1, 2], "holds what is no str in labels"),
         ("labels", None, r"is damaged \('NoneType' object is not iterable\)"),

@@ -100,6 +100,13 @@ def test_no_val_split_means_no_validation(config, tmp_path):
         ),
         ({"labels": ("dark", "dog")}, r"number 1 is 'dog' there and 'light' here; give the shards of that run, or an"),
         ({"labels": ("dark",)}, r"number 1 is None there and 'light' here"),
+        ({"config": {"transfer": None}}, r"has width None, this one width 1\.0"),
+        ({"loader": {"batch": 0}}, r"checkpoint of step 0 in .* is damaged \(KeyError\('clips_per_step'\)\); use an"),
+        ({"model": {}}, r"is damaged \(RuntimeError\('Error\(s\) in loading state_dict for TinyNetwork"),
+        ({"optimizer": {}}, r"is damaged \(KeyError\('state'\)\)"),
+        ({"optimizer": {"state": {0: {"momentum_buffer": torch.zeros(1)}}}}, r"a momentum is \[1\], its param.* \[8,"),
+        ({"schedule": {"drops": "x", "waited": 0, "best": 0.0}}, r"is damaged \(ValueError\("),
+        ({"rng": [{"cpu": torch.zeros(3)}]}, r"is damaged \(TypeError\('RNG state must be a torch.ByteTensor'\)\)"),
     ],
 )
 def test_checkpoint_of_another_run_fails(change, message, config):
