@@ -35,10 +35,11 @@ def read_clip_list(path: Path, *, split: str) -> ClipList:
     """Read one split of a list.
 
     Raises:
-        InvalidInput: the file cannot be read, lacks a column, names a clip twice, or has no clip of that split.
+        InvalidInput: the file cannot be read, lacks a column, names a clip twice, also in two splits, or has no clip of
+            that split.
     """
     lines: dict[str, int] = {}
-    labels: list[str] = []
+    wanted: dict[str, str] = {}
     splits: set[str] = set()
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -55,18 +56,17 @@ def read_clip_list(path: Path, *, split: str) -> ClipList:
                         f"{path}, line {rows.line_num}: {key!r},{label!r},{found!r} is no clip; split is one of "
                         f"{', '.join(SPLITS)}"
                     )
-                splits.add(found)
-                if found != split:
-                    continue
                 if key in lines:
                     raise InvalidInput(f"{path}, line {rows.line_num}: {key} already stands in line {lines[key]}")
                 lines[key] = rows.line_num
-                labels.append(label)
+                splits.add(found)
+                if found == split:
+                    wanted[key] = label
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InvalidInput(f"list {path} cannot be read: {error}") from error
-    if not lines:
+    if not wanted:
         raise NoClips(f"{path} has no clips of split {split!r}; it has {', '.join(sorted(splits)) or 'none'}")
-    return ClipList(path=path, split=split, keys=tuple(lines), labels=tuple(labels))
+    return ClipList(path=path, split=split, keys=tuple(wanted), labels=tuple(wanted.values()))
 
 
 def choose(shards: ShardSet, clips: ClipList) -> tuple[ShardSet, tuple[str, ...]]:

@@ -96,6 +96,7 @@ def test_clip_in_two_shards_fails(tmp_path):
         ("key,label,split\nc0,yoga,training\n", "line 2: .*'training' is no clip; split is one of train, val"),
         ("key,label,split\n,yoga,train\n", "line 2: '','yoga','train' is no clip"),
         ("key,label,split\nc0,yoga,train\nc1,yoga,train\nc0,yoga,train\n", "line 4: c0 already stands in line 2"),
+        ("key,label,split\nc0,yoga,train\nc0,yoga,val\n", "line 3: c0 already stands in line 2"),
         ("key,label,split\nc0,yoga,test\n", "has no clips of split 'train'; it has test"),
         ("key,label,split\n", "has no clips of split 'train'; it has none"),
         ('key,label,split\n"c0,yoga,train\n', "cannot be read"),
