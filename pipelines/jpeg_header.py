@@ -12,6 +12,8 @@ import numpy as np
 from preprocess.shards.jpeg import END, LONGEST_HEADER, read_jpeg_header
 
 _KNOWN_KEPT = 16
+_COMPONENTS = {1, 3}
+"""Gray and YCbCr, which all decoders turn into the same RGB; CMYK each into another."""
 
 
 class HeaderCheck:
@@ -41,6 +43,8 @@ class HeaderCheck:
             return "is not a JPEG"
         if (found.height, found.width) != (height, width):
             return f"has {found.height}x{found.width} pixels"
+        if found.components not in _COMPONENTS:
+            return f"has {found.components} colour components"
         # a header that is new costs a decoding; where every frame has one of its own, each does
         try:
             if cv2.imdecode(jpeg, cv2.IMREAD_UNCHANGED) is None:

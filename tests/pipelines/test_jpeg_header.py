@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.jpeg_header import HeaderCheck
+from preprocess.shards.jpeg import read_jpeg_header
 from tests.pipelines.tiny_shards import encode
 
 
@@ -52,6 +53,13 @@ def test_what_cannot_be_one_is_told(content, message):
     assert fault(content) == message
 
 
+def test_four_colours_which_decoders_mix_each_in_their_way_are_told():
+    at = read_jpeg_header(GOOD).frame_at
+    sizes, three = GOOD[at + 4 : at + 9], GOOD[at + 10 : at + 19]
+    frame = b"\xff\xc0" + (20).to_bytes(2) + sizes + b"\x04" + three + b"\x04\x11\x01"
+    assert fault(GOOD[:at] + frame + GOOD[at + 19 :]) == "has 4 colour components"
+
+
 def test_known_header_does_not_excuse_another_size():
     check = HeaderCheck()
     small = np.frombuffer(encode(picture(24, 64)), np.uint8)
@@ -68,7 +76,8 @@ def test_damaged_bytes_never_surprise(place, value, cut):
     content = bytearray(GOOD)
     content[place] = value
     del content[place + 1 : place + 1 + cut]
-    assert fault(bytes(content)) in {None, "is not a JPEG", "is not a whole JPEG"} or "pixels" in fault(bytes(content))
+    found = fault(bytes(content))
+    assert found in {None, "is not a JPEG", "is not a whole JPEG"} or found.endswith(("pixels", "colour components"))
 
 
 def test_picture_that_opencv_refuses_is_a_fault(monkeypatch):
