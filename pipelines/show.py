@@ -12,6 +12,9 @@ from preprocess.paths import publish
 from preprocess.shards import Index, ShardSet
 from preprocess.shards.layout import SPLITS
 
+_MOST_ROWS = 100
+"""Of a sheet: with 64 frames of 224 pixels as many take 6 GB, and a PNG has a limit too."""
+
 
 def show_clip(folder: Path, *, out: Path, split: str | None = None, key: str | None = None, columns: int = 6) -> str:
     """Write the contact sheet of one clip as it is stored.
@@ -70,7 +73,7 @@ def show_input(
         The keys of the clips.
 
     Raises:
-        InvalidInput: no such split or position, or an option of the loader is out of range.
+        InvalidInput: no such split or position, more rows than a sheet has, or an option of the loader is out of range.
         BadShard: a shard is missing or damaged.
         EnvironmentProblem: `out` cannot be written.
     """
@@ -88,6 +91,9 @@ def show_input(
             f"{loader.sampler.positions - 1} in each epoch from 0, and at least one clip is shown"
         )
     last = min(position + clips, loader.sampler.positions)
+    rows = (last - position) * loader.config.views
+    if rows > _MOST_ROWS:
+        raise InvalidInput(f"{rows} rows are more than the {_MOST_ROWS} of a sheet; show fewer clips, windows or crops")
     plans, batch = loader.at(epoch, range(position, last))
     _write(out, input_sheet(loader, plans, batch, epoch=epoch, columns=columns))
     loader.close()

@@ -41,6 +41,11 @@ def test_position_beyond_the_epoch_fails(shards, tmp_path, where):
         show_input(shards, out=tmp_path / "clip.png", **SMALL, **where)
 
 
+def test_sheet_that_nobody_could_look_at_fails(shards, tmp_path):
+    with pytest.raises(InvalidInput, match="102 rows are more than the 100 of a sheet; show fewer clips, windows or"):
+        show_input(shards, out=tmp_path / "clip.png", split="val", training=False, windows=102, clips=1, **SMALL)
+
+
 def test_crop_larger_than_the_frames_fails_with_the_crop_to_use(shards, tmp_path):
     result = CliRunner().invoke(main, [str(shards), "--out", str(tmp_path / "clip.png")])
     assert result.exit_code == InvalidInput.exit_status
