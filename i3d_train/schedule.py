@@ -32,7 +32,8 @@ class Schedule:
         self.base = _RELEASED_RATE * (clips_per_step / _RELEASED_BATCH) if config.lr is None else config.lr
         self.total_steps = total_steps
         self.warmup_steps = round(config.warmup * total_steps)
-        released = tuple(total_steps * drop // _RELEASED_STEPS for drop in _RELEASED_DROPS)
+        # the first step has the whole rate, of a run of one step too
+        released = tuple(max(total_steps * drop // _RELEASED_STEPS, 1) for drop in _RELEASED_DROPS)
         self.drop_steps = released if config.lr_drop_steps is None else config.lr_drop_steps
         self._shape = _SHAPES[config.schedule]
         self._patience = config.patience

@@ -30,6 +30,10 @@ def test_a_run_twice_as_long_drops_at_twice_the_steps():
     assert schedule(230_000).drop_steps == (194_000, 216_000)
 
 
+def test_a_single_step_has_the_rate_that_was_asked_for():
+    assert schedule(1, lr=1.0).rate(1) == 1.0
+
+
 def test_rate_drops_after_the_steps_given():
     found = schedule(5, lr=1.0, lr_drop_steps=(2, 4))
     assert [found.rate(step) for step in (1, 2, 3, 4, 5)] == pytest.approx([1, 1, 0.1, 0.1, 0.01])
