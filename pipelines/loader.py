@@ -25,6 +25,9 @@ from preprocess.shards.layout import STREAMS
 
 logger = logging.getLogger(__name__)
 
+_MOST_THREADS = 10_000
+"""More than any machine has use for, and fewer than DALI cannot count."""
+
 RGB_MEAN, RGB_STD = 127.5, 127.5
 FLOW_STD = 127.0
 """Network input is `(code - mean) * float32(1 / std)` in float32; flow's mean is the shards' `flow_zero`.
@@ -151,8 +154,8 @@ class Loader(ABC):
         cache_bytes: int = CACHE_BYTES,
         storage_options: Mapping[str, Any] | None = None,
     ) -> None:
-        if threads < 1:
-            raise InvalidInput(f"threads is {threads}; it must be at least 1")
+        if not 1 <= threads <= _MOST_THREADS:
+            raise InvalidInput(f"threads is {threads}; it must be from 1 to {_MOST_THREADS}")
         if on_bad_shard not in ON_BAD_SHARD:
             raise InvalidInput(f"on_bad_shard is {on_bad_shard!r}; use one of {', '.join(ON_BAD_SHARD)}")
         self.config = FeedConfig(

@@ -199,9 +199,10 @@ def test_crop_larger_than_a_frame_fails(shards, backend):
         open_small(shards, backend, crop=49)
 
 
-def test_no_threads_fails(shards, backend):
-    with pytest.raises(InvalidInput, match="threads is 0"):
-        open_small(shards, backend, threads=0)
+@pytest.mark.parametrize("threads", [0, 10**10])
+def test_threads_that_no_machine_has_fail(shards, backend, threads):
+    with pytest.raises(InvalidInput, match=f"threads is {threads}; it must be from 1 to 10000"):
+        open_small(shards, backend, threads=threads)
 
 
 @pytest.mark.parametrize("stream", ["rgb", "flow"])
