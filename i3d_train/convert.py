@@ -67,7 +67,7 @@ def convert(source: Path, target: Path, *, labels: Path | None = None) -> Conver
     written = _WRITERS[target.suffix](model, info, digest)
     publish(target, written.content)
     return Converted(
-        info=replace(info, path=target),
+        info=weights.describe(target),
         tensors=len(written.sizes),
         numbers=sum(written.sizes),
         source_sha256=digest,

@@ -120,8 +120,9 @@ def test_tensors_and_numbers_are_those_of_the_file(released, tmp_path):
 def test_what_npz_does_not_hold_is_told(tmp_path):
     torch.save(small("i3d", "rgb", classes=2).state_dict(), tmp_path / "w.pt")
     (tmp_path / "labels.txt").write_text("a\nb\n")
-    notes = convert(tmp_path / "w.pt", tmp_path / "w.npz", labels=tmp_path / "labels.txt").notes
-    assert [note.split(" is")[0].split(" are")[0] for note in notes] == ["the class names", "BatchNorm's scale"]
+    done = convert(tmp_path / "w.pt", tmp_path / "w.npz", labels=tmp_path / "labels.txt")
+    assert [note.split(" is")[0].split(" are")[0] for note in done.notes] == ["the class names", "BatchNorm's scale"]
+    assert done.info == weights.describe(tmp_path / "w.npz")
 
 
 def test_unknown_ending_fails(released, tmp_path):
