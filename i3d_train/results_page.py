@@ -102,7 +102,7 @@ def _numbers(results: Sequence[Results]) -> str:
 def _note(results: Sequence[Results]) -> str:
     lines = ["Accuracies in percent, loss as cross-entropy in nats."]
     for one in results:
-        name = printable(one.tested.name)
+        name = f"{printable(one.tested.name)} on {printable(one.tested.where)}"
         if one.unlabelled:
             lines.append(f"{one.unlabelled} clips have no label, and are in no number of {name}.")
         if one.missing:

@@ -86,7 +86,7 @@ def test_every_number_stands_under_its_name():
 
 def test_clips_that_are_missing_are_told_of_each_result():
     page = results_page([replace(result(), missing=3), result(stream="flow")])
-    assert "3 clips were in no shard or could not be read, and are in no number of i3d rgb." in page
+    assert "3 clips were in no shard or could not be read, and are in no number of i3d rgb on ucf101 test" in page
     assert page.count("were in no shard") == 1
 
 
@@ -129,8 +129,10 @@ def test_note_says_what_was_seen_of_a_clip(changes, notes):
 
 def test_clips_without_a_label_are_told_of_each_result():
     found = random_answers(0)
-    page = results_page([result(found), result(found, stream="flow"), result(model="c3d")])
-    assert "1 clips have no label, and are in no number of i3d rgb. 1 clips have no label" in page
+    # the same network on two folds
+    page = results_page([result(found), result(found, folds=(2,)), result(model="c3d")])
+    for where in ("ucf101 test, fold 1", "ucf101 test, fold 2"):
+        assert f"1 clips have no label, and are in no number of i3d rgb on {where}." in page
     assert page.count("have no label") == 2
 
 
