@@ -4,7 +4,6 @@ Shapes: B = views of a batch, K = classes.
 """
 
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from i3d_train.evaluation_folder import write_evaluation
 from i3d_train.events import Observer, Scored, ignore
 from i3d_train.labels import class_names
 from i3d_train.models import network_class
-from i3d_train.options import Machine, Reading, check_at_least, check_choice
+from i3d_train.options import Machine, Reading, check_at_least, check_choice, fold_of
 from i3d_train.results import RESULTS_NAME, Results, Trial
 from i3d_train.scoring import answers, ranked
 from i3d_train.weight_info import WeightsInfo
@@ -111,8 +110,8 @@ def evaluate(config: EvaluateConfig, *, observe: Observer = ignore) -> Results:
         observe: called with `Scored` after each batch.
 
     Raises:
-        InvalidInput: the weights do not fit, a class of the shards is unknown to them, a logit is not finite, or
-            `predictions` is a folder.
+        InvalidInput: the weights do not fit, a class of the shards is unknown to them, they were trained on
+            another fold, a logit is not finite, or `predictions` is a folder.
         BadShard: the shards break their contract.
         EnvironmentProblem: no such device, its memory is too small, or the disk is full.
     """
@@ -130,6 +129,8 @@ def evaluate(config: EvaluateConfig, *, observe: Observer = ignore) -> Results:
     names = class_names(info.num_classes, known=info.labels, file=config.labels)
     used = set(loader.shards.clips.label.tolist())
     logit_of_label = _match(loader.labels, names, used)
+    fold = config.fold or fold_of(config.clips)
+    _check_fold(fold, info)
     model = weights.restore(config.weights).to(device)
     for path in (config.out and config.out / RESULTS_NAME, config.predictions):
         if path is not None:
@@ -147,7 +148,7 @@ def evaluate(config: EvaluateConfig, *, observe: Observer = ignore) -> Results:
         weights=(info.name,),
         dataset=shown(config.dataset or dataset_of(loader.labels) or folder_name(config.shards)),
         split=config.split,
-        folds=_folds(config),
+        folds=() if fold is None else (fold,),
         frames=frames,
         crop=crop,
         windows=config.windows,
@@ -191,11 +192,12 @@ def _check_clips(clips: ShardSet, info: WeightsInfo, *, frames: int | None, crop
         )
 
 
-def _folds(config: EvaluateConfig) -> tuple[int, ...]:
-    if config.fold is not None:
-        return (config.fold,)
-    named = None if config.clips is None else re.fullmatch(r"fold([1-3])\.csv", config.clips.name)
-    return () if named is None else (int(named[1]),)
+def _check_fold(fold: int | None, info: WeightsInfo) -> None:
+    if None not in (fold, info.fold) and fold != info.fold:
+        raise InvalidInput(
+            f"{info.path} was trained on fold {info.fold}, where test clips of fold {fold} are for training; "
+            f"give the weights of fold {fold}"
+        )
 
 
 def _match(labels: tuple[str, ...], names: tuple[str, ...], used: set[int]) -> torch.Tensor:

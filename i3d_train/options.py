@@ -1,6 +1,7 @@
 """Options that several configurations have in common: where a network runs, and how shards are read."""
 
 import math
+import re
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,12 @@ class Reading:
             "cache": self.cache,
             "cache_bytes": self.cache_bytes,
         }
+
+
+def fold_of(clips: Path | None) -> int | None:
+    """Official split of UCF-101 or HMDB-51 that a list is of: told from `fold1.csv` to `fold3.csv`, else None."""
+    named = None if clips is None else re.fullmatch(r"fold([1-3])\.csv", clips.name)
+    return None if named is None else int(named[1])
 
 
 def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -24,6 +24,7 @@ from safetensors import SafetensorError, safe_open
 
 from i3d_train import checkpoint
 from i3d_train.archive import MALFORMED, archive_fault
+from i3d_train.options import fold_of
 from i3d_train.weight_info import WeightsInfo, read_header, transfer_of
 from preprocess.errors import EnvironmentProblem, InvalidInput
 
@@ -160,6 +161,7 @@ def _checkpoint_info(path: Path, saved: checkpoint.Checkpoint) -> WeightsInfo:
         labels=saved.labels,
         width=width,
         transfer=transfer,
+        fold=fold_of(Path(str(saved.config.get("clips")))),
     )
 
 

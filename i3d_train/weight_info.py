@@ -31,6 +31,8 @@ class WeightsInfo:
     """Share of the published channels."""
     transfer: str | None = None
     """One of `TRANSFERS`, how the run that trained them began; None where it was told none, or is not known."""
+    fold: int | None = None
+    """Official split of UCF-101 or HMDB-51 that they were trained on; None for another list, or where not known."""
 
     @property
     def name(self) -> str:

@@ -197,6 +197,17 @@ def test_fold_that_is_given_counts_and_other_lists_tell_none(evaluation, tmp_pat
     assert folds == [(3,), (), (), (1,)]
 
 
+def test_weights_that_were_trained_on_another_fold_fail(evaluation, trained, tmp_path):
+    content = torch.load(trained, weights_only=True)
+    content["config"]["clips"] = "ucf101/fold1.csv"
+    torch.save(content, tmp_path / "one.pt")
+    (tmp_path / "fold1.csv").write_text("key,label,split\nval0,dark,val\n")
+    config = replace(evaluation, weights=tmp_path / "one.pt", clips=tmp_path / "fold1.csv")
+    assert evaluate(config).tested.folds == (1,)
+    with pytest.raises(InvalidInput, match=r"one\.pt was trained on fold 1, where test clips of fold 2"):
+        evaluate(replace(config, fold=2))
+
+
 def test_clip_too_short_to_be_seen_whole_fails(evaluation, tmp_path):
     network = small_network("two_stream", stream="flow")
     path = write_small(tmp_path / "w.safetensors", network, model="two_stream")
