@@ -145,11 +145,10 @@ class TrainConfig(Machine, Reading):
         Machine.__post_init__(self)
         Reading.__post_init__(self)
         network = network_class(self.model)
-        choices = {
-            "stream": streams_of(self.model),
-            "schedule": SCHEDULES,
-            "val_split": SPLITS,
-        }
+        streams = streams_of(self.model)
+        if self.stream not in streams:
+            raise InvalidInput(f"{self.model} takes stream {' or '.join(streams)}, got {self.stream!r}")
+        choices = {"schedule": SCHEDULES, "val_split": SPLITS}
         if self.transfer is not None:
             choices["transfer"] = TRANSFERS
         for name, allowed in choices.items():
@@ -164,6 +163,7 @@ class TrainConfig(Machine, Reading):
             check_at_least(name, getattr(self, name), lowest)
         self._check_ranges()
         self._check_together()
+        self._check_schedule()
 
     def _check_ranges(self) -> None:
         for rule, (names, holds) in _RULES.items():
@@ -184,13 +184,6 @@ class TrainConfig(Machine, Reading):
                 f"batch_size {self.batch_size} cannot be cut into accumulate {self.accumulate} equal parts; "
                 f"make it a multiple"
             )
-        if self.lr_drop_steps is not None and self.schedule != "step":
-            raise InvalidInput(
-                f"lr_drop_steps {', '.join(map(str, self.lr_drop_steps))} belong to schedule step, "
-                f"not to {self.schedule}; leave one of them out"
-            )
-        if self.schedule == "plateau" and self.validate_every == 0:
-            raise InvalidInput("schedule plateau follows the validations, validate_every 0 has one only at the end")
         if (self.freeze_bn or self.transfer == "fixed") and (self.sync_bn or self.precise_bn):
             frozen = "freeze_bn" if self.freeze_bn else "transfer fixed"
             other = "sync_bn" if self.sync_bn else f"precise_bn {self.precise_bn}"
@@ -203,6 +196,19 @@ class TrainConfig(Machine, Reading):
             raise InvalidInput(f"weights {self.weights} would replace those of inflate {self.inflate}; leave one out")
         if self.address is not None and not self.workers:
             raise InvalidInput(f"a Ray address ({self.address}) needs workers; add --workers N")
+
+    def _check_schedule(self) -> None:
+        if self.lr_drop_steps is not None and self.schedule != "step":
+            raise InvalidInput(
+                f"lr_drop_steps {', '.join(map(str, self.lr_drop_steps))} belong to schedule step, "
+                f"not to {self.schedule}; leave one of them out"
+            )
+        if self.patience != TrainConfig.patience and self.schedule != "plateau":
+            raise InvalidInput(
+                f"patience {self.patience} belongs to schedule plateau, not to {self.schedule}; leave one of them out"
+            )
+        if self.schedule == "plateau" and self.validate_every == 0:
+            raise InvalidInput("schedule plateau follows the validations, validate_every 0 has one only at the end")
 
     def total_steps(self, *, steps_per_epoch: int) -> int:
         """Length of the run in steps."""

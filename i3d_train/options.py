@@ -94,8 +94,7 @@ def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
         InvalidInput: quoting it and the list.
     """
     if value not in allowed:
-        use = f"one of {', '.join(allowed)}" if len(allowed) > 1 else repr(allowed[0])
-        raise InvalidInput(f"{name} {value!r} is unknown; use {use}")
+        raise InvalidInput(f"{name} {value!r} is unknown; use one of {', '.join(allowed)}")
 
 
 def check_at_least(name: str, value: int | None, lowest: int) -> None:

@@ -190,7 +190,7 @@ class Sampler:
             raise InvalidInput(
                 f"crop {config.crop} does not fit clip {clips.name(row)} with frames of "
                 f"{clips.height[row]}x{clips.width[row]} pixels ({len(too_small)} of {len(clips)} clips "
-                f"are too small); use crop={short_side[too_small].min()} or less"
+                f"are too small); use crop {short_side[too_small].min()} or less"
             )
         if config.short_clips == "error" and config.frames is not None:
             too_short = np.flatnonzero((self._length < config.frames) & (self._length > 0))

@@ -161,5 +161,6 @@ def _print_summary(trained: "TrainSummary") -> None:
             f"validation after step {found.step}: top-1 {found.top1:.4f}, top-5 {found.top5:.4f}, "
             f"loss {found.loss:.4f} on {found.clips} clips; best top-1 {trained.best_top1:.4f}"
         )
-    click.echo(f"{trained.clips_per_s:.2f} clips/s, {trained.wait_share:.1%} of the time waiting for data")
+    if trained.clips_per_s:  # else it was finished before
+        click.echo(f"{trained.clips_per_s:.2f} clips/s, {trained.wait_share:.1%} of the time waiting for data")
     click.echo("wrote " + ", ".join(map(str, trained.files)))

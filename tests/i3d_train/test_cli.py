@@ -157,12 +157,18 @@ def test_unreadable_weights_fails(tmp_path):
 
 def test_stopped_run_says_how_to_go_on_fails(shards, tmp_path, monkeypatch):
     monkeypatch.setattr(StopSignal, "__call__", lambda self: True)
-    status, _, log = invoke(
+    options = (
         *("run", "--shards", shards, "--out", tmp_path / "run", "--frames", 9, "--crop", 32, "--batch-size", 4),
-        *("--steps", 2, "--device", "cpu", "--loader", "torch", "--threads", 1),
+        *("--device", "cpu", "--loader", "torch", "--threads", 1),
     )
+    status, shown, log = invoke(*options, "--steps", 2)
     assert status == 1
     assert "stopped after step 1 of 2; go on with --resume" in log
+    assert "clips/s" in shown
+    # of no step there is no speed
+    _, shown, _ = invoke(*options, "--steps", 1, "--resume")
+    assert "clips/s" not in shown
+    assert "wrote" in shown
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,8 @@ DEFAULT = TrainConfig(shards=Path("shards"), out=Path("run"))
     ("changes", "message"),
     [
         ({"model": "i4d"}, r"model 'i4d' is unknown; use one of i3d"),
-        ({"stream": "depth"}, r"stream 'depth' is unknown; use one of rgb, flow"),
-        ({"stream": "rgb", "model": "fused"}, r"stream 'rgb' is unknown; use 'both'"),
+        ({"stream": "depth"}, r"i3d takes stream rgb or flow or both, got 'depth'"),
+        ({"stream": "rgb", "model": "fused"}, r"fused takes stream both, got 'rgb'"),
         ({"device": "tpu"}, r"device 'tpu' is unknown; use one of auto, cpu, cuda"),
         ({"precision": "fp8"}, r"precision 'fp8' is unknown; use one of auto, bf16, fp16, fp32"),
         ({"schedule": "linear"}, r"schedule 'linear' is unknown; use one of step, plateau, cosine"),
@@ -43,6 +43,7 @@ DEFAULT = TrainConfig(shards=Path("shards"), out=Path("run"))
         ({"workers": -1}, r"workers must be at least 0, got -1"),
         ({"address": "host:6379"}, r"a Ray address \(host:6379\) needs workers; add --workers N"),
         ({"lr_drop_steps": (5,), "schedule": "cosine"}, r"lr_drop_steps 5 belong to schedule step, not to cosine"),
+        ({"patience": 2}, r"patience 2 belongs to schedule plateau, not to step; leave one of them out"),
         ({"schedule": "plateau", "validate_every": 0}, r"schedule plateau follows the validations"),
         ({"transfer": "partly"}, r"transfer 'partly' is unknown; use one of original, fixed, full"),
         ({"transfer": "fixed"}, r"transfer fixed needs the weights to carry over; give them with --init"),

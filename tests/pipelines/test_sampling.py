@@ -225,7 +225,7 @@ def test_window_as_long_as_the_shortest_clip_is_not_too_long(options):
 
 def test_crop_larger_than_a_frame_fails():
     clips = table((30, 40, 50), (30, 24, 90))
-    with pytest.raises(InvalidInput, match=r"crop 32 does not fit clip clip1 .* 24x90 .* use crop=24 or less"):
+    with pytest.raises(InvalidInput, match=r"crop 32 does not fit clip clip1 .* 24x90 .* use crop 24 or less"):
         sampler(clips)
 
 
