@@ -58,7 +58,7 @@ def read_document(
     try:
         document = json.loads(read(path).decode())
     except OSError as error:
-        raise InvalidInput(f"cannot read the {name} {path}: {error.strerror}") from error
+        raise InvalidInput(f"cannot read the {name} {path}: {error.strerror}; {remedy}") from error
     except (ValueError, RecursionError) as error:
         raise InvalidInput(f"{path} is not JSON ({error}); {remedy}") from error
     if not isinstance(document, dict) or document.get("format") != format_:

@@ -89,7 +89,8 @@ def default_option(name: str, **settings: Any) -> Callable[[Any], Any]:
 @click.option(
     "--transfer",
     type=click.Choice(TRANSFERS),
-    help="To other classes as the paper does: train only the last layer (fixed), all of it (full), or without weights.",
+    help="To other classes as the paper does: without weights (original), or with them, training only the last layer "
+    "(fixed) or all of it (full).",
 )
 @click.option("--inflate", type=FILE, help="Start from a 2-D Inception-v1, torchvision's GoogLeNet names.")
 @click.pass_context

@@ -78,6 +78,7 @@ def _print_index(report: "IndexReport", out: Path, fold: int) -> None:
     splits = " + ".join(f"{count} {split}" for split, count in sorted(report.splits.items(), reverse=True))
     click.echo(f"fold {fold}: {splits or 'nothing'}")
     if report.missing:
-        click.echo(f"missing: {report.missing}, each with its reason in {where}/missing.csv")
+        lines = f" ({report.refused} of them refused lines of the splits)" if report.refused else ""
+        click.echo(f"missing: {report.missing}{lines}, each with its reason in {where}/missing.csv")
     if report.unlisted:
         click.echo(f"unlisted: {report.unlisted} videos that no list names, in {where}/missing.csv")

@@ -77,7 +77,7 @@ class Index:
         path = folder / INDEX_NAME
         if not path.is_file():
             raise InvalidInput(
-                f"{path} does not exist; `preprocess flow` writes it last, run it (again) with --out {folder}"
+                f"{path} does not exist; `preprocess flow` writes it last: give its --out, or run it again"
             )
         try:
             text = path.read_bytes()

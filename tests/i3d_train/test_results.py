@@ -111,7 +111,7 @@ def test_json_that_is_no_record_fails(tmp_path):
 
 
 def test_folder_without_results_fails(tmp_path):
-    with pytest.raises(InvalidInput, match=r"cannot read the record of an evaluation .*results.json"):
+    with pytest.raises(InvalidInput, match=r"evaluation .*results.json: No such file or directory; give a folder that"):
         read_results(tmp_path)
 
 

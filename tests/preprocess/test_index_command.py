@@ -54,11 +54,14 @@ def test_says_what_it_found(folder, splits):
 def test_something_missing_exits_1_and_names_it(folder, splits):
     (folder / "v_YoYo_g01_c01.avi").write_bytes(b"no video")
     (folder / "v_Nobody_g01_c01.avi").write_bytes(b"")
+    with (splits / "trainlist01.txt").open("a") as lines:
+        lines.write("YoYo/v_YoYo_g02_c01.avi 7\n")
     result = run("index", "ucf101", folder, "--splits", splits, "--workers", 0)
     assert result.exit_code == 1
     assert "v_YoYo_g01_c01: v_YoYo_g01_c01.avi: not a video file" in result.output
     assert "2 videos = 1 done + 1 bad_media" in result.output
-    assert f"missing: 1, each with its reason in {folder}/missing.csv" in result.output
+    refused = "1 of them refused lines of the splits"
+    assert f"missing: 2 ({refused}), each with its reason in {folder}/missing.csv" in result.output
     assert f"unlisted: 1 videos that no list names, in {folder}/missing.csv" in result.output
 
 

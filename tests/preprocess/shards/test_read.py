@@ -120,7 +120,7 @@ def test_changed_head_fails_and_an_older_shard_is_told(written):
 
 
 def test_no_index_fails(tmp_path):
-    with pytest.raises(InvalidInput, match=r"index\.json does not exist; `preprocess flow` writes it last"):
+    with pytest.raises(InvalidInput, match=r"does not exist; `preprocess flow` writes it last: give its --out"):
         ShardSet(tmp_path, "train")
 
 
