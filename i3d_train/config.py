@@ -60,7 +60,7 @@ class TrainConfig(Machine, Reading):
     crop: int = 224
     """Pixels of the square random crop."""
     short_side: int | None = None
-    """What the shards' short side has to be, in pixels; None takes any."""
+    """What the shards' short side has to be, in pixels; None takes any, and the run writes down what it is."""
     flip: bool = True
     """Mirror every other clip; wrong where left and right are different classes."""
     batch_size: int = 8

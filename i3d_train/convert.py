@@ -15,7 +15,7 @@ from i3d_train.labels import class_names
 from i3d_train.models.convolution import scaled
 from i3d_train.models.inception import STEM_CHANNELS
 from i3d_train.models.network import Network
-from i3d_train.weight_info import WeightsInfo, header_of
+from i3d_train.weight_info import SHORT_SIDE, WeightsInfo, header_of
 from i3d_train.weight_names import HEAD, deepmind
 from preprocess.address import shown
 from preprocess.errors import InvalidInput
@@ -45,8 +45,8 @@ def convert(source: Path, target: Path, *, labels: Path | None = None) -> Conver
 
     Args:
         source: see `weights.load`.
-        target: `.safetensors`, with model, stream, classes, width, class names and the hash of `source` in its
-            metadata; or `.npz`, DeepMind's variables of an I3D. A file of that name is replaced.
+        target: `.safetensors`, with model, stream, classes, width, short side, class names and the hash of `source` in
+            its metadata; or `.npz`, DeepMind's variables of an I3D. A file of that name is replaced.
         labels: class names, one a line, where `source` carries none.
 
     Raises:
@@ -118,6 +118,8 @@ def _npz(model: Network, info: WeightsInfo, _: str) -> _Written:
     notes = []
     if info.labels:
         notes.append("the class names are not in it: .npz has no place for them")
+    if info.short_side != SHORT_SIDE:
+        notes.append(f"the short side of {info.short_side} pixels is not in it: {SHORT_SIDE} will be taken for it")
     if any(name.endswith("gamma") for name in variables):
         notes.append("BatchNorm's scale is in it as batch_norm/gamma, which DeepMind's own code does not read")
     buffer = io.BytesIO()

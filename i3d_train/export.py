@@ -27,7 +27,7 @@ from i3d_train.labels import class_names
 from i3d_train.models import network_class
 from i3d_train.models.network import BOTH, STREAM_CHANNELS, Network
 from i3d_train.options import check_at_least
-from i3d_train.predict import FLOW_SPAN, FPS, SHORT_SIDE
+from i3d_train.predict import FLOW_SPAN, FPS
 from preprocess.errors import EnvironmentProblem, InvalidInput
 from preprocess.paths import check_writable, publish
 from preprocess.shards import ShardAttributes
@@ -126,7 +126,7 @@ def export(config: ExportConfig) -> Exported:
     info = weights.describe(config.weights)
     names = class_names(info.num_classes, known=info.labels, file=config.labels)
     sampling = network_class(info.model).sampling
-    frames, crop = config.frames or sampling.window, config.crop or sampling.crop
+    frames, crop = config.frames or sampling.window, config.crop or min(sampling.crop, info.short_side)
     check_least(info.model, frames=frames, crop=crop)
     check_writable(config.out)
     program = Program(weights.restore(config.weights)).eval()
@@ -140,7 +140,7 @@ def export(config: ExportConfig) -> Exported:
         "weights": info.name,
         "labels": list(names),
         "fps": float(FPS),
-        "short_side": SHORT_SIDE,
+        "short_side": info.short_side,
         "frames": frames,
         "crop": crop,
         "inputs": [

@@ -25,9 +25,10 @@ from i3d_train.feature_file import ClipFeatures, check_name, writing
 from i3d_train.models import network_class
 from i3d_train.models.network import Network
 from i3d_train.options import Machine, Reading, check_at_least, check_choice
-from i3d_train.predict import FPS, SHORT_SIDE, clip_input
+from i3d_train.predict import FPS, check_fits, clip_input
 from i3d_train.scoring import NOT_FINITE_REMEDY
 from i3d_train.step_times import step_frames
+from i3d_train.weight_info import WeightsInfo
 from pipelines import Loader, open_loader
 from pipelines.device import resolve_device
 from preprocess.address import shown
@@ -124,8 +125,9 @@ def extract(config: FeaturesConfig, *, observe: Observer = ignore) -> FeaturesRe
     info = weights.describe(config.weights)
     network = network_class(info.model)
     frames = config.frames or network.sampling.test_window
-    crop = config.crop or network.sampling.crop
+    crop = config.crop or min(network.sampling.crop, info.short_side)
     _check_window(info.model, frames=frames, crop=crop)
+    check_fits(info, crop=crop)
     # the one thing about a network that is not known for each of them
     step_frames(info.model, frames)
     device = resolve_device(config.device)
@@ -145,7 +147,7 @@ def extract(config: FeaturesConfig, *, observe: Observer = ignore) -> FeaturesRe
     with writing(config.out, attributes) as file:
         loader = None
         if config.shards is None:
-            clips, total = _of_videos(config, model, crop=crop, failed=failed), len(config.videos)
+            clips, total = _of_videos(config, info, crop=crop, failed=failed), len(config.videos)
         else:
             loader = _open(config, stream=info.stream, crop=crop, device=device)
             attributes["labels"] = list(loader.labels)
@@ -190,8 +192,6 @@ def _check_window(model: str, *, frames: int, crop: int) -> None:
     every = math.lcm(sampling.rgb_stride, sampling.flow_stride, sampling.flow_stack)
     if frames % every:
         raise InvalidInput(f"{model} sees every {every}th frame, so frames must be a multiple of it, got {frames}")
-    if crop > SHORT_SIDE:
-        raise InvalidInput(f"crop must be at most {SHORT_SIDE} pixels, got {crop}")
 
 
 def _open(config: FeaturesConfig, *, stream: str, crop: int, device: torch.device) -> Loader:
@@ -216,12 +216,14 @@ def _of_shards(loader: Loader, stream: str) -> Iterator[_Clip]:
         yield _Clip(key=key, label=label, streams={name: found[name] for name in STREAMS_READ[stream]})
 
 
-def _of_videos(config: FeaturesConfig, model: Network, *, crop: int, failed: dict[str, str]) -> Iterator[_Clip]:
+def _of_videos(config: FeaturesConfig, info: WeightsInfo, *, crop: int, failed: dict[str, str]) -> Iterator[_Clip]:
     for path in config.videos:
         key = shown(path)
         try:
             # one more than allowed: whether a video is longer is known without decoding all of it
-            streams = clip_input(path, stream=model.stream, frames=config.longest + 1, crop=crop)
+            streams = clip_input(
+                path, stream=info.stream, frames=config.longest + 1, crop=crop, short_side=info.short_side
+            )
         except (BadMedia, UnreadableFile) as error:
             _fail(failed, key, str(error))
             continue

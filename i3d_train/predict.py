@@ -4,9 +4,10 @@ Shapes: T = frames, C = channels, H, W = pixels.
 """
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from i3d_train.labels import class_names
 from i3d_train.models.network import BOTH, Network
 from i3d_train.options import Machine, check_at_least
 from i3d_train.scoring import NOT_FINITE_REMEDY, ranked
+from i3d_train.weight_info import SHORT_SIDE, WeightsInfo
 from pipelines.device import resolve_device
 from preprocess.cores import cores
 from preprocess.errors import BadMedia, InvalidInput, UnreadableFile
@@ -29,8 +31,8 @@ from preprocess.media_process import read_clip
 logger = logging.getLogger(__name__)
 
 FPS = Fraction(25)
-SHORT_SIDE = 256
-"""Pixels of the shorter side before the crop."""
+CROP = 224
+"""Pixels of the square crop, where frames have them."""
 FLOW_SPAN = 127
 """Input of the flow network is (code - FLOW_ZERO) / 127, -1 to 1 for -20 to 20 pixels a frame."""
 
@@ -45,16 +47,14 @@ class PredictConfig(Machine):
     """Class names, one a line; None takes those of the weights, or Kinetics-400's for 400 classes."""
     frames: int = 250
     """How much of a video is seen: its first frames, at 25 a second."""
-    crop: int = 224
-    """Pixels of the square centre crop."""
+    crop: int | None = None
+    """Pixels of the square centre crop; None is `CROP`, or all of the shorter side where that is less."""
     top: int = 5
     """How many classes to name."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 1 <= self.crop <= SHORT_SIDE:
-            raise InvalidInput(f"crop must be 1 to {SHORT_SIDE}, got {self.crop}")
-        for name in ("frames", "top"):
+        for name in ("frames", "crop", "top"):
             check_at_least(name, getattr(self, name), 1)
 
 
@@ -92,19 +92,36 @@ def predict(paths: Iterable[Path], config: PredictConfig) -> Iterator[Prediction
         config: see `PredictConfig`.
 
     Raises:
-        InvalidInput: the weights or labels do not fit, or frames or crop are too small, before the first video.
+        InvalidInput: the weights or labels do not fit, or frames or crop are too small or the crop too large,
+            before the first video.
         EnvironmentProblem: no such device, or later its memory is too small for a video.
     """
     device = resolve_device(config.device)
     precision = choose_precision(config.precision, device)
     info = weights.describe(config.weights)
     names = class_names(info.num_classes, known=info.labels, file=config.labels)
-    check_least(info.model, frames=config.frames, crop=config.crop)
+    crop = config.crop or min(CROP, info.short_side)
+    check_least(info.model, frames=config.frames, crop=crop)
+    check_fits(info, crop=crop)
+    look = partial(clip_input, stream=info.stream, frames=config.frames, crop=crop, short_side=info.short_side)
     model = weights.restore(config.weights).to(device).eval()
-    return (_predict_one(path, model, names, config, device=device, precision=precision) for path in paths)
+    one = partial(_predict_one, look=look, model=model, names=names, top=config.top, device=device, precision=precision)
+    return map(one, paths)
 
 
-def clip_input(path: Path, *, stream: str, frames: int, crop: int) -> dict[str, torch.Tensor]:
+def check_fits(info: WeightsInfo, *, crop: int) -> None:
+    """Refuse a crop that is larger than the frames of videos are made for these weights.
+
+    Raises:
+        InvalidInput: quoting both.
+    """
+    if crop > info.short_side:
+        raise InvalidInput(f"crop must be at most {info.short_side} pixels, got {crop}")
+
+
+def clip_input(
+    path: Path, *, stream: str, frames: int, crop: int, short_side: int = SHORT_SIDE
+) -> dict[str, torch.Tensor]:
     """The first frames of a video, the flow between them, or both, as the shards' loaders give them.
 
     Args:
@@ -112,6 +129,7 @@ def clip_input(path: Path, *, stream: str, frames: int, crop: int) -> dict[str, 
         stream: `rgb`, `flow` or `both`.
         frames: at most so many frames or flow fields.
         crop: pixels of the square centre crop.
+        short_side: pixels of the shorter side before it.
 
     Returns:
         By `rgb` and `flow`, float32 [1, C, T, crop, crop] in [-1, 1]; both have the same T.
@@ -121,7 +139,7 @@ def clip_input(path: Path, *, stream: str, frames: int, crop: int) -> dict[str, 
         UnreadableFile: it cannot be read.
     """
     # of both streams there are as many frames as flow fields, which is one fewer
-    frames_THWC = read_clip(path, fps=FPS, short_side=SHORT_SIDE, max_frames=frames + (stream != "rgb"))
+    frames_THWC = read_clip(path, fps=FPS, short_side=short_side, max_frames=frames + (stream != "rgb"))
     found = {}
     if stream in ("rgb", BOTH):
         last = len(frames_THWC) - (stream == BOTH)
@@ -145,15 +163,16 @@ def _as_input(codes_THWC: np.ndarray, *, zero: float, span: float) -> torch.Tens
 
 def _predict_one(
     path: Path,
+    *,
+    look: Callable[[Path], dict[str, torch.Tensor]],
     model: Network,
     names: tuple[str, ...],
-    config: PredictConfig,
-    *,
+    top: int,
     device: torch.device,
     precision: str,
 ) -> Prediction:
     try:
-        found = clip_input(path, stream=model.stream, frames=config.frames, crop=config.crop)
+        found = look(path)
         frames = next(iter(found.values())).shape[2]
         if frames < model.min_frames:
             raise BadMedia(
@@ -169,7 +188,7 @@ def _predict_one(
     if not logits_K.isfinite().all():
         return _failed(path, f"{path.name}: the network's logits are not finite; {NOT_FINITE_REMEDY}")
     probability_K = logits_K.softmax(0)
-    best = ranked(logits_K)[: config.top].tolist()
+    best = ranked(logits_K)[:top].tolist()
     return Prediction(
         path=path,
         frames=frames,

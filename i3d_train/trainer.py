@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from itertools import zip_longest
 from typing import Any
 
@@ -66,7 +67,7 @@ class Trainer:
     """
 
     def __init__(self, config: TrainConfig, *, group: ProcessGroup = ALONE) -> None:
-        self.config, self.group = config, group
+        self.group = group
         self.device = resolve_device(config.device)
         self.precision = choose_precision(config.precision, self.device)
         data = DataConfig(
@@ -82,6 +83,8 @@ class Trainer:
             **config.reading,
         )
         self.train_clips = check_training(data, model=config.model, processes=group.size, short_side=config.short_side)
+        # in the checkpoints, for those who show the network something else
+        self.config = config = replace(config, short_side=self.train_clips.attributes.short_side)
         tell_balance(self.train_clips)
         self.validation = open_validation(
             config, data, train=self.train_clips, device=self.device, precision=self.precision, group=group

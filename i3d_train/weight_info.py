@@ -14,6 +14,10 @@ from preprocess.errors import InvalidInput
 HEADER = "kineflow"
 """Name of the one entry that our safetensors files have in their metadata."""
 VERSION = 1
+SHORT_SIDE = 256
+"""Pixels of the shorter side of the frames that the released networks were trained on, before the crop."""
+_MAX_SIDE = 65_500
+"""The largest that a shard may have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +35,8 @@ class WeightsInfo:
     """Share of the published channels."""
     transfer: str | None = None
     """One of `TRANSFERS`, how the run that trained them began; None where it was told none, or is not known."""
+    short_side: int = SHORT_SIDE
+    """Pixels of the shorter side of the frames that they were trained on; `SHORT_SIDE` where not known."""
     fold: int | None = None
     """Official split of UCF-101 or HMDB-51 that they were trained on; None for another list, or where not known."""
 
@@ -57,6 +63,7 @@ def header_of(info: WeightsInfo, *, source: Mapping[str, str]) -> dict[str, str]
         "num_classes": info.num_classes,
         "width": info.width,
         "transfer": info.transfer,
+        "short_side": info.short_side,
         "labels": list(info.labels),
         "source": dict(source),
     }
@@ -97,7 +104,21 @@ def _info(record: Mapping[str, Any], path: Path) -> WeightsInfo:
         labels=tuple(map(str, record["labels"])),
         width=float(record["width"]),
         transfer=transfer_of(record["transfer"]),
+        short_side=short_side_of(record.get("short_side")),
     )
+
+
+def short_side_of(value: object) -> int:
+    """What a file says of its `WeightsInfo.short_side`; older ones say nothing.
+
+    Raises:
+        ValueError: neither null nor a number of pixels that a frame has.
+    """
+    if value is None:
+        return SHORT_SIDE
+    if type(value) is not int or not 1 <= value <= _MAX_SIDE:
+        raise ValueError(f"short_side is {value!r}")
+    return value
 
 
 def transfer_of(value: object) -> str | None:

@@ -12,6 +12,7 @@ from i3d_train.events import RateDropped, Saved, Scored, Started, StepDone, Vali
 from i3d_train.train import train
 from preprocess.errors import EnvironmentProblem, InvalidInput
 from preprocess.paths import exclusive
+from tests.i3d_train.small_shards import SIDE
 
 
 class StopAfter:
@@ -62,7 +63,7 @@ def test_run_leaves_its_files(config):
 
 def test_config_is_written(config):
     train(config)
-    assert json.loads((config.out / "config.json").read_text()) == config.to_json()
+    assert json.loads((config.out / "config.json").read_text()) == config.to_json() | {"short_side": SIDE}
 
 
 def test_every_step_is_recorded(config):

@@ -1,6 +1,7 @@
 """Tests of i3d_train.weight_info."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,9 @@ from i3d_train.weight_info import HEADER, WeightsInfo, header_of, read_header
 from preprocess.errors import InvalidInput
 
 PATH = Path("w.safetensors")
+LABELS = ("dive", "r\u00eaver")
 INFO = WeightsInfo(
-    path=PATH, model="c3d", stream="rgb", num_classes=2, labels=("dive", "r\u00eaver"), width=0.25, transfer="fixed"
+    path=PATH, model="c3d", stream="rgb", num_classes=2, labels=LABELS, width=0.25, transfer="fixed", short_side=128
 )
 SOURCE = {"name": "checkpoint-5.pt", "sha256": "ab"}
 
@@ -22,6 +24,10 @@ def changed(**values) -> dict[str, str]:
 
 def test_header_tells_all():
     assert read_header(header_of(INFO, source=SOURCE), PATH) == INFO
+
+
+def test_header_without_a_short_side_is_of_the_published_one():
+    assert read_header(changed(short_side=None), PATH) == replace(INFO, short_side=256)
 
 
 def test_header_names_the_source():
@@ -44,6 +50,9 @@ def test_metadata_of_others_is_none_of_ours():
         (changed(num_classes=float("inf")), r"damaged header"),
         (changed(labels=5), r"damaged header"),
         (changed(transfer=["full"]), r"damaged header"),
+        (changed(short_side=0), r"damaged header"),
+        (changed(short_side=10**6), r"damaged header"),
+        (changed(short_side="256"), r"damaged header"),
         ({HEADER: "{"}, r"damaged header"),
         ({HEADER: "[" * 100_000}, r"damaged header"),
         ({HEADER: "[]"}, r"damaged header"),
