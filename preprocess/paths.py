@@ -126,7 +126,7 @@ def make_folder(folder: Path, *, remedy: str = "choose another one") -> None:
         raise EnvironmentProblem(f"cannot make the folder {folder}: {error.strerror}; {remedy}") from error
 
 
-def check_not_taken(folder: Path, sign: str, *, holds: str, place: str | None = None) -> None:
+def check_not_taken(folder: Path, sign: str, *, holds: str, place: str | None = None, option: str = "--out") -> None:
     """That an output folder does not hold something else, whose status a run would write over.
 
     Args:
@@ -134,12 +134,13 @@ def check_not_taken(folder: Path, sign: str, *, holds: str, place: str | None = 
         sign: name of a file that only the something else has.
         holds: what that is.
         place: name of the folder for the message; None is its path.
+        option: that names the folder.
 
     Raises:
         InvalidInput: it does.
     """
     if (folder / sign).exists():
-        raise InvalidInput(f"{place or folder} holds {holds} ({sign}); choose another --out")
+        raise InvalidInput(f"{place or folder} holds {holds} ({sign}); choose another {option}")
 
 
 def check_writable(path: Path) -> None:

@@ -12,7 +12,8 @@ from preprocess.errors import KineflowError
 from preprocess.object_store import ObjectStore
 from preprocess.paths import publish, temporary_beside
 
-_SENT_NAME = ".sent.json"
+SENT_NAME = ".sent.json"
+"""In every staging folder, before anything else."""
 _EVERY_S = 60.0
 _SHARE = 0.05  # of the time at most, for sending a manifest that grows to hundreds of megabytes again and again
 
@@ -101,6 +102,7 @@ class SentRecords:
 
     def _restore(self) -> None:
         self._sent = self._read_sent()
+        self._write_sent()
         for name in self._names:
             there = self._store.state(name)
             path = self._folder / name
@@ -117,12 +119,12 @@ class SentRecords:
 
     def _read_sent(self) -> dict[str, str | None]:
         try:
-            return dict(json.loads((self._folder / _SENT_NAME).read_bytes()))
+            return dict(json.loads((self._folder / SENT_NAME).read_bytes()))
         except (OSError, ValueError, TypeError):
             return {}  # then the address counts
 
     def _write_sent(self) -> None:
-        publish(self._folder / _SENT_NAME, json.dumps(self._sent).encode())
+        publish(self._folder / SENT_NAME, json.dumps(self._sent).encode())
 
 
 def _state(path: Path) -> tuple[int, int]:

@@ -18,8 +18,8 @@ from typing import Protocol
 from preprocess.address import is_address
 from preprocess.errors import EnvironmentProblem, InvalidInput
 from preprocess.object_store import ObjectStore
-from preprocess.paths import UNFINISHED, inside, make_folder
-from preprocess.records import NoRecords, Records, SentRecords
+from preprocess.paths import UNFINISHED, check_not_taken, inside, make_folder
+from preprocess.records import SENT_NAME, NoRecords, Records, SentRecords
 from preprocess.scratch import scratch_folder
 
 
@@ -200,7 +200,14 @@ class ObjectTarget:
         return None
 
     def records(self, names: Sequence[str]) -> AbstractContextManager[Records]:
-        """See `Target`."""
+        """See `Target`.
+
+        Raises:
+            InvalidInput: the staging folder is the output of a run into a folder, which would be written over.
+        """
+        if not (self.folder / SENT_NAME).exists():
+            for name in names:
+                check_not_taken(self.folder, name, holds="what a run into it made", option="--staging")
         return SentRecords(self.store, self.folder, names).kept()
 
 

@@ -343,6 +343,15 @@ def test_two_runs_with_one_staging_folder_fail(inputs, tmp_path):
         fetch(inputs, out=tmp_path / "one")
 
 
+def test_finished_folder_as_staging_is_refused_and_left_alone(inputs):
+    before = in_folder(inputs / "shards")
+    with pytest.raises(InvalidInput, match=r"holds what a run into it made \(plan\.json\); choose another --staging"):
+        compute(inputs / "shards", clips=inputs / "clips", replan=True)
+    with pytest.raises(InvalidInput, match=r"made \(list\.csv\); choose another --staging"):
+        fetch(inputs, out=inputs / "clips")
+    assert (in_folder(inputs / "shards"), stored()) == (before, {})
+
+
 def test_staging_folder_by_default_is_one_for_each_address(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     folders = {target_of(address).folder for address in (ADDRESS, f"{ADDRESS}/", SHARDS)}
