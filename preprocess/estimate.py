@@ -10,7 +10,7 @@ from pathlib import Path
 from preprocess.clip_source import ClipSource, FolderSource, check_apart
 from preprocess.config import FlowConfig, WorkerConfig
 from preprocess.errors import BadMedia
-from preprocess.extract import StageSeconds, extract_all
+from preprocess.extract import MAX_SECONDS, TOO_LONG, StageSeconds, extract_all
 from preprocess.flow import BACKENDS, resolve_backend
 from preprocess.outcomes import MANIFEST_NAME
 from preprocess.paths import check_not_taken
@@ -35,7 +35,7 @@ class Estimate:
     free_bytes: int | None
     """Where the shards would go; None where nobody knows."""
     failed: dict[str, str] = field(default_factory=dict)
-    """Sampled clips that could not be made."""
+    """Sampled clips that could not be made, and all that declare to be too long."""
 
 
 def estimate(
@@ -77,11 +77,12 @@ def estimate(
     check_not_taken(target.folder, MANIFEST_NAME, holds="clips", place=target.name)
     check_earlier(read_plan(target.folder), plan, place=target.name, replan=replan)
     spent = StageSeconds()
-    failed: dict[str, str] = {}
+    makeable = [clip for clip in found if clip.duration_s <= MAX_SECONDS]
+    failed = {clip.key: f"{clip.path}: {TOO_LONG}" for clip in found if clip.duration_s > MAX_SECONDS}
     on_gpu = BACKENDS[backend].on_gpu
     if on_gpu:
         sample *= max(workers.helpers, 1)
-    chosen = found[:: max(len(found) // sample, 1)][:sample]
+    chosen = makeable[:: max(len(makeable) // sample, 1)][:sample]
     with source.at_hand(chosen) as folder:
         extract = partial(extract_all, [(clip, -1) for clip in chosen], folder, config=config, backend=backend)
         if on_gpu:
@@ -97,7 +98,7 @@ def estimate(
             f"none of the {len(failed)} sampled clips can be decoded; the first: {next(iter(failed.values()))}"
         )
     pairs_per_s = spent.pairs / elapsed_s
-    pairs = sum(max(round(clip.duration_s * config.fps) - 1, 0) for clip in found)
+    pairs = sum(max(round(clip.duration_s * config.fps) - 1, 0) for clip in makeable)
     return Estimate(
         clips=len(found),
         shards=len(plan.shards),

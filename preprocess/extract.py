@@ -25,6 +25,8 @@ from preprocess.status.work import Work
 
 MAX_SECONDS = 120
 """A longer clip is refused: all its frames are in memory at once."""
+TOO_LONG = f"longer than {MAX_SECONDS} s; trim it first"
+"""What is said of it."""
 
 _SHA256_DIGITS = 64
 _NOTHING: np.ndarray = np.empty(0, np.uint8)
@@ -158,7 +160,7 @@ class _Job:
             check_bytes(self.clip, self._path)
             frames_THW3 = read_clip(self._path, fps=config.fps, short_side=config.short_side, max_frames=most)
             if len(frames_THW3) > limit:
-                raise BadMedia(f"{self.clip.path}: longer than {MAX_SECONDS} s; trim it first")
+                raise BadMedia(f"{self.clip.path}: {TOO_LONG}")
             self._frames_THW3 = frames_THW3
         except BadMedia as error:
             self.result = error

@@ -338,6 +338,13 @@ def test_estimate_counts_and_measures_and_writes_nothing(clips, tmp_path):
     assert not (tmp_path / "shards").exists()
 
 
+def test_estimate_is_without_clips_that_the_run_will_refuse_as_too_long(clips, tmp_path, monkeypatch):
+    monkeypatch.setattr("preprocess.estimate.MAX_SECONDS", 0.3)  # clips of 8 and 9 frames have more
+    found = estimate(clips, tmp_path / "shards", config=CONFIG, workers=WorkerConfig(workers=0), pairs_a_clip=1)
+    assert (found.clips, found.pairs) == (6, 4 + 5 + 6)
+    assert sum(reason.endswith("longer than 120 s; trim it first") for reason in found.failed.values()) == 2
+
+
 def test_estimate_refuses_what_the_run_would(clips, shards):
     workers = WorkerConfig(workers=0)
     with pytest.raises(InvalidInput, match=r"labels of the clips are not in the given list, such as 'surfing'"):
