@@ -17,6 +17,7 @@ _DROPPED_AT_ONCE = 20_000  # clips of one transaction
 # what differs between two messages that mean the same: quoted values, addresses and paths, numbers but that of .mp4
 _VALUES = re.compile(
     r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\w+://\S+|(?:/[\w.-]+){2,}|(?<!\.mp)[+-]?\d+(?:[.,:]\d+)*"
+    r"|(?P<code>(?:HTTP(?: Error)?|returned) [45]\d\d\b)"  # tells causes apart
 )
 _TIMES = re.compile(r"_\d{6}_\d{6}\Z")
 
@@ -189,15 +190,20 @@ def pattern_of(reason: str, *, names: Iterable[str]) -> str:
     Example:
         >>> pattern_of("[youtube] abc_defGHIJ: HTTP Error 404 after 2.5 s", names=["abc_defGHIJ"])
         '[youtube] *: HTTP Error 404 after * s'
+        >>> pattern_of("a.mp4: damaged after 430 frames", names=["a"])
+        '*.mp4: damaged after * frames'
     """
     text = printable(" ".join(reason.split()))
     for name in names:
         if name:
-            text = text.replace(name, "*")
-    return _VALUES.sub(_masked, text)[:_MESSAGE_LENGTH]
+            text = _without(name, text)
+    return _VALUES.sub(lambda match: match["code"] or "*", text)[:_MESSAGE_LENGTH]
 
 
-def _masked(match: re.Match[str]) -> str:
-    # the codes of HTTP tell causes apart
-    text = match[0]
-    return text if re.fullmatch(r"[45]\d\d", text) else "*"
+def _without(name: str, text: str) -> str:
+    """A text with an asterisk for the name, but inside other words: a clip may be called `a`."""
+    done, *parts = text.split(name)
+    for part in parts:
+        is_inside = done[-1:].isalnum() or part[:1].isalnum()
+        done += (name if is_inside else "*") + part
+    return done
