@@ -74,7 +74,7 @@ def _print_report(made: "Report") -> None:
     for problem in (*made.damaged, *made.undecodable)[:_SHOWN]:
         click.echo(one_line(f"damaged: {problem.name}: {problem.reason}", length=_WIDTH))
     found = made.all
-    click.echo(f"looked at: {found.sampled:,} of {found.clips:,} clips in {made.shards:,} shards")
+    click.echo(f"looked at: {found.sampled:,} of {found.clips:,} clips in {made.shards - len(made.damaged):,} shards")
     if found.motion and found.stillness:
         click.echo(f"bound: {found.motion.verdict_text}")
         still, equal = percent(found.stillness.still), percent(found.stillness.duplicate)

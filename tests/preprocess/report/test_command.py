@@ -57,7 +57,7 @@ def test_a_damaged_shard_exits_1_and_is_named(shards, tmp_path):
     result = run("report", shards, "--out", tmp_path / "r.html")
     assert result.exit_code == 1
     assert "damaged: train-00001-of-00002.h5: train-00001-of-00002.h5 has 5 bytes" in result.output
-    assert "looked at: 2 of 2 clips" in result.output
+    assert "looked at: 2 of 2 clips in 1 shards\n" in result.output
     assert "1 of 2 shards cannot be read" in (tmp_path / "r.html").read_text()
 
 
