@@ -160,8 +160,9 @@ def get_jobs(request: Request, limit: Annotated[int, Query(ge=1, le=MOST_JOBS)] 
 def post_job(request: Request, response: Response, wanted: NewJob) -> JobAnswer:
     """Start a command, in ROOT, as if it were typed there.
 
-    The command checks its options before anything starts, and the message is its own. Paths are relative to ROOT and
-    must stay below it. One job of each command runs at a time (409). The job outlives the server.
+    Options that cannot be read are refused before anything starts, with the command's own message; what it refuses
+    once it runs ends the job. Paths are relative to ROOT and must stay below it. One job of each command runs at a time
+    (409). The job outlives the server.
     """
     with refusals():
         job = jobs_of(request).start(wanted.command, {name: _texts(value) for name, value in wanted.options.items()})
