@@ -274,7 +274,7 @@ class FlowConfig:
 
     def __post_init__(self) -> None:
         # as shards hold it, numerator and denominator in 64 bits each
-        _check(0.001 <= self.fps <= 240, f"fps must be 0.001 to 240, got {self.fps}")
+        _check(Fraction(1, 1000) <= self.fps <= 240, f"fps must be 0.001 to 240, got {self.fps}")
         _check(self.fps.denominator < 1 << 53, f"fps must be of fewer digits, such as 30000/1001, got {self.fps}")
         _check(16 <= self.short_side <= 2304, f"short_side must be 16 to 2304 pixels, got {self.short_side}")
         for name in ("rgb_quality", "flow_quality"):

@@ -165,7 +165,7 @@ class ShardAttributes:
     def _check(self) -> None:
         """ValueError if a value cannot be what it says; the file may come from anybody."""
         for name, low, high in (
-            ("fps", 0.001, 1000),
+            ("fps", Fraction(1, 1000), 1000),
             ("short_side", 1, 65_500),
             ("rgb_quality", 1, 100),
             ("flow_quality", 1, 100),

@@ -3,6 +3,7 @@ import shutil
 import threading
 import time
 from dataclasses import replace
+from fractions import Fraction
 
 import cv2
 import h5py
@@ -325,6 +326,11 @@ def test_folder_that_cannot_be_made_fails(clips, tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(EnvironmentProblem, match="cannot make the folder"):
         run(clips, tmp_path / "file" / "shards")
+
+
+def test_lowest_frame_rate_is_within_the_bound_that_names_it(clips, tmp_path):
+    config = replace(CONFIG, fps=Fraction("0.001"))  # below the float of that name
+    assert [run(clips, tmp_path / "shards", config=config).made for _ in range(2)] == [3, 0]
 
 
 def test_estimate_counts_and_measures_and_writes_nothing(clips, tmp_path):
