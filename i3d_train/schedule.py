@@ -70,9 +70,11 @@ class Schedule:
         """What the validations so far have led to."""
         return {"drops": self._drops, "waited": self._waited, "best": self._best}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict`."""
-        self._drops, self._waited, self._best = int(state["drops"]), int(state["waited"]), float(state["best"])
+    def load_state_dict(self, state: dict[str, Any], *, with_best: bool = True) -> None:
+        """Go on from `state_dict`, or from the drops alone, without the best loss and the validations since."""
+        self._drops = int(state["drops"])
+        if with_best:
+            self._waited, self._best = int(state["waited"]), float(state["best"])
 
 
 def _by_step(schedule: Schedule, step: int) -> float:

@@ -248,8 +248,10 @@ class Trainer:
             self.average.model.load_state_dict(saved.weights)
         if saved.scaler:
             self._scaler.load_state_dict(saved.scaler)
-        self.schedule.load_state_dict(saved.schedule)
-        self.validated_step, self.best_top1 = saved.validated_step, saved.best_top1
+        # scores on another split are no measure of those to come
+        is_same_split = saved.config.get("val_split") == self.config.val_split
+        self.schedule.load_state_dict(saved.schedule, with_best=is_same_split)
+        self.validated_step, self.best_top1 = saved.validated_step, saved.best_top1 if is_same_split else None
         self.step = saved.step
         restore_random_state(
             saved.rng, group=self.group, device=self.device, seed=self.config.seed + self.step * self.group.size

@@ -312,6 +312,18 @@ def test_best_accuracy_so_far_is_known_after_resuming(config):
     assert not best
 
 
+def test_scores_on_another_split_are_no_measure_after_resuming(config):
+    config = replace(config, validate_every=1, schedule="plateau", patience=1)
+    first = Trainer(config)
+    first.best_top1 = 1.0
+    first.schedule.validated(0.0)
+    for split, taken in (("val", False), ("train", True)):
+        second = Trainer(replace(config, val_split=split))
+        second.restore(first.checkpoint())
+        _, best, drops = second.validate(ignore)
+        assert (best, drops) == (taken, not taken)
+
+
 def test_network_that_is_trained_on_its_steps_is_asked_for_them(config):
     trainer = Trainer(frozen(config))
     loss_of_clips = Trainer(frozen(config)).train_step().loss
