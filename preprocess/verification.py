@@ -18,7 +18,7 @@ import numpy as np
 from preprocess.cores import cores
 from preprocess.errors import BadShard, InvalidInput
 from preprocess.pixels import decode_jpeg
-from preprocess.shards.index import INDEX_NAME, Index, ShardInfo
+from preprocess.shards.index import INDEX_NAME, Index, ShardInfo, is_shard_name
 from preprocess.shards.layout import STREAMS, ShardAttributes, shard_name
 from preprocess.shards.read import Shard
 from preprocess.shards.verify import CheckedShard, Finding, check_shard
@@ -56,7 +56,8 @@ def verify_folder(
     workers: int | None = None,
     on_shard: Callable[[int, tuple[Finding, ...]], None] = lambda total, findings: None,
 ) -> Verification:
-    """Check every shard that `index.json` names against the contract, the index and the other shards.
+    """Check every shard that `index.json` names against the contract, the index and the other shards, and that it
+    names all that lie beside it.
 
     Args:
         folder: of the shards.
@@ -75,8 +76,7 @@ def verify_folder(
     started, started_cpu = time.monotonic(), time.process_time()
     index = Index.read(folder)
     findings: dict[str, list[Finding]] = defaultdict(list)
-    for missing in _missing_names(index):
-        findings[INDEX_NAME].append(missing)
+    findings[INDEX_NAME] += [*_missing_names(index), *_unnamed(index, folder)]
     together = _Together(index)
     clips = size = 0
     stop = threading.Event()
@@ -196,3 +196,10 @@ def _missing_names(index: Index) -> Iterator[Finding]:
             yield Finding(
                 shard=INDEX_NAME, problem=f"names {found} of {count} {split} shards; {lost} is not among them"
             )
+
+
+def _unnamed(index: Index, folder: Path) -> Iterator[Finding]:
+    """Shards that lie there and would not be read."""
+    there = {path.name for path in folder.glob("*.h5") if is_shard_name(path.name)}
+    for name in sorted(there - {info.name for info in index.shards}):
+        yield Finding(shard=INDEX_NAME, problem=f"does not name {name}, which lies beside it")

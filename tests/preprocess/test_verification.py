@@ -178,7 +178,16 @@ def test_key_in_two_shards_is_named(shards):
 def test_index_without_one_of_its_shards_is_told(shards):
     index = Index.read(shards)
     replace(index, shards=index.shards[1:]).write(shards)
-    assert findings(shards) == [f"index.json: names 2 of 3 train shards; {NAMES[0]} is not among them"]
+    gap = f"index.json: names 2 of 3 train shards; {NAMES[0]} is not among them"
+    assert findings(shards) == [gap, f"index.json: does not name {NAMES[0]}, which lies beside it"]
+    (shards / NAMES[0]).unlink()
+    assert findings(shards) == [gap]
+
+
+def test_index_without_a_whole_split_is_told(shards):
+    shutil.copy(shards / NAMES[0], shards / "val-00000-of-00001.h5")
+    (shards / "features.h5").touch()
+    assert findings(shards) == ["index.json: does not name val-00000-of-00001.h5, which lies beside it"]
 
 
 def test_picture_that_cannot_be_decoded_is_found_by_decoding(shards):
