@@ -49,7 +49,7 @@ def test_sheet_that_nobody_could_look_at_fails(shards, tmp_path):
 def test_crop_larger_than_the_frames_fails_with_the_crop_to_use(shards, tmp_path):
     result = CliRunner().invoke(main, [str(shards), "--out", str(tmp_path / "clip.png")])
     assert result.exit_code == InvalidInput.exit_status
-    assert "use crop=48 or less" in result.output
+    assert "use crop 48 or less" in result.output
 
 
 def test_key_shows_the_clip_as_it_is_stored(shards, tmp_path):
