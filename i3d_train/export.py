@@ -60,7 +60,8 @@ class ExportConfig:
     frames: int | None = None
     """Consecutive frames that the program takes; None is what the network is trained on, 64 for I3D."""
     crop: int | None = None
-    """Pixels of the square crop; None is the network's own, 224 for I3D."""
+    """Pixels of the square crop; None is the network's own, 224 for I3D, or the short side of the frames that it was
+    trained on, where that is less."""
     labels: Path | None = None
     """Class names of the weights, one a line, where they carry none."""
 

@@ -58,7 +58,8 @@ class FeaturesConfig(Machine, Reading):
     longest: int = 3000
     """Frames of the longest video that is taken, at 25 a second: all of it is decoded into memory."""
     crop: int | None = None
-    """Pixels of the square centre crop; None is the network's own, 224 for I3D."""
+    """Pixels of the square centre crop; None is the network's own, 224 for I3D, or the short side of the frames that it
+    was trained on, where that is less."""
 
     def __post_init__(self) -> None:
         Machine.__post_init__(self)

@@ -181,7 +181,7 @@ def _predict_one(
             )
     except (BadMedia, UnreadableFile) as error:
         return _failed(path, str(error))
-    memory = enough_memory(device, clips=1, remedy="fewer --frames, or a smaller --crop")
+    memory = enough_memory(device, clips=1, remedy="fewer --frames")
     with memory, torch.inference_mode(), autocast(device, precision):
         x = network_input(found, stream=model.stream, sampling=model.sampling, device=device)
         logits_K = model(x)[0].float().cpu()

@@ -12,7 +12,12 @@ from preprocess.console import printable
 @click.argument("weights", type=WEIGHTS)
 @click.argument("out", type=OUT_FILE)
 @click.option("--frames", type=int, help="Consecutive frames that it takes.  [default: the network's own, 64 for i3d]")
-@click.option("--crop", type=int, help="Pixels of the square crop.  [default: the network's own, 224 for i3d]")
+@click.option(
+    "--crop",
+    type=int,
+    help="Pixels of the square crop.  [default: the network's own, 224 for i3d, or the short side of the frames that "
+    "it was trained on, where that is less]",
+)
 @click.option("--labels", type=FILE, help="Class names, one a line, where WEIGHTS carry none.")
 def export(weights: Path, out: Path, frames: int | None, crop: int | None, labels: Path | None) -> None:
     """Write the network of WEIGHTS as OUT, a program of torch.export (.pt2) that runs without this project.

@@ -19,7 +19,12 @@ from preprocess.shards.layout import SPLITS
 @click.option("--clips", type=FILE, help="List of the clips of shards, such as fold1.csv of `preprocess index`.")
 @click.option("--frames", type=int, help="Frames seen at once; longer clips are seen in parts.  [default: 250 for i3d]")
 @click.option("--longest", default=3000, show_default=True, help="Frames of the longest video taken, 25 a second.")
-@click.option("--crop", type=int, help="Pixels of the square centre crop.  [default: the network's own, 224 for i3d]")
+@click.option(
+    "--crop",
+    type=int,
+    help="Pixels of the square centre crop.  [default: the network's own, 224 for i3d, or the short side of the frames "
+    "that it was trained on, where that is less]",
+)
 @machine_options
 @loader_options
 def features(videos: tuple[Path, ...], **options: Any) -> None:

@@ -24,8 +24,8 @@ def verify(shards: Path, decode: bool, workers: int | None, as_json: bool) -> No
     """Check SHARDS against every promise of the format, and name shard and clip of what is broken.
 
     Looked at are the structure of each file, counts and offsets, where each JPEG begins and ends, its size and its
-    colours, the CRC-32 of each clip, size and SHA-256 of each file, labels, keys, and that all shards were made with
-    the parameters that index.json names. All shards are checked, and nothing is changed.
+    colours, the CRC-32 of each clip, size and SHA-256 of each file, labels, keys, that index.json names all shards
+    beside it, and that they were made with the parameters that it names. All are checked, and nothing is changed.
 
     \b
     Examples:
