@@ -8,6 +8,7 @@ google-deepmind/kinetics-i3d). Named variations of it are in `i3d_train.presets`
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ DEFAULT_EPOCHS = 100
 """Length of a run that names neither steps nor epochs."""
 
 _RULES: dict[str, tuple[tuple[str, ...], Callable[[float], bool]]] = {
-    "positive": (("lr", "clip_norm"), lambda value: 0 < value < math.inf),
+    "positive": (("lr", "clip_norm", "fps"), lambda value: 0 < value < math.inf),
     "at least 0": (("weight_decay",), lambda value: 0 <= value < math.inf),
     # PyTorch takes 64 bits, and the ranks of a run go on from here
     "below 2 ** 63": (("seed",), lambda value: value < 1 << 63),
@@ -61,6 +62,8 @@ class TrainConfig(Machine, Reading):
     """Pixels of the square random crop."""
     short_side: int | None = None
     """What the shards' short side has to be, in pixels; None takes any, and the run writes down what it is."""
+    fps: Fraction | None = None
+    """The same of the shards' frames a second."""
     flip: bool = True
     """Mirror every other clip; wrong where left and right are different classes."""
     batch_size: int = 8
@@ -217,7 +220,9 @@ class TrainConfig(Machine, Reading):
         return (self.epochs or DEFAULT_EPOCHS) * steps_per_epoch
 
     def to_json(self) -> dict[str, Any]:
-        """All fields as JSON knows them: paths as text, tuples as lists."""
-        values = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
+        """All fields as JSON knows them: paths and fractions as text, tuples as lists."""
+        values = {
+            name: str(value) if isinstance(value, Path | Fraction) else value for name, value in asdict(self).items()
+        }
         values["shards"] = shown(self.shards)
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}

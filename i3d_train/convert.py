@@ -15,7 +15,7 @@ from i3d_train.labels import class_names
 from i3d_train.models.convolution import scaled
 from i3d_train.models.inception import STEM_CHANNELS
 from i3d_train.models.network import Network
-from i3d_train.weight_info import SHORT_SIDE, WeightsInfo, header_of
+from i3d_train.weight_info import FPS, SHORT_SIDE, WeightsInfo, header_of
 from i3d_train.weight_names import HEAD, deepmind
 from preprocess.address import shown
 from preprocess.errors import InvalidInput
@@ -120,6 +120,10 @@ def _npz(model: Network, info: WeightsInfo, _: str) -> _Written:
         notes.append("the class names are not in it: .npz has no place for them")
     if info.short_side != SHORT_SIDE:
         notes.append(f"the short side of {info.short_side} pixels is not in it: {SHORT_SIDE} will be taken for it")
+    if info.fps != FPS:
+        notes.append(f"the {info.fps} frames a second are not in it: {FPS} will be taken for them")
+    if info.fold is not None:
+        notes.append(f"fold {info.fold}, which they were trained on, is not in it: a test on others is not refused")
     if any(name.endswith("gamma") for name in variables):
         notes.append("BatchNorm's scale is in it as batch_norm/gamma, which DeepMind's own code does not read")
     buffer = io.BytesIO()

@@ -6,6 +6,7 @@ Shapes: B = clips, C = channels, T = frames, H, W = pixels.
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +142,9 @@ def network_input(
     return moved if stream == BOTH else moved[stream]
 
 
-def check_training(config: DataConfig, *, model: str, processes: int = 1, short_side: int | None = None) -> ShardSet:
+def check_training(
+    config: DataConfig, *, model: str, processes: int = 1, short_side: int | None = None, fps: Fraction | None = None
+) -> ShardSet:
     """The `train` split, once it is known that this run can be trained on it.
 
     Args:
@@ -149,6 +152,7 @@ def check_training(config: DataConfig, *, model: str, processes: int = 1, short_
         model: a key of `i3d_train.models.MODELS`.
         processes: that train together.
         short_side: what the shards' has to be, in pixels; None takes any.
+        fps: what their frames a second have to be; None takes any.
 
     Raises:
         InvalidInput: no such split, clips without a label, too few clips, frames or pixels.
@@ -168,12 +172,13 @@ def check_training(config: DataConfig, *, model: str, processes: int = 1, short_
             f"batch_size {config.batch_size}{where} is larger than the {len(clips)} clips of the train split in "
             f"{shown(config.shards)}; use {max(len(clips) // processes, 1)} or less"
         )
-    stored = clips.attributes.short_side
-    if short_side not in (None, stored):
-        raise InvalidInput(
-            f"short_side {short_side} was asked for, the shards in {shown(config.shards)} have {stored}; make them "
-            f"with `preprocess flow --short-side {short_side}`, or give --short-side {stored}"
-        )
+    for name, wanted in (("short_side", short_side), ("fps", fps)):
+        option, stored = "--" + name.replace("_", "-"), getattr(clips.attributes, name)
+        if wanted not in (None, stored):
+            raise InvalidInput(
+                f"{name} {wanted} was asked for, the shards in {shown(config.shards)} have {stored}; make them "
+                f"with `preprocess flow {option} {wanted}`, or give {option} {stored}"
+            )
     check_size(clips, frames=config.frames, crop=config.crop, model=model)
     return clips
 

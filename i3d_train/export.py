@@ -27,7 +27,7 @@ from i3d_train.labels import class_names
 from i3d_train.models import network_class
 from i3d_train.models.network import BOTH, STREAM_CHANNELS, Network
 from i3d_train.options import check_at_least
-from i3d_train.predict import FLOW_SPAN, FPS
+from i3d_train.predict import FLOW_SPAN
 from preprocess.errors import EnvironmentProblem, InvalidInput
 from preprocess.paths import check_writable, publish
 from preprocess.shards import ShardAttributes
@@ -140,7 +140,7 @@ def export(config: ExportConfig) -> Exported:
         "width": info.width,
         "weights": info.name,
         "labels": list(names),
-        "fps": float(FPS),
+        "fps": float(info.fps),
         "short_side": info.short_side,
         "frames": frames,
         "crop": crop,

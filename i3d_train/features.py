@@ -25,7 +25,7 @@ from i3d_train.feature_file import ClipFeatures, check_name, writing
 from i3d_train.models import network_class
 from i3d_train.models.network import Network
 from i3d_train.options import Machine, Reading, check_at_least, check_choice
-from i3d_train.predict import FPS, check_fits, clip_input
+from i3d_train.predict import check_fits, clip_input
 from i3d_train.scoring import NOT_FINITE_REMEDY
 from i3d_train.step_times import step_frames
 from i3d_train.weight_info import WeightsInfo
@@ -56,7 +56,8 @@ class FeaturesConfig(Machine, Reading):
     """Consecutive frames that the network sees at once; longer clips are seen in parts. None is the network's own
     test window, 250 for I3D."""
     longest: int = 3000
-    """Frames of the longest video that is taken, at 25 a second: all of it is decoded into memory."""
+    """Frames of the longest video that is taken, as many a second as the weights were trained on: all of it is
+    decoded into memory."""
     crop: int | None = None
     """Pixels of the square centre crop; None is the network's own, 224 for I3D, or the short side of the frames that it
     was trained on, where that is less."""
@@ -139,7 +140,7 @@ def extract(config: FeaturesConfig, *, observe: Observer = ignore) -> FeaturesRe
         "model": info.model,
         "stream": info.stream,
         "weights": info.name,
-        "fps": float(FPS),
+        "fps": float(info.fps),
         "crop": crop,
         "window": frames,
         "labels": [],
@@ -151,7 +152,7 @@ def extract(config: FeaturesConfig, *, observe: Observer = ignore) -> FeaturesRe
             clips, total = _of_videos(config, info, crop=crop, failed=failed), len(config.videos)
         else:
             loader = _open(config, stream=info.stream, crop=crop, device=device)
-            attributes["labels"] = list(loader.labels)
+            attributes |= {"labels": list(loader.labels), "fps": float(loader.shards.attributes.fps)}
             clips, total = _of_shards(loader, info.stream), len(loader.shards)
             failed |= dict.fromkeys(loader.missing, f"in no shard of {shown(config.shards)}")
         total += len(failed)
@@ -160,7 +161,9 @@ def extract(config: FeaturesConfig, *, observe: Observer = ignore) -> FeaturesRe
                 _fail(failed, clip.key, f"{clip.frames} frames, {info.model} needs at least {model.min_frames}")
             else:
                 with enough_memory(device, clips=1, remedy="fewer --frames, or a smaller --crop"):
-                    found = _features(model, clip, name=info.model, window=frames, precision=precision)
+                    found = _features(
+                        model, clip, name=info.model, window=frames, precision=precision, fps=attributes["fps"]
+                    )
                 if np.isfinite(found.steps).all() and np.isfinite(found.clip).all():
                     file.add(found)
                 else:
@@ -223,14 +226,19 @@ def _of_videos(config: FeaturesConfig, info: WeightsInfo, *, crop: int, failed: 
         try:
             # one more than allowed: whether a video is longer is known without decoding all of it
             streams = clip_input(
-                path, stream=info.stream, frames=config.longest + 1, crop=crop, short_side=info.short_side
+                path,
+                stream=info.stream,
+                frames=config.longest + 1,
+                crop=crop,
+                short_side=info.short_side,
+                fps=info.fps,
             )
         except (BadMedia, UnreadableFile) as error:
             _fail(failed, key, str(error))
             continue
         clip = _Clip(key=key, label=UNLABELLED, streams=streams)
         if clip.frames > config.longest:
-            reason = f"longer than {config.longest} frames at {FPS} a second; cut it, or allow more (--longest)"
+            reason = f"longer than {config.longest} frames at {info.fps} a second; cut it, or allow more (--longest)"
             _fail(failed, key, reason)
         else:
             yield clip
@@ -242,7 +250,7 @@ def _fail(failed: dict[str, str], key: str, reason: str) -> None:
 
 
 @torch.inference_mode()
-def _features(model: Network, clip: _Clip, *, name: str, window: int, precision: str) -> ClipFeatures:
+def _features(model: Network, clip: _Clip, *, name: str, window: int, precision: str, fps: float) -> ClipFeatures:
     device = next(model.parameters()).device
     steps_FS, frames_S = [], []
     # a part as short as a network can see at all, such as one frame after 250, would count as much as the others, and
@@ -260,5 +268,5 @@ def _features(model: Network, clip: _Clip, *, name: str, window: int, precision:
         frames=clip.frames,
         clip=model.clip_logits(all_FS[None])[0].numpy(),
         steps=all_FS.T.contiguous().numpy(),
-        times=np.concatenate(frames_S) / float(FPS),
+        times=np.concatenate(frames_S) / fps,
     )

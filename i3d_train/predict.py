@@ -17,10 +17,11 @@ from i3d_train import weights
 from i3d_train.data import check_least, network_input
 from i3d_train.device import autocast, choose_precision, enough_memory
 from i3d_train.labels import class_names
+from i3d_train.models import network_class
 from i3d_train.models.network import BOTH, Network
 from i3d_train.options import Machine, check_at_least
 from i3d_train.scoring import NOT_FINITE_REMEDY, ranked
-from i3d_train.weight_info import SHORT_SIDE, WeightsInfo
+from i3d_train.weight_info import FPS, SHORT_SIDE, WeightsInfo
 from pipelines.device import resolve_device
 from preprocess.cores import cores
 from preprocess.errors import BadMedia, InvalidInput, UnreadableFile
@@ -30,7 +31,6 @@ from preprocess.media_process import read_clip
 
 logger = logging.getLogger(__name__)
 
-FPS = Fraction(25)
 CROP = 224
 """Pixels of the square crop, where frames have them."""
 FLOW_SPAN = 127
@@ -46,7 +46,7 @@ class PredictConfig(Machine):
     labels: Path | None = None
     """Class names, one a line; None takes those of the weights, or Kinetics-400's for 400 classes."""
     frames: int = 250
-    """How much of a video is seen: its first frames, at 25 a second."""
+    """How much of a video is seen: its first frames, at the rate that the weights were trained on."""
     crop: int | None = None
     """Pixels of the square centre crop; None is `CROP`, or all of the shorter side where that is less."""
     top: int = 5
@@ -103,7 +103,7 @@ def predict(paths: Iterable[Path], config: PredictConfig) -> Iterator[Prediction
     crop = config.crop or min(CROP, info.short_side)
     check_least(info.model, frames=config.frames, crop=crop)
     check_fits(info, crop=crop)
-    look = partial(clip_input, stream=info.stream, frames=config.frames, crop=crop, short_side=info.short_side)
+    look = partial(_look, info=info, frames=config.frames, crop=crop)
     model = weights.restore(config.weights).to(device).eval()
     one = partial(_predict_one, look=look, model=model, names=names, top=config.top, device=device, precision=precision)
     return map(one, paths)
@@ -120,7 +120,7 @@ def check_fits(info: WeightsInfo, *, crop: int) -> None:
 
 
 def clip_input(
-    path: Path, *, stream: str, frames: int, crop: int, short_side: int = SHORT_SIDE
+    path: Path, *, stream: str, frames: int, crop: int, short_side: int = SHORT_SIDE, fps: Fraction = FPS
 ) -> dict[str, torch.Tensor]:
     """The first frames of a video, the flow between them, or both, as the shards' loaders give them.
 
@@ -130,6 +130,7 @@ def clip_input(
         frames: at most so many frames or flow fields.
         crop: pixels of the square centre crop.
         short_side: pixels of the shorter side before it.
+        fps: frames a second that are taken of the video.
 
     Returns:
         By `rgb` and `flow`, float32 [1, C, T, crop, crop] in [-1, 1]; both have the same T.
@@ -139,7 +140,7 @@ def clip_input(
         UnreadableFile: it cannot be read.
     """
     # of both streams there are as many frames as flow fields, which is one fewer
-    frames_THWC = read_clip(path, fps=FPS, short_side=short_side, max_frames=frames + (stream != "rgb"))
+    frames_THWC = read_clip(path, fps=fps, short_side=short_side, max_frames=frames + (stream != "rgb"))
     found = {}
     if stream in ("rgb", BOTH):
         last = len(frames_THWC) - (stream == BOTH)
@@ -161,6 +162,21 @@ def _as_input(codes_THWC: np.ndarray, *, zero: float, span: float) -> torch.Tens
     return ((codes_CTHW.float() - zero) / span)[None].contiguous()
 
 
+def _look(path: Path, *, info: WeightsInfo, frames: int, crop: int) -> dict[str, torch.Tensor]:
+    found = clip_input(path, stream=info.stream, frames=frames, crop=crop, short_side=info.short_side, fps=info.fps)
+    least = network_class(info.model).min_frames
+    if _length(found) < least:
+        raise BadMedia(
+            f"{path.name}: {_length(found)} {'frames' if info.stream == 'rgb' else 'flow fields'} at {info.fps} a "
+            f"second, the network needs at least {least}; use a longer video"
+        )
+    return found
+
+
+def _length(streams: dict[str, torch.Tensor]) -> int:
+    return next(iter(streams.values())).shape[2]
+
+
 def _predict_one(
     path: Path,
     *,
@@ -173,12 +189,6 @@ def _predict_one(
 ) -> Prediction:
     try:
         found = look(path)
-        frames = next(iter(found.values())).shape[2]
-        if frames < model.min_frames:
-            raise BadMedia(
-                f"{path.name}: {frames} {'frames' if model.stream == 'rgb' else 'flow fields'} at {FPS} a second, the "
-                f"network needs at least {model.min_frames}; use a longer video"
-            )
     except (BadMedia, UnreadableFile) as error:
         return _failed(path, str(error))
     memory = enough_memory(device, clips=1, remedy="fewer --frames")
@@ -191,7 +201,7 @@ def _predict_one(
     best = ranked(logits_K)[:top].tolist()
     return Prediction(
         path=path,
-        frames=frames,
+        frames=_length(found),
         guesses=tuple(
             Guess(label=names[k], probability=float(probability_K[k]), logit=float(logits_K[k])) for k in best
         ),

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import fields
+from fractions import Fraction
 from types import MappingProxyType
 from typing import Any
 
@@ -17,6 +18,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "paper": MappingProxyType(
             {
                 "short_side": 256,
+                "fps": Fraction(25),
                 "flip": True,
                 "batch_size": 6,
                 "epochs": 176,

@@ -82,9 +82,12 @@ class Trainer:
             shuffle_shards=config.shuffle_shards,
             **config.reading,
         )
-        self.train_clips = check_training(data, model=config.model, processes=group.size, short_side=config.short_side)
+        self.train_clips = check_training(
+            data, model=config.model, processes=group.size, short_side=config.short_side, fps=config.fps
+        )
+        stored = self.train_clips.attributes
         # in the checkpoints, for those who show the network something else
-        self.config = config = replace(config, short_side=self.train_clips.attributes.short_side)
+        self.config = config = replace(config, short_side=stored.short_side, fps=stored.fps)
         tell_balance(self.train_clips)
         self.validation = open_validation(
             config, data, train=self.train_clips, device=self.device, precision=self.precision, group=group

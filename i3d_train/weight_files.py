@@ -25,7 +25,7 @@ from safetensors import SafetensorError, safe_open
 from i3d_train import checkpoint
 from i3d_train.archive import MALFORMED, archive_fault
 from i3d_train.options import fold_of
-from i3d_train.weight_info import WeightsInfo, read_header, short_side_of, transfer_of
+from i3d_train.weight_info import WeightsInfo, fps_of, read_header, short_side_of, transfer_of
 from preprocess.errors import EnvironmentProblem, InvalidInput
 
 _TABLE_END = bytes.fromhex("57fb808b247547db")
@@ -152,6 +152,7 @@ def _checkpoint_info(path: Path, saved: checkpoint.Checkpoint) -> WeightsInfo:
         width = float(saved.config["width"])
         transfer = transfer_of(saved.config["transfer"])
         short_side = short_side_of(saved.config.get("short_side"))
+        fps = fps_of(saved.config.get("fps"))
     except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise InvalidInput(f"checkpoint {path} has a damaged configuration ({error!r}); use an older one") from error
     return WeightsInfo(
@@ -163,6 +164,7 @@ def _checkpoint_info(path: Path, saved: checkpoint.Checkpoint) -> WeightsInfo:
         width=width,
         transfer=transfer,
         short_side=short_side,
+        fps=fps,
         fold=fold_of(Path(str(saved.config.get("clips")))),
     )
 

@@ -1,8 +1,10 @@
 """What weights are for: which network, of what streams, classes and width."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +12,18 @@ from i3d_train.config import TRANSFERS
 from i3d_train.models import MODELS
 from preprocess.address import shown
 from preprocess.errors import InvalidInput
+from preprocess.folds import FOLDS
 
 HEADER = "kineflow"
 """Name of the one entry that our safetensors files have in their metadata."""
 VERSION = 1
 SHORT_SIDE = 256
 """Pixels of the shorter side of the frames that the released networks were trained on, before the crop."""
+FPS = Fraction(25)
+"""Frames a second of the same."""
 _MAX_SIDE = 65_500
 """The largest that a shard may have."""
+_FRACTION = re.compile(r"[1-9]\d{0,19}(/[1-9]\d{0,19})?", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +43,8 @@ class WeightsInfo:
     """One of `TRANSFERS`, how the run that trained them began; None where it was told none, or is not known."""
     short_side: int = SHORT_SIDE
     """Pixels of the shorter side of the frames that they were trained on; `SHORT_SIDE` where not known."""
+    fps: Fraction = FPS
+    """Frames a second of the same; `FPS` where not known."""
     fold: int | None = None
     """Official split of UCF-101 or HMDB-51 that they were trained on; None for another list, or where not known."""
 
@@ -64,6 +72,8 @@ def header_of(info: WeightsInfo, *, source: Mapping[str, str]) -> dict[str, str]
         "width": info.width,
         "transfer": info.transfer,
         "short_side": info.short_side,
+        "fps": str(info.fps),
+        "fold": info.fold,
         "labels": list(info.labels),
         "source": dict(source),
     }
@@ -105,6 +115,8 @@ def _info(record: Mapping[str, Any], path: Path) -> WeightsInfo:
         width=float(record["width"]),
         transfer=transfer_of(record["transfer"]),
         short_side=short_side_of(record.get("short_side")),
+        fps=fps_of(record.get("fps")),
+        fold=_fold_of(record.get("fold")),
     )
 
 
@@ -118,6 +130,28 @@ def short_side_of(value: object) -> int:
         return SHORT_SIDE
     if type(value) is not int or not 1 <= value <= _MAX_SIDE:
         raise ValueError(f"short_side is {value!r}")
+    return value
+
+
+def fps_of(value: object) -> Fraction:
+    """What a file says of its `WeightsInfo.fps`, such as `30000/1001`; older ones say nothing.
+
+    Raises:
+        ValueError: neither null nor such a text.
+    """
+    if value is None:
+        return FPS
+    # in full: Fraction takes exponents, and of a large one makes as many digits
+    if not isinstance(value, str) or not _FRACTION.fullmatch(value):
+        raise ValueError(f"fps is {value!r}")
+    return Fraction(value)
+
+
+def _fold_of(value: object) -> int | None:
+    if value is None:
+        return None
+    if type(value) is not int or value not in FOLDS:
+        raise ValueError(f"fold is {value!r}")
     return value
 
 

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,14 @@ class PlaceType(click.Path):
         """See `click.Path`."""
         _require_named(value, self, param, ctx)
         return value if is_address(value) else super().convert(value, param, ctx)
+
+
+def fraction(text: str) -> Fraction:
+    """The type of an option: a number, exact, as 30000/1001 is not 29.97."""
+    try:
+        return Fraction(text)
+    except (ValueError, ZeroDivisionError) as error:
+        raise click.BadParameter(f"{text!r} is not a number or fraction such as 25 or 30000/1001") from error
 
 
 def _require_named(value: Any, kind: click.Path, param: click.Parameter | None, ctx: click.Context | None) -> None:

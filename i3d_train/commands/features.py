@@ -18,7 +18,7 @@ from preprocess.shards.layout import SPLITS
 @click.option("--split", type=click.Choice(SPLITS), default="val", show_default=True, help="Which clips of the shards.")
 @click.option("--clips", type=FILE, help="List of the clips of shards, such as fold1.csv of `preprocess index`.")
 @click.option("--frames", type=int, help="Frames seen at once; longer clips are seen in parts.  [default: 250 for i3d]")
-@click.option("--longest", default=3000, show_default=True, help="Frames of the longest video taken, 25 a second.")
+@click.option("--longest", default=3000, show_default=True, help="Frames of the longest video taken.")
 @click.option(
     "--crop",
     type=int,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.option("--weights", required=True, type=WEIGHTS, help=WEIGHTS_HELP)
 @click.option("--labels", type=FILE, help="Class names, one a line.  [default: the weights', or Kinetics-400's]")
 @click.option("--top", default=5, show_default=True, help="How many classes to name.")
-@click.option("--frames", default=250, show_default=True, help="How many first frames to look at, 25 a second.")
+@click.option("--frames", default=250, show_default=True, help="How many first frames to look at, at training's rate.")
 @machine_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON line a video.")
 def predict(videos: tuple[Path, ...], as_json: bool, **options: Any) -> None:

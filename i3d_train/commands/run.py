@@ -14,6 +14,7 @@ from i3d_train.commands.options import FILE, OUT_FOLDER, SHARDS, loader_options,
 from i3d_train.config import SCHEDULES, TRANSFERS, TrainConfig
 from i3d_train.models import MODELS
 from i3d_train.presets import PRESETS, config_of, summary
+from preprocess.console import fraction
 from preprocess.shards.layout import SPLITS
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def default_option(name: str, **settings: Any) -> Callable[[Any], Any]:
 @click.option("--frames", type=int, help="Consecutive frames of a clip.  [default: the network's own, 64 for i3d]")
 @click.option("--crop", type=int, help="Pixels of the square random crop.  [default: the network's own, 224 for i3d]")
 @click.option("--short-side", type=int, help="What the shards' short side has to be, in pixels.  [default: any]")
+@click.option("--fps", type=fraction, help="What the shards' frames a second have to be.  [default: any]")
 @default_option("--flip/--no-flip", help="Mirror every other clip; wrong where left and right are classes.")
 @default_option("--balanced", is_flag=True, help="Draw every class equally often.")
 @click.option("--shuffle-shards", type=int, help="Shuffle within so many shards at a time, for a small --cache.")

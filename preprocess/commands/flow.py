@@ -1,13 +1,14 @@
 """`preprocess flow`."""
 
+from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from preprocess.commands.options import PLACE, metrics_options, staging_option, worker_config, worker_options
 from preprocess.commands.stopping import stoppable
-from preprocess.console import printable
+from preprocess.console import fraction, printable
 from preprocess.labels import DATASETS
 
 if TYPE_CHECKING:
@@ -30,7 +31,13 @@ if TYPE_CHECKING:
 @click.option("--cpus", type=int, help="CPU worker processes; 0 is this process alone.  [default: one a core]")
 @click.option("--backend", default="auto", show_default=True, help="Flow implementation; auto takes the best one here.")
 @click.option("--short-side", type=int, default=256, show_default=True, help="Pixels of the shorter side, aspect kept.")
-@click.option("--fps", default="25", show_default=True, help="Frames a second, a number or a fraction like 30000/1001.")
+@click.option(
+    "--fps",
+    type=fraction,
+    default="25",
+    show_default=True,
+    help="Frames a second, a number or a fraction like 30000/1001.",
+)
 @click.option("--rgb-quality", type=int, default=95, show_default=True, help="JPEG quality of the frames.")
 @click.option("--flow-quality", type=int, default=95, show_default=True, help="JPEG quality of the flow.")
 @click.option(
@@ -60,7 +67,7 @@ def flow(
     cpus: int | None,
     backend: str,
     short_side: int,
-    fps: str,
+    fps: Fraction,
     rgb_quality: int,
     flow_quality: int,
     clips_per_shard: int,
@@ -97,7 +104,7 @@ def flow(
 
     workers = worker_config(cpus, address, gpus=gpus)
     config = FlowConfig(
-        fps=_fraction(fps),
+        fps=fps,
         short_side=short_side,
         rgb_quality=rgb_quality,
         flow_quality=flow_quality,
@@ -125,17 +132,6 @@ def flow(
     _print_flow(report, target)
     if report.failed:
         raise SystemExit(1)
-
-
-def _fraction(text: str) -> Any:
-    from fractions import Fraction
-
-    try:
-        return Fraction(text)
-    except (ValueError, ZeroDivisionError) as error:
-        raise click.BadParameter(
-            f"{text!r} is not a number or fraction such as 25 or 30000/1001", param_hint="--fps"
-        ) from error
 
 
 def _read_labels(name: str) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """Clips and shards small enough to train on within a test, and a network as small."""
 
+from fractions import Fraction
 from pathlib import Path
 from typing import ClassVar
 
@@ -44,9 +45,15 @@ def noisy_clips(split: str, labels: list[int]) -> list[EncodedClip]:
     return [noisy_clip(f"{split}{n}", label, seed=first_seed + n) for n, label in enumerate(labels)]
 
 
-def write_set(folder: Path, splits: dict[str, list[EncodedClip]], *, labels: tuple[str, ...] = LABELS) -> Path:
+def write_set(
+    folder: Path,
+    splits: dict[str, list[EncodedClip]],
+    *,
+    labels: tuple[str, ...] = LABELS,
+    fps: Fraction = ShardAttributes.fps,
+) -> Path:
     """One shard a split, and the index; returns `folder`."""
-    attributes = ShardAttributes(short_side=SIDE, labels=labels)
+    attributes = ShardAttributes(short_side=SIDE, labels=labels, fps=fps)
     infos = [write_shard(folder / shard_name(split, 0, 1), clips, attributes) for split, clips in splits.items()]
     Index(config={}, labels=labels, shards=tuple(infos)).write(folder)
     return folder

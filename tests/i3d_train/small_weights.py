@@ -1,5 +1,6 @@
 """Networks of a sixteenth of the width, and files of their weights."""
 
+from fractions import Fraction
 from pathlib import Path
 
 import torch
@@ -7,7 +8,7 @@ from safetensors.torch import save_file
 
 from i3d_train.models import build
 from i3d_train.models.network import Network
-from i3d_train.weight_info import WeightsInfo, header_of
+from i3d_train.weight_info import FPS, WeightsInfo, header_of
 
 WIDTH = 1 / 16
 
@@ -23,7 +24,9 @@ def small_network(model: str, *, stream: str, num_classes: int = 2) -> Network:
     return network
 
 
-def write_small(path: Path, network: Network, *, model: str, labels: tuple[str, ...] = ("dark", "light")) -> Path:
+def write_small(
+    path: Path, network: Network, *, model: str, labels: tuple[str, ...] = ("dark", "light"), fps: Fraction = FPS
+) -> Path:
     """Save as safetensors, as `i3d_train convert` does; returns `path`."""
     info = WeightsInfo(
         path=path,
@@ -32,6 +35,7 @@ def write_small(path: Path, network: Network, *, model: str, labels: tuple[str, 
         num_classes=network.num_classes,
         labels=labels if network.num_classes == len(labels) else (),
         width=network.width,
+        fps=fps,
     )
     tensors: dict[str, torch.Tensor] = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     save_file(tensors, path, metadata=header_of(info, source={}))

@@ -93,7 +93,7 @@ def test_options_win_over_the_preset_and_all_of_it_is_written(shards, tmp_path):
     )
     written = json.loads((out / "config.json").read_text())
     assert status == 0
-    said = log.index("preset paper: width 0.1, frames 9, crop 32, short_side 40, flip False, batch_size 4")
+    said = log.index("preset paper: width 0.1, frames 9, crop 32, short_side 40, fps 25, flip False, batch_size 4")
     assert said < log.index(f"(all of it in {out / 'config.json'})\n8 clips of 2 classes")
     assert (written["preset"], written["schedule"], written["dropout"]) == ("paper", "plateau", 0.5)
     assert (written["momentum"], written["batch_size"], written["flip"]) == (0.5, 4, False)

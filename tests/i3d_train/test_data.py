@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import replace
+from fractions import Fraction
 
 import pytest
 import torch
@@ -66,6 +67,11 @@ def test_batch_larger_than_the_data_fails(data):
 def test_batches_of_all_processes_larger_than_the_data_fails(data):
     with pytest.raises(InvalidInput, match=r"batch_size 4 on 3 processes is larger than the 8 clips .*; use 2 or less"):
         check_training(data, model="i3d", processes=3)
+
+
+def test_shards_of_another_frame_rate_fails(data):
+    with pytest.raises(InvalidInput, match=r"fps 24 was asked for, .* have 25; .* flow --fps 24`, or give --fps 25"):
+        check_training(data, model="i3d", fps=Fraction(24))
 
 
 def test_shards_of_another_short_side_fails(data):

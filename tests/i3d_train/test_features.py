@@ -4,6 +4,7 @@ import json
 import logging
 import os
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import h5py
@@ -81,6 +82,18 @@ def test_steps_have_their_times(of_videos):
         first, times = file["step/first"][:], file["step/time"][:]
     # 28 frames: steps of eight, the first around frame 9
     assert times[first[1] :] == pytest.approx(np.array([9, 17, 25]) / 25)
+
+
+def test_times_are_at_the_rate_of_the_shards_or_of_training(of_videos, of_shards, network, tmp_path):
+    slow = write_set(tmp_path / "slow", {"val": noisy_clips("val", [0])}, fps=Fraction(10))
+    weights = write_small(tmp_path / "w15.safetensors", network, model="i3d", fps=Fraction(15))
+    found = []
+    for config in (replace(of_shards, shards=slow), of_videos):
+        extract(replace(config, weights=weights))
+        with h5py.File(config.out) as file:
+            found.append((json.loads(file["attributes"][()])["fps"], file["step/time"][0], file["clip/frames"][0]))
+    # 20 frames at 25 a second are 12 at 15
+    assert found == [(10.0, pytest.approx(9 / 10), 12), (15.0, pytest.approx(9 / 15), 12)]
 
 
 def test_shards_are_read_whole_with_key_and_label(of_shards, network, shards, tmp_path):

@@ -19,7 +19,7 @@ from preprocess.cores import cores
 from preprocess.errors import EnvironmentProblem, InvalidInput
 from preprocess.labels import label_table
 from preprocess.media_process import read_clip
-from tests.i3d_train.small_shards import SIDE
+from tests.i3d_train.small_shards import SIDE, noisy_clips, write_set
 from tests.i3d_train.small_videos import write_video
 from tests.i3d_train.small_weights import small_network, write_small
 
@@ -175,6 +175,15 @@ def test_memory_that_is_too_small_fails(settings, tmp_path, tiny, monkeypatch):
 def test_short_video_fails(settings, tmp_path):
     (prediction,) = predict([write_video(tmp_path / "short.mp4", frames=8)], settings)
     assert prediction.error.startswith("short.mp4: 8 frames at 25 a second, the network needs at least 9")
+
+
+def test_video_is_taken_at_the_rate_of_training(config, tmp_path):
+    slow = write_set(tmp_path / "slow", {"train": noisy_clips("train", [0, 1] * 4)}, fps=Fraction(25, 2))
+    own = checkpoint.save(tmp_path, Trainer(replace(config, shards=slow)).checkpoint(), keep=1)
+    videos = [write_video(tmp_path / f"{frames}.mp4", frames=frames) for frames in (24, 16)]
+    long, short = predict(videos, PredictConfig(weights=own, device="cpu"))
+    assert long.frames == 12
+    assert short.error.startswith("16.mp4: 8 frames at 25/2 a second, the network needs at least 9")
 
 
 def test_short_video_is_told_its_flow_fields_fails(tmp_path):

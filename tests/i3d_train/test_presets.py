@@ -17,6 +17,7 @@ HERE = {"shards": Path("shards"), "out": Path("run")}
         ("frames", 64),
         ("crop", 224),
         ("short_side", 256),
+        ("fps", 25),
         ("flip", True),
         ("momentum", 0.9),
         ("weight_decay", 1e-7),
@@ -76,7 +77,7 @@ def test_presets_cannot_be_changed():
 def test_summary_names_what_is_not_as_by_default():
     config = config_of("paper", lr=0.01, **HERE)
     assert summary(config) == (
-        "preset paper: short_side 256, batch_size 6, epochs 176, lr 0.01, schedule plateau, dropout 0.5"
+        "preset paper: short_side 256, fps 25, batch_size 6, epochs 176, lr 0.01, schedule plateau, dropout 0.5"
     )
 
 

@@ -63,7 +63,7 @@ def test_run_leaves_its_files(config):
 
 def test_config_is_written(config):
     train(config)
-    assert json.loads((config.out / "config.json").read_text()) == config.to_json() | {"short_side": SIDE}
+    assert json.loads((config.out / "config.json").read_text()) == config.to_json() | {"short_side": SIDE, "fps": "25"}
 
 
 def test_every_step_is_recorded(config):

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,16 @@ from preprocess.errors import InvalidInput
 PATH = Path("w.safetensors")
 LABELS = ("dive", "r\u00eaver")
 INFO = WeightsInfo(
-    path=PATH, model="c3d", stream="rgb", num_classes=2, labels=LABELS, width=0.25, transfer="fixed", short_side=128
+    path=PATH,
+    model="c3d",
+    stream="rgb",
+    num_classes=2,
+    labels=LABELS,
+    width=0.25,
+    transfer="fixed",
+    short_side=128,
+    fps=Fraction(30000, 1001),
+    fold=2,
 )
 SOURCE = {"name": "checkpoint-5.pt", "sha256": "ab"}
 
@@ -26,8 +36,9 @@ def test_header_tells_all():
     assert read_header(header_of(INFO, source=SOURCE), PATH) == INFO
 
 
-def test_header_without_a_short_side_is_of_the_published_one():
-    assert read_header(changed(short_side=None), PATH) == replace(INFO, short_side=256)
+def test_header_that_does_not_say_it_is_of_videos_as_published():
+    found = read_header(changed(short_side=None, fps=None, fold=None), PATH)
+    assert found == replace(INFO, short_side=256, fps=Fraction(25), fold=None)
 
 
 def test_header_names_the_source():
@@ -53,6 +64,8 @@ def test_metadata_of_others_is_none_of_ours():
         (changed(short_side=0), r"damaged header"),
         (changed(short_side=10**6), r"damaged header"),
         (changed(short_side="256"), r"damaged header"),
+        *((changed(fps=value), r"damaged header") for value in (25, "0", "1/0", "-1", "1e999999999", "9" * 5000)),
+        *((changed(fold=value), r"damaged header") for value in (4, "1", True, 1.0)),
         ({HEADER: "{"}, r"damaged header"),
         ({HEADER: "[" * 100_000}, r"damaged header"),
         ({HEADER: "[]"}, r"damaged header"),

@@ -282,7 +282,13 @@ def test_checkpoint_tells_its_network_and_restores_it(name, stream, tmp_path):
 
 @pytest.mark.parametrize(
     "config",
-    [{}, {"width": "wide", "transfer": None}, {"width": 10**400, "transfer": None}, {"width": 1.0, "transfer": "some"}],
+    [
+        {},
+        {"width": "wide", "transfer": None},
+        {"width": 10**400, "transfer": None},
+        {"width": 1.0, "transfer": "some"},
+        {"width": 1.0, "transfer": None, "fps": "1/0"},
+    ],
 )
 def test_checkpoint_of_a_damaged_configuration_fails(config, network, tmp_path):
     path = write_checkpoint(tmp_path, network, model="i3d", config=config)
