@@ -82,7 +82,7 @@ class Validation:
             BadShard: a clip cannot be read, or none of those that can be has a label.
         """
         if self._precise_bn:
-            self._measure_batch_norm(model)
+            self._measure_batch_norm(model, should_stop=should_stop)
         if self._loader is None:
             self._loader = self._open(self._data, split=self._split, training=False)
         total = len(self._loader.shards)
@@ -104,7 +104,7 @@ class Validation:
             raise BadShard(f"no labelled clip of the {self._split} split can be read: {self._loader.skipped}")
         return Validated(step=step, loss=scores.loss, top1=scores.top1, top5=scores.top5, clips=scores.clips)
 
-    def _measure_batch_norm(self, model: Network) -> None:
+    def _measure_batch_norm(self, model: Network, *, should_stop: Callable[[], bool]) -> None:
         if self._bn_loader is None:
             # another seed than the training's own loader: these are not the clips of its first steps
             self._bn_loader = self._open(replace(self._data, seed=self._data.seed + 1), split="train", training=True)
@@ -113,12 +113,14 @@ class Validation:
         self._bn_loader.load_state_dict(self._bn_start)
         epochs = itertools.repeat(self._bn_loader)
         batches = itertools.islice(itertools.chain.from_iterable(epochs), self._precise_bn)
+        # all processes or none: they add up what they measured
+        wanted = itertools.takewhile(lambda _: not self._group.any(should_stop(), device=self._device), batches)
         was_training = model.training
         model.eval()
         with autocast(self._device, self._precision):
             inputs = (
                 network_input(batch, stream=model.stream, device=self._device, sampling=model.sampling)
-                for batch in batches
+                for batch in wanted
             )
             batch_norm.measure(model, inputs, group=self._group)
         model.train(was_training)

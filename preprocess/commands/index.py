@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from preprocess.commands.options import FOLDER, worker_config, worker_options
+from preprocess.commands.stopping import stoppable
 from preprocess.console import printable
 from preprocess.folds import FOLDS, SPLIT_FILES
 
@@ -54,7 +55,7 @@ def index(
     from preprocess.indexing import index_videos
     from preprocess.progress import ShowProgress
 
-    with ShowProgress("videos").shown() as progress:
+    with stoppable(), ShowProgress("videos").shown() as progress:
         report = index_videos(
             folder,
             dataset=dataset,

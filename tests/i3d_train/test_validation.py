@@ -110,6 +110,15 @@ def test_batch_norm_is_measured_in_the_precision_of_the_network(data):
     assert kinds == {torch.bfloat16}
 
 
+def test_measuring_stops_when_asked_to(data):
+    model, asked, seen = network(), iter([False, True]), []
+    model.register_forward_pre_hook(lambda *_: seen.append(1))
+    validation = Validation(data, device=CPU, precision="fp32", group=ALONE, precise_bn=9)
+    # and the first batch that is scored is the last
+    assert validation.run(model, step=1, observe=ignore, should_stop=lambda: next(asked, True)) is None
+    assert len(seen) == 2
+
+
 def test_measuring_may_go_round_the_clips(data):
     validation = Validation(data, device=CPU, precision="fp32", group=ALONE, precise_bn=9)
     assert validation.run(network(), step=1, observe=ignore).clips == 3

@@ -1,6 +1,7 @@
 """Tests of preprocess.commands.index, through to shards."""
 
 import shutil
+import signal
 
 import click
 import pytest
@@ -49,6 +50,18 @@ def test_says_what_it_found(folder, splits):
         0,
         f"2 videos = 2 done (2 decoded by this run) in {folder}\nfold 1: 1 train + 1 extra\n",
     )
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_asked_to_stop_exits_1_and_says_how_to_go_on(number, folder, splits, monkeypatch):
+    monkeypatch.setattr("preprocess.indexing.index_file", lambda *_, **__: signal.raise_signal(number))
+    mine = signal.signal(signal.SIGTERM, lambda *_: pytest.fail("SIGTERM is not handled"))
+    try:
+        result = run("index", "ucf101", folder, "--splits", splits, "--workers", 0)
+    finally:
+        signal.signal(signal.SIGTERM, mine)
+    assert result.exit_code == 1
+    assert result.output.endswith("stopped; what is done stays done, run the same command again to go on\n")
 
 
 def test_something_missing_exits_1_and_names_it(folder, splits):
