@@ -180,4 +180,6 @@ def _ray(config: TrainConfig) -> Iterator[Any]:
         with ray_session(config.address, cpus=config.workers, gpus=None, remedy=remedy) as session:
             yield session
     finally:
-        shutil.rmtree(config.out / STORAGE_NAME, ignore_errors=True)
+        storage = config.out / STORAGE_NAME
+        if storage.exists() and not held_by(config.out):  # else it is of the run that keeps this one out
+            shutil.rmtree(storage, ignore_errors=True)

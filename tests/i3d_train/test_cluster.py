@@ -96,6 +96,20 @@ def test_cluster_that_is_not_there_fails(narrow):
     assert not away.out.exists()
 
 
+def test_files_of_ray_are_left_to_the_run_that_holds_the_folder(narrow):
+    pytest.importorskip("ray.train", reason="Ray Train is not installed")
+    away = replace(narrow, workers=2, address="127.0.0.1:1")
+    (away.out / ".ray").mkdir(parents=True)
+    left = []
+    with exclusive(away.out):
+        with pytest.raises(EnvironmentProblem):
+            train_on_ray(away, observe=print, should_stop=never)
+        left.append((away.out / ".ray").exists())
+    with pytest.raises(EnvironmentProblem):
+        train_on_ray(away, observe=print, should_stop=never)
+    assert [*left, (away.out / ".ray").exists()] == [True, False]
+
+
 @pytest.mark.parametrize(
     ("device", "gpus", "expected"), [("auto", 2, "GPU"), ("auto", 0, "CPU"), ("cuda", 2, "GPU"), ("cpu", 2, "CPU")]
 )
