@@ -17,10 +17,11 @@ from i3d_train.models import network_class
 from i3d_train.models.network import BOTH, Clips
 from i3d_train.models.sampling import Sampling
 from i3d_train.options import Reading
+from i3d_train.weight_info import WeightsInfo
 from pipelines import Loader, open_loader, portion
 from preprocess.address import shown
 from preprocess.errors import InvalidInput
-from preprocess.shards import ShardSet
+from preprocess.shards import ShardAttributes, ShardSet
 
 logger = logging.getLogger(__name__)
 
@@ -231,6 +232,14 @@ def note_small_crop(crop: int) -> None:
     """Say when frames are too small for the published average over 7x7 positions."""
     if crop < _WINDOW_224:
         logger.info("crop %d leaves a last map smaller than 7x7; all of it is averaged", crop)
+
+
+def warn_of_other_videos(weights: WeightsInfo, stored: ShardAttributes) -> None:
+    """Say where a network has learnt from frames of another size or rate than it is shown."""
+    for name in ("short_side", "fps"):
+        learnt, shown_now = getattr(weights, name), getattr(stored, name)
+        if learnt != shown_now:
+            logger.warning("the weights are for videos of %s %s, these shards have %s", name, learnt, shown_now)
 
 
 def warn_of_unseen_classes(train: ShardSet, val: ShardSet) -> None:

@@ -12,7 +12,7 @@ import torch
 
 from i3d_train import weights
 from i3d_train.clip_logits import ClipLogits, ViewAverage
-from i3d_train.data import STREAMS_READ, UNLABELLED, check_scoring, note_small_crop, readable
+from i3d_train.data import STREAMS_READ, UNLABELLED, check_scoring, note_small_crop, readable, warn_of_other_videos
 from i3d_train.device import choose_precision
 from i3d_train.evaluation_folder import write_evaluation
 from i3d_train.events import Observer, Scored, ignore
@@ -125,6 +125,7 @@ def evaluate(config: EvaluateConfig, *, observe: Observer = ignore) -> Results:
     precision = choose_precision(config.precision, device)
     loader = _open(config, stream=info.stream, frames=frames, crop=crop, device=device)
     _check_clips(readable(loader.shards, split=config.split), info, frames=frames, crop=crop)
+    warn_of_other_videos(info, loader.shards.attributes)
     note_small_crop(crop)
     names = class_names(info.num_classes, known=info.labels, file=config.labels)
     used = set(loader.shards.clips.label.tolist())

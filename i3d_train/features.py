@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from i3d_train import weights
-from i3d_train.data import STREAMS_READ, UNLABELLED, check_least, network_input
+from i3d_train.data import STREAMS_READ, UNLABELLED, check_least, network_input, warn_of_other_videos
 from i3d_train.device import autocast, choose_precision, enough_memory
 from i3d_train.events import Observer, Scored, ignore
 from i3d_train.feature_file import ClipFeatures, check_name, writing
@@ -152,6 +152,7 @@ def extract(config: FeaturesConfig, *, observe: Observer = ignore) -> FeaturesRe
             clips, total = _of_videos(config, info, crop=crop, failed=failed), len(config.videos)
         else:
             loader = _open(config, stream=info.stream, crop=crop, device=device)
+            warn_of_other_videos(info, loader.shards.attributes)
             attributes |= {"labels": list(loader.labels), "fps": float(loader.shards.attributes.fps)}
             clips, total = _of_shards(loader, info.stream), len(loader.shards)
             failed |= dict.fromkeys(loader.missing, f"in no shard of {shown(config.shards)}")

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,14 @@ def test_trained_network_knows_the_val_split(evaluation):
     found = evaluate(evaluation)
     assert (found.clips, found.unlabelled, found.top1, found.top5) == (3, 0, 1.0, 1.0)
     assert found.loss < 0.3
+
+
+def test_clips_unlike_those_of_training_are_told(evaluation, tmp_path, caplog):
+    slow = write_set(tmp_path / "slow", {"val": noisy_clips("val", [0, 1])}, fps=Fraction(15))
+    for shards in (evaluation.shards, slow):
+        evaluate(replace(evaluation, shards=shards))
+    told = [record.message for record in caplog.records if "the weights are for" in record.message]
+    assert told == ["the weights are for videos of fps 25, these shards have 15"]
 
 
 def test_classes_are_named(evaluation):
