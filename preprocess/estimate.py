@@ -10,11 +10,12 @@ from pathlib import Path
 from preprocess.clip_source import ClipSource, FolderSource, check_apart
 from preprocess.config import FlowConfig, WorkerConfig
 from preprocess.errors import BadMedia
-from preprocess.extract import MAX_SECONDS, TOO_LONG, StageSeconds, extract_all
+from preprocess.extract import MAX_SECONDS, TOO_LONG, extract_all
 from preprocess.flow import BACKENDS, resolve_backend
 from preprocess.outcomes import MANIFEST_NAME
 from preprocess.paths import check_not_taken
 from preprocess.plan import check_earlier, make_plan, read_plan
+from preprocess.status.work import Work
 from preprocess.target import FolderTarget, Target
 
 
@@ -76,7 +77,7 @@ def estimate(
     plan = make_plan(found, config=config, backend=backend, labels=labels)
     check_not_taken(target.folder, MANIFEST_NAME, holds="clips", place=target.name)
     check_earlier(read_plan(target.folder), plan, place=target.name, replan=replan)
-    spent = StageSeconds()
+    spent, jpeg_bytes = Work(), 0
     makeable = [clip for clip in found if clip.duration_s <= MAX_SECONDS]
     failed = {clip.key: f"{clip.path}: {TOO_LONG}" for clip in found if clip.duration_s > MAX_SECONDS}
     on_gpu = BACKENDS[backend].on_gpu
@@ -91,22 +92,24 @@ def estimate(
         for done in extract(helpers=workers.helpers) if on_gpu else extract(max_frames=pairs_a_clip + 1):
             if isinstance(done.result, BadMedia):
                 failed[done.clip.key] = str(done.result)
-            spent.add(done.seconds)
+            else:
+                jpeg_bytes += done.result.nbytes
+            spent += done.work
         elapsed_s = time.perf_counter() - started
-    if not spent.pairs:
+    if not spent.flow_pairs:
         raise BadMedia(
             f"none of the {len(failed)} sampled clips can be decoded; the first: {next(iter(failed.values()))}"
         )
-    pairs_per_s = spent.pairs / elapsed_s
+    pairs_per_s = spent.flow_pairs / elapsed_s
     pairs = sum(max(round(clip.duration_s * config.fps) - 1, 0) for clip in makeable)
     return Estimate(
         clips=len(found),
         shards=len(plan.shards),
-        measured_pairs=spent.pairs,
+        measured_pairs=spent.flow_pairs,
         pairs_per_s=pairs_per_s,
         pairs=pairs,
         hours=pairs / pairs_per_s / max(workers.workers, 1) / 3600,
-        bytes=round(pairs * spent.bytes / spent.pairs),
+        bytes=round(pairs * jpeg_bytes / spent.flow_pairs),
         free_bytes=target.free_bytes(),
         failed=failed,
     )

@@ -1,10 +1,9 @@
 """One decode of a clip to everything a shard keeps of it: resized frames and flow, as JPEGs."""
 
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from preprocess.media_process import read_clip
 from preprocess.outcomes import MANIFEST_NAME
 from preprocess.regular_file import regular_file, sha256_of
 from preprocess.shards.layout import EncodedClip
-from preprocess.status.work import Work
+from preprocess.status.work import StageClock, Work
 
 MAX_SECONDS = 120
 """A longer clip is refused: all its frames are in memory at once."""
@@ -32,33 +31,6 @@ _SHA256_DIGITS = 64
 _NOTHING: np.ndarray = np.empty(0, np.uint8)
 
 
-@dataclass
-class StageSeconds:
-    """Where the time of a worker went, and what it made with it."""
-
-    decode: float = 0.0
-    """Seconds, as are the next two."""
-    flow: float = 0.0
-    encode: float = 0.0
-    frames: int = 0
-    """After resampling; of clips that came to their end."""
-    pairs: int = 0
-    """Flow fields computed."""
-    bytes: int = 0
-    """JPEG bytes made."""
-
-    def add(self, other: "StageSeconds") -> None:
-        """Sum up."""
-        for name in ("decode", "flow", "encode", "frames", "pairs", "bytes"):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-
-    @property
-    def work(self) -> Work:
-        """As the status of a run counts it; its bytes are those of files, which are not made here."""
-        seconds = {"decode": self.decode, "flow": self.flow, "encode": self.encode}
-        return Work(seconds=seconds, frames=self.frames, flow_pairs=self.pairs)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Extraction:
     """What became of one clip."""
@@ -66,7 +38,8 @@ class Extraction:
     clip: ClipFile
     result: EncodedClip | BadMedia
     """Or why it cannot be: not decodable, too long, fewer than two frames."""
-    seconds: StageSeconds
+    work: Work
+    """That it took; without bytes, since no file is published here."""
 
 
 def extract_all(
@@ -143,7 +116,7 @@ class _Job:
     def __init__(self, clip: ClipFile, label: int, folder: Path, config: FlowConfig, max_frames: int | None) -> None:
         self.clip = clip
         self.result: EncodedClip | BadMedia | None = None
-        self.seconds = StageSeconds()
+        self.clock = StageClock()
         self._label = label
         self._path = folder / clip.path
         self._config = config
@@ -153,48 +126,45 @@ class _Job:
 
     def decode(self) -> None:
         """File to frames."""
-        started = time.perf_counter()
         config, limit = self._config, round(MAX_SECONDS * self._config.fps)
         most = self._max_frames or limit + 1
         try:
-            check_bytes(self.clip, self._path)
-            frames_THW3 = read_clip(self._path, fps=config.fps, short_side=config.short_side, max_frames=most)
+            with self.clock.running("decode"):
+                check_bytes(self.clip, self._path)
+                frames_THW3 = read_clip(self._path, fps=config.fps, short_side=config.short_side, max_frames=most)
             if len(frames_THW3) > limit:
                 raise BadMedia(f"{self.clip.path}: {TOO_LONG}")
             self._frames_THW3 = frames_THW3
         except BadMedia as error:
             self.result = error
-        self.seconds.decode = time.perf_counter() - started
 
     def compute_flow(self, backend: str, threads: int) -> None:
         """Frames to codes."""
         if self.result is not None:
             return
-        started = time.perf_counter()
-        gray_THW = to_gray(self._frames_THW3)
-        self._codes_T2HW = tvl1_codes(gray_THW, self._config.tvl1, backend=backend, threads=threads)
-        self.seconds.flow = time.perf_counter() - started
+        with self.clock.running("flow"):
+            gray_THW = to_gray(self._frames_THW3)
+            self._codes_T2HW = tvl1_codes(gray_THW, self._config.tvl1, backend=backend, threads=threads)
 
     def encode(self) -> None:
         """Frames and codes to JPEGs."""
         if self.result is not None:
             return
-        started = time.perf_counter()
         config, clip = self._config, self.clip
+        with self.clock.running("encode"):
+            rgb = [encode_frame(frame_HW3, quality=config.rgb_quality) for frame_HW3 in self._frames_THW3]
+            flow = [encode_flow(code_2HW, quality=config.flow_quality) for code_2HW in self._codes_T2HW]
         self.result = EncodedClip(
             key=clip.key,
             label=self._label,
-            rgb=[encode_frame(frame_HW3, quality=config.rgb_quality) for frame_HW3 in self._frames_THW3],
-            flow=[encode_flow(code_2HW, quality=config.flow_quality) for code_2HW in self._codes_T2HW],
+            rgb=rgb,
+            flow=flow,
             height=self._frames_THW3.shape[1],
             width=self._frames_THW3.shape[2],
             time_start=clip.time_start,
             time_end=clip.time_end,
         )
         self._frames_THW3 = self._codes_T2HW = _NOTHING  # the JPEGs stay, the pictures need not
-        self.seconds.encode = time.perf_counter() - started
-        self.seconds.frames, self.seconds.pairs = len(self.result.rgb), len(self.result.flow)
-        self.seconds.bytes = self.result.nbytes
 
 
 def check_bytes(clip: ClipFile, path: Path) -> None:
@@ -217,7 +187,10 @@ def check_bytes(clip: ClipFile, path: Path) -> None:
 def _outcome(job: _Job, encoded: "Future[None]") -> Extraction:
     encoded.result()
     assert job.result is not None
-    return Extraction(clip=job.clip, result=job.result, seconds=job.seconds)
+    work = job.clock.work
+    if isinstance(job.result, EncodedClip):
+        work = replace(work, frames=len(job.result.rgb), flow_pairs=len(job.result.flow))
+    return Extraction(clip=job.clip, result=job.result, work=work)
 
 
 def encode_frame(frame_HW3: np.ndarray, *, quality: int) -> bytes:

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from preprocess.errors import BadShard
-from preprocess.extract import StageSeconds
 from preprocess.jsonl import append_line, read_lines
 from preprocess.plan import Plan, PlannedShard
 from preprocess.shards.index import INDEX_NAME, Index, ShardInfo
 from preprocess.shards.layout import ShardAttributes
 from preprocess.shards.verify import verify_shard
+from preprocess.status.work import Work
 from preprocess.target import ObjectTarget, Target
 
 JOURNAL_NAME = "made.jsonl"
@@ -32,7 +32,7 @@ class ShardResult:
     info: ShardInfo
     failed: dict[str, str]
     """Key to reason, of the clips that are not in it."""
-    seconds: StageSeconds = field(default_factory=StageSeconds)
+    work: Work = field(default_factory=Work)
     """That it took to make it."""
     kept: bool = False
     """It was made before and left as it is."""

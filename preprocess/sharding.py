@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from preprocess.clip_source import ClipSource, FolderSource, check_apart
 from preprocess.config import FlowConfig, WorkerConfig
 from preprocess.errors import BadMedia, BadShard, EnvironmentProblem, WorkerDied
-from preprocess.extract import StageSeconds, extract_all
+from preprocess.extract import extract_all
 from preprocess.flow import FLOW_BOUND, FLOW_SCALE, FLOW_ZERO, resolve_backend
 from preprocess.made_shards import JOURNAL_NAME, FolderCheck, ShardResult, made_shards
 from preprocess.outcomes import MANIFEST_NAME, Outcome
@@ -25,6 +25,7 @@ from preprocess.shards.index import INDEX_NAME, Index
 from preprocess.shards.layout import ATTRIBUTE_BYTES, EncodedClip, ShardAttributes
 from preprocess.shards.write import write_shard
 from preprocess.status.flow_status import FinishedClip, FlowStatus
+from preprocess.status.work import Work
 from preprocess.target import FolderTarget, Target
 from preprocess.trials import KILLED_REASON, Notes, Trials, run_shards
 from preprocess.words import size
@@ -52,7 +53,7 @@ class FlowReport:
     """Of all shards."""
     failed: dict[str, str]
     """Key to reason, of all clips that are in no shard."""
-    seconds: StageSeconds
+    work: Work
     """Of this run, summed over workers."""
     elapsed_s: float
 
@@ -109,7 +110,7 @@ def make_shards(
             unchecked=[shard.name for shard in unchecked],
             on_progress=on_progress,
         )
-        seconds = StageSeconds()
+        work = Work()
         deaths: dict[str, str] = {}
         computed = compute_shards(
             missing,
@@ -136,7 +137,7 @@ def make_shards(
                     records.tick()
                     results[shard.name] = result
                     status.count_shard(shard, size=result.info.bytes, failed=result.failed, kept=result.kept)
-                    seconds.add(result.seconds)
+                    work += result.work
             if deaths:
                 reasons = "; ".join(f"{name}: {reason}" for name, reason in deaths.items())
                 raise BadShard(
@@ -150,7 +151,7 @@ def make_shards(
         made=sum(not result.kept for result in results.values()),
         bytes=sum(info.bytes for info in infos),
         failed={key: reason for shard in plan.shards for key, reason in results[shard.name].failed.items()},
-        seconds=seconds,
+        work=work,
         elapsed_s=time.monotonic() - started,
     )
 
@@ -247,7 +248,7 @@ def make_shard(
     suspects, killers = trials.suspects(), trials.killers()
     made: dict[str, EncodedClip] = {}
     failed = dict.fromkeys(killers, KILLED_REASON)
-    seconds = StageSeconds()
+    work = Work()
     labelled = [pair for pair in zip(shard.clips, shard.labels, strict=True) if pair[0].key not in killers]
     # what may kill this process is tried before anything else is under way
     alone = [pair for pair in labelled if pair[0].key in suspects]
@@ -264,13 +265,13 @@ def make_shard(
                 failed[key], outcome = str(done.result)[:_REASON_LENGTH], Outcome.BAD_MEDIA
             else:
                 made[key] = done.result
-            seconds.add(done.seconds)
-            tick(FinishedClip(shard=shard.name, key=key, outcome=outcome, work=done.seconds.work))
+            work += done.work
+            tick(FinishedClip(shard=shard.name, key=key, outcome=outcome, work=done.work))
     rows = [made[clip.key] for clip in shard.clips if clip.key in made]
     failed = _fitting({clip.key: failed[clip.key] for clip in shard.clips if clip.key in failed})
     with target.making(shard.name) as path:
         info = write_shard(path, rows, replace(attributes, failed=failed))
-    return ShardResult(info=info, failed=failed, seconds=seconds)
+    return ShardResult(info=info, failed=failed, work=work + Work(bytes=info.bytes))
 
 
 def _fitting(failed: dict[str, str]) -> dict[str, str]:

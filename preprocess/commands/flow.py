@@ -148,11 +148,10 @@ def _read_labels(name: str) -> tuple[str, ...]:
 def _print_flow(report: "FlowReport", target: "Target") -> None:
     size = f"{report.clips} clips, {report.bytes / 1e6:.1f} MB"
     click.echo(f"shards: {report.shards} ({report.made} by this run), {size} in {target.name}")
-    spent = report.seconds
-    if spent.pairs:
-        rates = f"{spent.pairs / report.elapsed_s:.1f} pairs/s, all workers together"
-        shares = ", ".join(f"{name} {getattr(spent, name):.0f} s" for name in ("decode", "flow", "encode"))
-        click.echo(f"flow: {spent.pairs} pairs in {report.elapsed_s:.0f} s = {rates} (work: {shares})")
+    if pairs := report.work.flow_pairs:
+        rates = f"{pairs / report.elapsed_s:.1f} pairs/s, all workers together"
+        shares = ", ".join(f"{stage} {seconds:.0f} s" for stage, seconds in report.work.seconds.items())
+        click.echo(f"flow: {pairs} pairs in {report.elapsed_s:.0f} s = {rates} (work: {shares})")
     for key, reason in report.failed.items():
         click.echo(printable(f"failed: {key}: {reason}"))
     if report.failed:
