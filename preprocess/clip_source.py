@@ -6,7 +6,6 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Protocol
 
 from preprocess.address import is_address
 from preprocess.clips import ClipFile, find_clips
@@ -20,15 +19,20 @@ from preprocess.target import Target
 _AT_ONCE = 8  # transfers of a worker; most of their time is waiting for an answer
 
 
-class ClipSource(Protocol):
-    """Where the finished clips are; small, so that it can be sent to workers."""
+@dataclass(frozen=True, kw_only=True)
+class FolderSource:
+    """A folder of finished clips that all workers see; small, so that it can be sent to them."""
+
+    folder: Path
 
     @property
     def name(self) -> str:
         """For messages."""
+        return str(self.folder)
 
-    def absolute(self) -> "ClipSource":
+    def absolute(self) -> "FolderSource":
         """The same for workers, which have another working folder on a cluster."""
+        return FolderSource(folder=self.folder.absolute())
 
     def clips(self) -> list[ClipFile]:
         """All finished clips, see `find_clips`.
@@ -36,6 +40,7 @@ class ClipSource(Protocol):
         Raises:
             InvalidInput: there are none.
         """
+        return find_clips(self.folder)
 
     def at_hand(self, clips: Sequence[ClipFile]) -> AbstractContextManager[Path]:
         """A folder on this machine that these clips are in.
@@ -43,57 +48,31 @@ class ClipSource(Protocol):
         Raises:
             EnvironmentProblem: they cannot be had. In a folder, that shows when one is opened.
         """
-
-    def witnesses(self, clips: Sequence[ClipFile]) -> Sequence[Path]:
-        """Files that all workers must see, if they are to see these clips."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FolderSource:
-    """A folder that all workers see; see `ClipSource`."""
-
-    folder: Path
-
-    @property
-    def name(self) -> str:
-        """See `ClipSource`."""
-        return str(self.folder)
-
-    def absolute(self) -> "FolderSource":
-        """See `ClipSource`."""
-        return FolderSource(folder=self.folder.absolute())
-
-    def clips(self) -> list[ClipFile]:
-        """See `ClipSource`."""
-        return find_clips(self.folder)
-
-    def at_hand(self, clips: Sequence[ClipFile]) -> AbstractContextManager[Path]:
-        """See `ClipSource`; they are."""
         del clips
         return nullcontext(self.folder)
 
     def witnesses(self, clips: Sequence[ClipFile]) -> Sequence[Path]:
-        """See `ClipSource`."""
+        """Files that all workers must see, if they are to see these clips."""
         return [self.folder / clip.path for clip in clips[:1]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectSource:
-    """What `preprocess download` made at an address; see `ClipSource`."""
+    """What `preprocess download` made at an address; see `FolderSource`."""
 
     store: ObjectStore
 
     @property
     def name(self) -> str:
-        """See `ClipSource`."""
+        """See `FolderSource`."""
         return self.store.name
 
     def absolute(self) -> "ObjectSource":
-        """See `ClipSource`."""
+        """See `FolderSource`."""
         return self
 
     def clips(self) -> list[ClipFile]:
-        """See `ClipSource`; those of the manifest."""
+        """See `FolderSource`; those of the manifest."""
         with TemporaryDirectory() as folder:
             if not self.store.get(MANIFEST_NAME, Path(folder, MANIFEST_NAME)):
                 raise InvalidInput(f"{self.name} holds no {MANIFEST_NAME}; `preprocess download` makes one there")
@@ -104,7 +83,7 @@ class ObjectSource:
 
     @contextmanager
     def at_hand(self, clips: Sequence[ClipFile]) -> Iterator[Path]:
-        """See `ClipSource`."""
+        """See `FolderSource`."""
         with scratch_folder() as folder:
             with ThreadPoolExecutor(_AT_ONCE) as pool:
                 for _ in pool.map(lambda clip: self._fetch(clip, folder), clips):
@@ -112,7 +91,7 @@ class ObjectSource:
             yield folder
 
     def witnesses(self, clips: Sequence[ClipFile]) -> Sequence[Path]:
-        """See `ClipSource`; an address is seen from everywhere."""
+        """See `FolderSource`; an address is seen from everywhere."""
         del clips
         return []
 
@@ -121,6 +100,10 @@ class ObjectSource:
         path.parent.mkdir(parents=True, exist_ok=True)
         if not self.store.get(clip.path, path):
             raise UnreadableFile(f"{self.name}/{clip.path} is gone; get the clip again, then run the command again")
+
+
+ClipSource = FolderSource | ObjectSource
+"""Where the finished clips are."""
 
 
 def check_apart(source: ClipSource, target: Target) -> None:
@@ -134,7 +117,7 @@ def check_apart(source: ClipSource, target: Target) -> None:
         raise InvalidInput(f"{target.name} holds the clips; choose another folder for the shards")
 
 
-def source_of(place: Path | str) -> FolderSource | ObjectSource:
+def source_of(place: Path | str) -> ClipSource:
     """What a folder or an address is as a source of clips.
 
     Raises:

@@ -12,7 +12,7 @@ from preprocess.cores import cores
 from preprocess.errors import InvalidInput
 from preprocess.flow.params import Tvl1Params
 from preprocess.schedule import RetryPolicy
-from preprocess.target import FolderTarget, ObjectTarget, target_of
+from preprocess.target import FolderTarget, Target, target_of
 
 SHARD_CLIPS = 64
 SHARD_BYTES = 512 << 20
@@ -228,7 +228,7 @@ class DownloadConfig:
         )
 
     @property
-    def target(self) -> FolderTarget | ObjectTarget:
+    def target(self) -> Target:
         """Where the clips go."""
         return FolderTarget(folder=self.out) if self.store is None else target_of(self.store, staging=self.out)
 

@@ -9,16 +9,16 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from preprocess.errors import BadShard
 from preprocess.jsonl import append_line, read_lines
-from preprocess.plan import Plan, PlannedShard
+from preprocess.plan import PlannedShard
 from preprocess.shards.index import INDEX_NAME, Index, ShardInfo
 from preprocess.shards.layout import ShardAttributes
 from preprocess.shards.verify import verify_shard
 from preprocess.status.work import Work
-from preprocess.target import ObjectTarget, Target
+from preprocess.target import ObjectTarget
 
 JOURNAL_NAME = "made.jsonl"
 
@@ -53,6 +53,12 @@ class FolderCheck:
     retry_failed: bool
     """A shard without all of its clips counts as none."""
 
+    @classmethod
+    def of(cls, folder: Path, attributes: ShardAttributes, *, retry_failed: bool) -> "FolderCheck":
+        """For the shards of a plan that the folder has adopted."""
+        sha256 = _indexed(folder)
+        return cls(folder=folder.absolute(), attributes=attributes, sha256=sha256, retry_failed=retry_failed)
+
     def names(self) -> frozenset[str]:
         """Of all that is in the folder."""
         return frozenset(path.name for path in self.folder.iterdir())
@@ -79,63 +85,14 @@ class FolderCheck:
         return ShardResult(info=info, failed=failed, kept=True)
 
 
-class MadeShards(Protocol):
-    """The shards of a plan that are published."""
+class Journal:
+    """What was made at an address: each shard that was written down, where an object of its size is there still.
 
-    @property
-    def check(self) -> FolderCheck | None:
-        """What tells of files that `find` says nothing about; None where there are none."""
-
-    def find(self, shard: PlannedShard) -> ShardResult | None:
-        """What an earlier run made of it, as far as that is known without reading it."""
-
-    def add(self, result: ShardResult) -> None:
-        """One more is published.
-
-        Raises:
-            EnvironmentProblem: the disk is full or read-only.
-        """
-
-
-def made_shards(target: Target, *, plan: Plan, attributes: ShardAttributes, retry_failed: bool = False) -> MadeShards:
-    """Those of a plan that has been adopted; with `retry_failed` only those with all of their clips."""
-    if isinstance(target, ObjectTarget):
-        return _AtAddress(target, fingerprint=plan.fingerprint, retry_failed=retry_failed)
-    return _InFolder(target.folder, attributes, retry_failed=retry_failed)
-
-
-class _InFolder:
-    """What is in the folder counts, once it was read."""
-
-    def __init__(self, folder: Path, attributes: ShardAttributes, *, retry_failed: bool) -> None:
-        self.check = FolderCheck(
-            folder=folder.absolute(), attributes=attributes, sha256=_indexed(folder), retry_failed=retry_failed
-        )
-
-    def find(self, shard: PlannedShard) -> ShardResult | None:
-        """See `MadeShards`; nothing is known."""
-        del shard
-        return None
-
-    def add(self, result: ShardResult) -> None:
-        """See `MadeShards`; that it is there says it all."""
-
-
-def _indexed(folder: Path) -> Mapping[str, str]:
-    """Name to SHA-256, as an earlier run of the same plan wrote them; nothing if it did not come to its end."""
-    if not (folder / INDEX_NAME).is_file():
-        return {}
-    try:
-        return {info.name: info.sha256 for info in Index.read(folder).shards}
-    except BadShard as error:
-        logger.warning("written again: %s", error)
-        return {}
-
-
-class _AtAddress:
-    """What the journal says counts, where an object of the same size is there."""
-
-    check = None
+    Args:
+        target: the address.
+        fingerprint: of the plan.
+        retry_failed: a shard without all of its clips counts as none.
+    """
 
     def __init__(self, target: ObjectTarget, *, fingerprint: str, retry_failed: bool) -> None:
         self._target = target
@@ -144,7 +101,7 @@ class _AtAddress:
         self._retry_failed = retry_failed
 
     def find(self, shard: PlannedShard) -> ShardResult | None:
-        """See `MadeShards`."""
+        """What an earlier run made of it, as far as that is known without reading it."""
         result = self._known.get(shard.name)
         if result is None or (result.failed and self._retry_failed):
             return None
@@ -156,7 +113,11 @@ class _AtAddress:
         return result
 
     def add(self, result: ShardResult) -> None:
-        """See `MadeShards`."""
+        """One more is published.
+
+        Raises:
+            EnvironmentProblem: the disk is full or read-only.
+        """
         line = {"plan": self._fingerprint, "info": asdict(result.info), "failed": result.failed}
         append_line(self._path, line)
 
@@ -168,6 +129,17 @@ class _AtAddress:
     @cached_property
     def _sizes(self) -> Mapping[str, int]:
         return self._target.store.sizes()
+
+
+def _indexed(folder: Path) -> Mapping[str, str]:
+    """Name to SHA-256, as an earlier run of the same plan wrote them; nothing if it did not come to its end."""
+    if not (folder / INDEX_NAME).is_file():
+        return {}
+    try:
+        return {info.name: info.sha256 for info in Index.read(folder).shards}
+    except BadShard as error:
+        logger.warning("written again: %s", error)
+        return {}
 
 
 def _entry(fields: dict[str, Any]) -> tuple[str, ShardResult]:

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
 
 from preprocess.errors import KineflowError
 from preprocess.object_store import ObjectStore
@@ -20,18 +19,8 @@ _SHARE = 0.05  # of the time at most, for sending a manifest that grows to hundr
 logger = logging.getLogger(__name__)
 
 
-class Records(Protocol):
-    """What keeps them."""
-
-    def tick(self) -> None:
-        """One of them has changed; they are sent about every minute."""
-
-    def send(self) -> None:
-        """Send those that have changed now, in their order."""
-
-
 class NoRecords:
-    """They are where they belong."""
+    """They are where they belong; see `SentRecords`."""
 
     def tick(self) -> None:
         """Nothing is to be done."""
@@ -61,7 +50,7 @@ class SentRecords:
         self._due = time.monotonic() + _EVERY_S
 
     @contextmanager
-    def kept(self) -> Iterator[Records]:
+    def kept(self) -> Iterator["SentRecords"]:
         """Restored when the block begins, sent when it ends, also by an error."""
         self._store.sweep()
         self._restore()
@@ -125,6 +114,10 @@ class SentRecords:
 
     def _write_sent(self) -> None:
         publish(self._folder / SENT_NAME, json.dumps(self._sent).encode())
+
+
+Records = SentRecords | NoRecords
+"""What keeps them."""
 
 
 def _state(path: Path) -> tuple[int, int]:

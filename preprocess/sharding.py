@@ -17,7 +17,7 @@ from preprocess.config import FlowConfig, WorkerConfig
 from preprocess.errors import BadMedia, BadShard, EnvironmentProblem, WorkerDied
 from preprocess.extract import extract_all
 from preprocess.flow import FLOW_BOUND, FLOW_SCALE, FLOW_ZERO, resolve_backend
-from preprocess.made_shards import JOURNAL_NAME, FolderCheck, ShardResult, made_shards
+from preprocess.made_shards import JOURNAL_NAME, FolderCheck, Journal, ShardResult
 from preprocess.outcomes import MANIFEST_NAME, Outcome
 from preprocess.paths import check_not_taken, exclusive, make_folder, swept
 from preprocess.plan import PLAN_NAME, Plan, PlannedShard, check_earlier, make_plan, read_plan
@@ -26,7 +26,7 @@ from preprocess.shards.layout import ATTRIBUTE_BYTES, EncodedClip, ShardAttribut
 from preprocess.shards.write import write_shard
 from preprocess.status.flow_status import FinishedClip, FlowStatus
 from preprocess.status.work import Work
-from preprocess.target import FolderTarget, Target
+from preprocess.target import FolderTarget, ObjectTarget, Target
 from preprocess.trials import KILLED_REASON, Notes, Trials, run_shards
 from preprocess.words import size
 from preprocess.workers import Tick
@@ -96,9 +96,13 @@ def make_shards(
         _adopt_plan(target, plan, replan=replan)
         records.send()
         attributes = attributes_of(plan, config, backend)
-        made = made_shards(target, plan=plan, attributes=attributes, retry_failed=retry_failed)
-        results = {shard.name: known for shard in plan.shards if (known := made.find(shard)) is not None}
-        there = made.check.names() if made.check else frozenset()
+        check = journal = None
+        if isinstance(target, ObjectTarget):
+            journal = Journal(target, fingerprint=plan.fingerprint, retry_failed=retry_failed)
+        else:
+            check = FolderCheck.of(target.folder, attributes, retry_failed=retry_failed)
+        results = {shard.name: known for shard in plan.shards if journal and (known := journal.find(shard))}
+        there = check.names() if check else frozenset()
         left = [shard for shard in plan.shards if shard.name not in results]
         missing = [shard for shard in left if shard.name not in there]
         unchecked = [shard for shard in left if shard.name in there]
@@ -115,7 +119,7 @@ def make_shards(
         computed = compute_shards(
             missing,
             unchecked=unchecked,
-            check=made.check,
+            check=check,
             source=source,
             target=target,
             attributes=attributes,
@@ -133,7 +137,8 @@ def make_shards(
                         continue
                     if result.spoilt:
                         logger.warning("made again: %s", result.spoilt)
-                    made.add(result)
+                    if journal:
+                        journal.add(result)
                     records.tick()
                     results[shard.name] = result
                     status.count_shard(shard, size=result.info.bytes, failed=result.failed, kept=result.kept)

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from preprocess.address import is_address
 from preprocess.errors import EnvironmentProblem, InvalidInput
@@ -23,77 +22,30 @@ from preprocess.records import SENT_NAME, NoRecords, Records, SentRecords
 from preprocess.scratch import scratch_folder
 
 
-class Target(Protocol):
-    """Where the files of a run go; small, so that it can be sent to workers."""
+@dataclass(frozen=True, kw_only=True)
+class FolderTarget:
+    """A folder that all workers see; small, so that it can be sent to them."""
 
-    @property
-    def folder(self) -> Path:
-        """Of the driver: plan, manifest, lock, status."""
+    folder: Path
+    """Of the driver: plan, manifest, lock, status."""
 
     @property
     def name(self) -> str:
         """For messages."""
-
-    def absolute(self) -> "Target":
-        """The same for workers, which have another working folder on a cluster."""
-
-    @property
-    def shared(self) -> Sequence[Path]:
-        """Folders that all workers must see."""
-
-    def scratch(self) -> AbstractContextManager[Path]:
-        """A folder of a worker for files that are not finished, deleted with the block."""
-
-    def making(self, name: str) -> AbstractContextManager[Path]:
-        """Where a worker writes the file `name`, atomically; when the block ends well, it is published.
-
-        Raises:
-            EnvironmentProblem: it cannot be uploaded.
-        """
-
-    def holds(self, name: str, *, size: int, sha256: str) -> bool:
-        """Whether a file is there, with this content as far as that can be told at little cost."""
-
-    def sized(self) -> Callable[[str, int], bool]:
-        """What to ask, many times, whether the file of a name is there and has a size; an address is listed for it.
-
-        Raises:
-            EnvironmentProblem: the disk or the address does not say, also when it is asked.
-        """
-
-    def remove(self, name: str) -> None:
-        """Delete a file, if it is there."""
-
-    def free_bytes(self, *, without: Sequence[str] = ()) -> int | None:
-        """Room for further files, once those of `without` are deleted; None where nobody knows."""
-
-    def records(self, names: Sequence[str]) -> AbstractContextManager[Records]:
-        """Keep the driver's files `names` with the others: restored when the block begins, up to date at its end."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FolderTarget:
-    """A folder that all workers see; see `Target`."""
-
-    folder: Path
-
-    @property
-    def name(self) -> str:
-        """See `Target`."""
         return str(self.folder)
 
     def absolute(self) -> "FolderTarget":
-        """See `Target`."""
+        """The same for workers, which have another working folder on a cluster."""
         return FolderTarget(folder=self.folder.absolute())
 
     @property
     def shared(self) -> Sequence[Path]:
-        """See `Target`."""
+        """Folders that all workers must see."""
         return (self.folder,)
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
-        """See `Target`."""
+        """A folder of a worker for files that are not finished, deleted with the block."""
         # on the same disk, so that a finished file is only renamed
         space = workspace(self.folder)
         space.mkdir(parents=True, exist_ok=True)
@@ -102,13 +54,17 @@ class FolderTarget:
 
     @contextmanager
     def making(self, name: str) -> Iterator[Path]:
-        """See `Target`."""
+        """Where a worker writes the file `name`, atomically; when the block ends well, it is published.
+
+        Raises:
+            EnvironmentProblem: it cannot be uploaded.
+        """
         path = inside(self.folder, name)
         path.parent.mkdir(parents=True, exist_ok=True)
         yield path
 
     def holds(self, name: str, *, size: int, sha256: str) -> bool:
-        """See `Target`."""
+        """Whether a file is there, with this content as far as that can be told at little cost."""
         path = self.folder / name
         if not path.is_file() or path.stat().st_size != size:
             return False
@@ -116,7 +72,11 @@ class FolderTarget:
             return hashlib.file_digest(file, "sha256").hexdigest() == sha256
 
     def sized(self) -> Callable[[str, int], bool]:
-        """See `Target`."""
+        """What to ask, many times, whether the file of a name is there and has a size; an address is listed for it.
+
+        Raises:
+            EnvironmentProblem: the disk or the address does not say, also when it is asked.
+        """
         return self._has
 
     def _has(self, name: str, size: int) -> bool:
@@ -131,76 +91,76 @@ class FolderTarget:
             ) from error
 
     def remove(self, name: str) -> None:
-        """See `Target`."""
+        """Delete a file, if it is there."""
         inside(self.folder, name).unlink(missing_ok=True)
 
     def free_bytes(self, *, without: Sequence[str] = ()) -> int | None:
-        """See `Target`."""
+        """Room for further files, once those of `without` are deleted; None where nobody knows."""
         existing = next(path for path in (self.folder, *self.folder.absolute().parents) if path.exists())
         deleted = (inside(self.folder, name) for name in without)
         return shutil.disk_usage(existing).free + sum(path.stat().st_size for path in deleted if path.is_file())
 
     def records(self, names: Sequence[str]) -> AbstractContextManager[Records]:
-        """See `Target`; they are where they belong."""
+        """Keep the driver's files `names` with the others: restored when the block begins, up to date at its end."""
         del names
         return nullcontext(NoRecords())
 
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectTarget:
-    """An address, and the folder on the driver's machine that goes with it; see `Target`."""
+    """An address, and the folder on the driver's machine that goes with it; see `FolderTarget`."""
 
     store: ObjectStore
     folder: Path
 
     @property
     def name(self) -> str:
-        """See `Target`."""
+        """See `FolderTarget`."""
         return self.store.name
 
     def absolute(self) -> "ObjectTarget":
-        """See `Target`."""
+        """See `FolderTarget`."""
         return self
 
     @property
     def shared(self) -> Sequence[Path]:
-        """See `Target`."""
+        """See `FolderTarget`."""
         return ()
 
     def scratch(self) -> AbstractContextManager[Path]:
-        """See `Target`."""
+        """See `FolderTarget`."""
         return scratch_folder()
 
     @contextmanager
     def making(self, name: str) -> Iterator[Path]:
-        """See `Target`."""
+        """See `FolderTarget`."""
         with scratch_folder() as folder:
             path = folder / Path(name).name
             yield path
             self.store.put(path, name)
 
     def holds(self, name: str, *, size: int, sha256: str) -> bool:
-        """See `Target`; the size tells."""
+        """See `FolderTarget`; the size tells."""
         del sha256
         return self.store.size(name) == size
 
     def sized(self) -> Callable[[str, int], bool]:
-        """See `Target`."""
+        """See `FolderTarget`."""
         sizes = self.store.all_sizes()
         return lambda name, size: sizes.get(name) == size
 
     def remove(self, name: str) -> None:
-        """See `Target`."""
+        """See `FolderTarget`."""
         self.store.remove(name)
         inside(self.folder, name).unlink(missing_ok=True)
 
     def free_bytes(self, *, without: Sequence[str] = ()) -> int | None:
-        """See `Target`."""
+        """See `FolderTarget`."""
         del without
         return None
 
     def records(self, names: Sequence[str]) -> AbstractContextManager[Records]:
-        """See `Target`.
+        """See `FolderTarget`.
 
         Raises:
             InvalidInput: the staging folder is the output of a run into a folder, which would be written over.
@@ -211,7 +171,11 @@ class ObjectTarget:
         return SentRecords(self.store, self.folder, names).kept()
 
 
-def target_of(place: Path | str, *, staging: Path | None = None) -> FolderTarget | ObjectTarget:
+Target = FolderTarget | ObjectTarget
+"""Where the files of a run go."""
+
+
+def target_of(place: Path | str, *, staging: Path | None = None) -> Target:
     """What a place is as a target.
 
     Args:

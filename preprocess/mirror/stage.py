@@ -12,7 +12,6 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 from preprocess.annotations import Clip
 from preprocess.config import DownloadConfig
@@ -25,23 +24,14 @@ from preprocess.sources.http import Connection
 from preprocess.sources.mirror import Archive, narrowed
 from preprocess.status.work import Work
 from preprocess.target import workspace
-from preprocess.workers import Tick
 
 OnWork = Callable[[Work], None]
+Ended = tuple[ArchiveTask, ArchiveResult | WorkerDied]
 
 _PASSING = {Outcome.TEMPORARY, Outcome.QUARANTINED}
 """Outcomes of an archive that may be another one the next time."""
 
 logger = logging.getLogger(__name__)
-
-
-class RunTasks(Protocol):
-    """`preprocess.workers.run_tasks` with its workers given."""
-
-    def __call__(
-        self, function: Callable[[ArchiveTask, Tick], ArchiveResult], items: Sequence[ArchiveTask], *, on_tick: OnWork
-    ) -> Iterator[tuple[ArchiveTask, ArchiveResult | WorkerDied]]:
-        """Each task with its result, as they finish; may be closed before its end."""
 
 
 class MirrorStage:
@@ -53,7 +43,8 @@ class MirrorStage:
         entries: the manifest as it stands; looked at again whenever an entry was handed over and written.
         config: where to.
         connection: how to read.
-        run: how to spread tasks, such as `partial(run_tasks, config=workers)`.
+        run: how to spread tasks: `preprocess.workers.run_tasks` with its workers given. Called with a function, the
+            tasks and `on_tick`; its results may be closed before their end.
         on_work: called here for each clip that was decoded anywhere, with what that took.
     """
 
@@ -65,7 +56,7 @@ class MirrorStage:
         entries: Mapping[str, Standing],
         config: DownloadConfig,
         connection: Connection,
-        run: RunTasks,
+        run: Callable[..., Iterator[Ended]],
         on_work: OnWork = lambda work: None,
     ) -> None:
         self._archives = tuple(archives)
@@ -147,9 +138,7 @@ class MirrorStage:
             time.sleep(wait_s)
             archives = again
 
-    def _results(
-        self, archives: Sequence[Archive]
-    ) -> Generator[tuple[ArchiveTask, ArchiveResult | WorkerDied], None, None]:
+    def _results(self, archives: Sequence[Archive]) -> Generator[Ended, None, None]:
         index = workspace(self._config.out) / f"wanted-{secrets.token_hex(4)}.tsv"
         write_wanted_index(index, self._wanted, pending=self._pending)
         take = partial(take_archive, config=self._config, connection=self._connection)
