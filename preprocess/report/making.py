@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain, zip_longest
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -16,11 +17,14 @@ from preprocess.report.figures import part_of
 from preprocess.report.findings import find
 from preprocess.report.measuring import ClipMeasures, measure_clip
 from preprocess.report.page import report_page
-from preprocess.report.pictures import MOST_PICTURES, Picture, draw_picture, within_budget
+from preprocess.report.pictures import MOST_PICTURES, draw_picture, within_budget
 from preprocess.report.processes import ClipWorkers, clip_workers
 from preprocess.report.sampling import draw, some_of_each
 from preprocess.report.tables import Tables, read_tables
+from preprocess.shards import ShardSet
 from preprocess.shards.layout import SPLITS
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,11 +84,14 @@ def make_report(
     rows, strata = tables.usable, tables.strata
     sample = draw(rows, strata=strata, wanted=sampling.clips, seed=sampling.seed).tolist()
     with clip_workers(tables.shards, workers=workers, clips=len(sample)) as pool:
-        measures, undecodable = _measure(tables, sample, fields=sampling.frames, pool=pool, on_clip=on_clip)
+        measure = partial(measure_clip, fields=sampling.frames)
+        measured, undecodable = _each(measure, sample, tables=tables, pool=pool, on_clip=on_clip)
+        measures = list(measured.values())
         findings = find(tables, measures)
         shown = some_of_each(rows, strata=strata, wanted=sampling.per_class, seed=sampling.seed)
         in_turn = _first_of_each_first(shown)[:MOST_PICTURES]
-        pictures, undrawable = _draw(tables, [*findings.rows(), *in_turn], pool=pool)
+        drawn = list(dict.fromkeys([*findings.rows(), *in_turn]))
+        pictures, undrawable = _each(draw_picture, drawn, tables=tables, pool=pool)
     report = Report(
         index_sha256=tables.index_sha256,
         shards=len(tables.shards.index.shards),
@@ -105,18 +112,24 @@ def make_report(
     return MadeReport(report=report, page=report_page(report, sheets=sheets, pictures=named))
 
 
-def _measure(
-    tables: Tables, sample: Sequence[int], *, fields: int, pool: ClipWorkers, on_clip: Callable[[int], None]
-) -> tuple[list[ClipMeasures], dict[int, Problem]]:
-    measures: list[ClipMeasures] = []
+def _each(
+    function: Callable[[ShardSet, int], Value],
+    rows: Sequence[int],
+    *,
+    tables: Tables,
+    pool: ClipWorkers,
+    on_clip: Callable[[int], None] = lambda total: None,
+) -> tuple[dict[int, Value], dict[int, Problem]]:
+    """What a function makes of clips, by row, and those that cannot be decoded."""
+    made: dict[int, Value] = {}
     undecodable: dict[int, Problem] = {}
-    for row, found in zip(sample, pool.each(partial(measure_clip, fields=fields), sample), strict=True):
+    for row, found in zip(rows, pool.each(function, rows), strict=True):
         if isinstance(found, BadShard):
             undecodable[row] = tables.problem(row, found)
         else:
-            measures.append(found)
-        on_clip(len(sample))
-    return measures, undecodable
+            made[row] = found
+        on_clip(len(rows))
+    return made, undecodable
 
 
 def _split_parts(tables: Tables, measures: Sequence[ClipMeasures]) -> dict[str, Part]:
@@ -135,15 +148,3 @@ def _first_of_each_first(sheets: Sequence[np.ndarray]) -> list[int]:
     """The rows of all sheets, so that each has its first before any has its second: there may not be room for all."""
     ranks = zip_longest(*(rows.tolist() for rows in sheets))
     return [row for row in chain.from_iterable(ranks) if row is not None]
-
-
-def _draw(tables: Tables, rows: Sequence[int], *, pool: ClipWorkers) -> tuple[dict[int, Picture], dict[int, Problem]]:
-    order = list(dict.fromkeys(rows))
-    pictures: dict[int, Picture] = {}
-    undrawable: dict[int, Problem] = {}
-    for row, found in zip(order, pool.each(draw_picture, order), strict=True):
-        if isinstance(found, BadShard):
-            undrawable[row] = tables.problem(row, found)
-        else:
-            pictures[row] = found
-    return pictures, undrawable

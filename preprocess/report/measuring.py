@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from preprocess.errors import BadShard
 from preprocess.report.camera import camera_energy
 from preprocess.report.descriptor import describe
 from preprocess.report.frames import decode_blocks, decode_codes, decode_rgb, spaced, to_flow
@@ -48,7 +47,7 @@ class ClipMeasures:
     """uint64 [LOOKS], see `preprocess.report.looks`; empty for a clip without contrast."""
 
 
-def measure_clip(shards: ShardSet, clip: int, *, fields: int) -> ClipMeasures | BadShard:
+def measure_clip(shards: ShardSet, clip: int, *, fields: int) -> ClipMeasures:
     """Decode and measure a clip.
 
     Args:
@@ -56,16 +55,9 @@ def measure_clip(shards: ShardSet, clip: int, *, fields: int) -> ClipMeasures | 
         clip: row of its table.
         fields: most flow fields to measure pixel by pixel; all of them are looked at for stillness.
 
-    Returns:
-        The measures, or why there are none: one clip that cannot be decoded costs no other.
+    Raises:
+        BadShard: a frame of it cannot be decoded.
     """
-    try:
-        return _measure(shards, clip, fields=fields)
-    except BadShard as error:
-        return error
-
-
-def _measure(shards: ShardSet, clip: int, *, fields: int) -> ClipMeasures:
     attributes = shards.attributes
     frames, count = int(shards.clips.rgb_count[clip]), int(shards.clips.flow_count[clip])
     zero, scale, bound = attributes.flow_zero, attributes.flow_scale, attributes.flow_bound

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from preprocess.errors import BadShard
 from preprocess.flow_color import flow_to_color
 from preprocess.report.frames import decode_codes, decode_rgb, to_flow
 from preprocess.shards import ShardSet
@@ -45,14 +44,15 @@ class Picture:
         return f"data:image/jpeg;base64,{b64encode(self.jpeg).decode()}"
 
 
-def draw_picture(shards: ShardSet, clip: int) -> Picture | BadShard:
-    """The picture of a clip, or why there is none."""
-    try:
-        middle = int(shards.clips.flow_count[clip]) // 2
-        (rgb,) = decode_rgb(shards, clip=clip, frames=[middle])
-        (codes_2HW,) = decode_codes(shards, clip=clip, frames=[middle])
-    except BadShard as error:
-        return error
+def draw_picture(shards: ShardSet, clip: int) -> Picture:
+    """The picture of a clip.
+
+    Raises:
+        BadShard: its frame cannot be decoded.
+    """
+    middle = int(shards.clips.flow_count[clip]) // 2
+    (rgb,) = decode_rgb(shards, clip=clip, frames=[middle])
+    (codes_2HW,) = decode_codes(shards, clip=clip, frames=[middle])
     height, width = codes_2HW.shape[1:]
     size = round(PICTURE_HEIGHT * min(max(width / height, _TALLEST), _WIDEST)), PICTURE_HEIGHT
     flow_2HW = np.stack([cv2.resize(axis, size, interpolation=cv2.INTER_AREA) for axis in to_flow(codes_2HW, shards)])
@@ -64,8 +64,9 @@ def draw_picture(shards: ShardSet, clip: int) -> Picture | BadShard:
     return Picture(clip=clip, jpeg=_encode(both), width=both.shape[1], full_px=full_px)
 
 
-def color_wheel_uri(radius: int = 36) -> str:
+def color_wheel_uri() -> str:
     """The colours of the directions of motion, as the source of an `img`."""
+    radius = 36
     grid = np.arange(-radius, radius + 1, dtype=np.float32)
     flow_2HW = np.stack(np.meshgrid(grid, grid))
     wheel = flow_to_color(flow_2HW, max_magnitude=radius)

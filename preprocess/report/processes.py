@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing.synchronize import Barrier
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 import cv2
 
-from preprocess.errors import EnvironmentProblem
+from preprocess.errors import BadShard, EnvironmentProblem
 from preprocess.held_signals import held_back
 from preprocess.shards import ShardSet
 
@@ -34,12 +35,14 @@ class ClipWorkers:
         self._shards = shards
         self._executor = executor
 
-    def each(self, function: Callable[[ShardSet, int], Value], clips: Sequence[int]) -> Iterator[Value]:
-        """Call `function(shards, clip)` on each clip and yield the results in order; `function` is picklable."""
+    def each(self, function: Callable[[ShardSet, int], Value], clips: Sequence[int]) -> Iterator[Value | BadShard]:
+        """Call `function(shards, clip)` on each clip and yield the results in order; `function` is picklable.
+
+        One clip that cannot be decoded costs no other: its `BadShard` is its result.
+        """
         if self._executor is None:
-            yield from (function(self._shards, clip) for clip in clips)
-        else:
-            yield from self._executor.map(_Call(function), clips, chunksize=_CHUNK)
+            return (_tried(function, self._shards, clip) for clip in clips)
+        return self._executor.map(partial(_tried_there, function), clips, chunksize=_CHUNK)
 
 
 @contextmanager
@@ -78,15 +81,16 @@ def clip_workers(shards: ShardSet, *, workers: int, clips: int) -> Iterator[Clip
             raise
 
 
-class _Call(Generic[Value]):
-    """`function` on the shards of this process."""
+def _tried(function: Callable[[ShardSet, int], Value], shards: ShardSet, clip: int) -> Value | BadShard:
+    try:
+        return function(shards, clip)
+    except BadShard as error:
+        return error
 
-    def __init__(self, function: Callable[[ShardSet, int], Value]) -> None:
-        self._function = function
 
-    def __call__(self, clip: int) -> Value:
-        assert _shards is not None, "the initializer has run"
-        return self._function(_shards, clip)
+def _tried_there(function: Callable[[ShardSet, int], Value], clip: int) -> Value | BadShard:
+    assert _shards is not None, "the initializer has run"
+    return _tried(function, _shards, clip)
 
 
 def _start(shards: ShardSet, others: Barrier) -> None:

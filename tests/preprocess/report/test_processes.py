@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from preprocess.errors import EnvironmentProblem
+from preprocess.errors import BadShard, EnvironmentProblem
 from preprocess.report import processes
 from preprocess.report.processes import clip_workers
 from preprocess.shards import ShardSet
@@ -31,6 +31,12 @@ with clip_workers(ShardSet(Path(sys.argv[1]), None), workers=2, clips=64) as poo
 """
 
 
+def bad_at_the_second(_shards, number):
+    if number == 1:
+        raise BadShard("it is")
+    return number
+
+
 def killed_at_the_third(_shards, number):
     if number == 2:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -48,6 +54,12 @@ def shards(tmp_path, monkeypatch):
 def test_little_work_is_done_in_this_process(shards, workers, clips):
     with clip_workers(shards, workers=workers, clips=clips) as pool:
         assert [seen[:2] for seen in pool.each(killed_at_the_third, [0, 1])] == [(os.getpid(), 0), (os.getpid(), 1)]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_clip_that_cannot_be_decoded_costs_no_other(shards, workers):
+    with clip_workers(shards, workers=workers, clips=4) as pool:
+        assert [str(found) for found in pool.each(bad_at_the_second, range(4))] == ["0", "it is", "2", "3"]
 
 
 def test_workers_have_one_thread_and_nothing_of_this_process(shards):
