@@ -77,16 +77,16 @@ class ObjectStore:
             EnvironmentProblem: it may not be written, or the transfer fails.
         """
         size = path.stat().st_size
-        files, root = self._open()
-        final = f"{root}/{name}"
         is_whole = self._protocol in _WHOLE
-        first = final if is_whole else f"{root}/{UNFINISHED}/{secrets.token_hex(8)}"
+        temporary = f"{UNFINISHED}/{secrets.token_hex(8)}"
 
-        def upload() -> None:
+        def upload(files: Any, root: str) -> None:
+            final = f"{root}/{name}"
+            first = final if is_whole else f"{root}/{temporary}"
             for place in () if is_whole else (first, final):  # an object store has no folders, and would make a bucket
                 files.makedirs(place.rpartition("/")[0], exist_ok=True)
             files.put_file(str(path), first)
-            if (came := self._size(first)) != size:
+            if (came := _size(files, first)) != size:
                 raise EOFError(f"{came} of {size} bytes are there")
             if not is_whole:
                 files.mv(first, final)
@@ -99,9 +99,8 @@ class ObjectStore:
         Raises:
             EnvironmentProblem: it may not be read, or the transfer fails.
         """
-        files, root = self._open()
 
-        def download() -> bool:
+        def download(files: Any, root: str) -> bool:
             try:
                 files.get_file(f"{root}/{name}", str(path))
             except FileNotFoundError:
@@ -113,15 +112,12 @@ class ObjectStore:
 
     def size(self, name: str) -> int | None:
         """Bytes of a file; None where there is none."""
-        _, root = self._open()
-        return self._tried(lambda: self._size(f"{root}/{name}"), name, "read")
+        return self._tried(lambda files, root: _size(files, f"{root}/{name}"), name, "read")
 
     def sizes(self) -> dict[str, int]:
         """Name to bytes, of the files directly below the address."""
-        files, root = self._open()
 
-        def look() -> dict[str, int]:
-            files.invalidate_cache()
+        def look(files: Any, root: str) -> dict[str, int]:
             try:
                 found = files.ls(root, detail=True)
             except FileNotFoundError:
@@ -132,10 +128,8 @@ class ObjectStore:
 
     def all_sizes(self) -> dict[str, int]:
         """Path below the address to bytes, of all files there; a store is asked once for a thousand of them."""
-        files, root = self._open()
 
-        def look() -> dict[str, int]:
-            files.invalidate_cache()
+        def look(files: Any, root: str) -> dict[str, int]:
             found = files.find(root, detail=True)
             return {place.removeprefix(root).lstrip("/"): one["size"] for place, one in found.items()}
 
@@ -143,12 +137,11 @@ class ObjectStore:
 
     def state(self, name: str) -> str | None:
         """What changes when the file does; None where there is none."""
-        files, root = self._open()
-        place = f"{root}/{name}"
 
-        def look() -> str | None:
+        def look(files: Any, root: str) -> str | None:
+            place = f"{root}/{name}"
             # some file systems have a key for what is not there
-            if self._size(place) is None:
+            if _size(files, place) is None:
                 return None
             try:
                 return str(files.ukey(place))
@@ -159,10 +152,8 @@ class ObjectStore:
 
     def remove(self, name: str) -> None:
         """Delete a file, if it is there."""
-        files, root = self._open()
 
-        def delete() -> None:
-            files.invalidate_cache()
+        def delete(files: Any, root: str) -> None:
             with suppress(FileNotFoundError):
                 files.rm_file(f"{root}/{name}")
 
@@ -170,10 +161,8 @@ class ObjectStore:
 
     def sweep(self) -> None:
         """Delete what killed transfers left; only while no other run writes there."""
-        files, root = self._open()
 
-        def delete() -> None:
-            files.invalidate_cache()
+        def delete(files: Any, root: str) -> None:
             with suppress(FileNotFoundError):
                 files.rm(f"{root}/{UNFINISHED}", recursive=True)
 
@@ -199,20 +188,15 @@ class ObjectStore:
             raise EnvironmentProblem(f"{self.name} cannot be opened: {error!r}") from error
         return files, str(root).rstrip("/")
 
-    def _size(self, place: str) -> int | None:
-        files, _ = self._open()
-        files.invalidate_cache()
-        try:
-            return int(files.info(place)["size"])
-        except FileNotFoundError:
-            return None
-
-    def _tried(self, attempt: Callable[[], Value], name: str, verb: str) -> Value:
+    def _tried(self, attempt: Callable[[Any, str], Value], name: str, verb: str) -> Value:
+        """What `attempt` gives, called with the file system and the path of this folder in it."""
+        files, root = self._open()
         pause_s = _PAUSE_S
         for left in reversed(range(TRIES)):
             try:
                 with self._told(name, verb):
-                    return attempt()
+                    files.invalidate_cache()
+                    return attempt(files, root)
             except _MayPass as error:
                 if not left:
                     raise EnvironmentProblem(
@@ -237,6 +221,14 @@ class ObjectStore:
             raise EnvironmentProblem(f"{place} cannot be {verb}: {error}; make the bucket or folder first") from error
         except network_errors() as error:
             raise _MayPass(f"{place} cannot be {verb}: {error!r}") from error
+
+
+def _size(files: Any, place: str) -> int | None:
+    files.invalidate_cache()
+    try:
+        return int(files.info(place)["size"])
+    except FileNotFoundError:
+        return None
 
 
 class _MayPass(Exception):
