@@ -34,13 +34,13 @@ class RetryPolicy:
     longest_s: float = 600.0
     """Upper bound of any wait that the source did not ask for."""
 
-    def wait_s(self, tries: int, *, retry_after_s: float | None, random_: random.Random) -> float:
+    def wait_s(self, tries: int, *, retry_after_s: float | None) -> float:
         """Seconds to wait after `tries` tries: exponential with full jitter, and never less than the source asks for.
 
         Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
         """
         bound_s = min(self.first_s * 2 ** (tries - 1), self.longest_s)
-        return max(random_.uniform(0, bound_s), retry_after_s or 0.0)
+        return max(random.uniform(0, bound_s), retry_after_s or 0.0)  # noqa: S311 jitter, not a secret
 
 
 class ClipQueue:
@@ -73,7 +73,6 @@ class ClipQueue:
         self._policy = policy
         self._clock = clock
         self._count = itertools.count()
-        self._random = random.Random()  # noqa: S311 jitter, not a secret; workers must not wait in step
 
     @property
     def waiting(self) -> int:
@@ -104,6 +103,6 @@ class ClipQueue:
         """Keep a clip that failed for now; False when it has had all its tries."""
         if attempt.number >= self._policy.tries:
             return False
-        wait_s = self._policy.wait_s(attempt.number, retry_after_s=retry_after_s, random_=self._random)
+        wait_s = self._policy.wait_s(attempt.number, retry_after_s=retry_after_s)
         heapq.heappush(self._again, (self._clock() + wait_s, next(self._count), attempt))
         return True

@@ -5,7 +5,6 @@ counts; then all others, spread over the workers. A run that was stopped reads o
 """
 
 import logging
-import random
 import secrets
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -66,7 +65,6 @@ class MirrorStage:
         self._connection = connection
         self._run = run
         self._on_work = on_work
-        self._random = random.Random()  # noqa: S311 jitter, not a secret
         self._pending: set[str] = set()
         self._records: dict[str, ArchiveRecord] = {}
         self._unread: set[str] = set()
@@ -133,7 +131,7 @@ class MirrorStage:
             tries += 1
             if not again or tries >= policy.tries:
                 return
-            wait_s = policy.wait_s(tries, retry_after_s=max(asked_s), random_=self._random)
+            wait_s = policy.wait_s(tries, retry_after_s=max(asked_s))
             logger.warning("%d archives could not be read whole; again in %.0f s", len(again), wait_s)
             time.sleep(wait_s)
             archives = again

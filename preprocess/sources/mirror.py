@@ -2,7 +2,6 @@
 
 import logging
 import os
-import random
 import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
@@ -232,6 +231,6 @@ def _patiently(read: Callable[[], Value], connection: Connection) -> Value:
             tries += 1
             if tries >= policy.tries or (error.retry_after_s or 0.0) > policy.longest_s:
                 raise
-            wait_s = policy.wait_s(tries, retry_after_s=error.retry_after_s, random_=random.Random())  # noqa: S311
+            wait_s = policy.wait_s(tries, retry_after_s=error.retry_after_s)
             logger.warning("%s; again in %.0f s", error, wait_s)  # minutes may pass before the first clip
             time.sleep(wait_s)

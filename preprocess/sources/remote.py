@@ -1,7 +1,6 @@
 """The bytes behind an address or path, in order and once, over as many connections as that takes."""
 
 import io
-import random
 import re
 import time
 from collections.abc import Iterator
@@ -85,7 +84,6 @@ class _HttpFile(io.RawIOBase):
         super().__init__()
         self._address = address
         self._retries = connection.retries
-        self._random = random.Random()  # noqa: S311 jitter, not a secret
         self._pace = _Pace(connection.timeout_s)
         self._position = 0
         self._failures = 0
@@ -140,7 +138,7 @@ class _HttpFile(io.RawIOBase):
                 raise TemporarilyUnavailable(
                     f"{error} (after {self._position} bytes)", cause=error.cause, retry_after_s=asked_s
                 ) from error
-            time.sleep(policy.wait_s(self._failures, retry_after_s=asked_s, random_=self._random))
+            time.sleep(policy.wait_s(self._failures, retry_after_s=asked_s))
             try:
                 self._response = self._server.ask(self._asked_for())
                 self._check_and_align()
