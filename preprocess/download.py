@@ -9,7 +9,7 @@ import logging
 import shutil
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -116,8 +116,8 @@ def download(
         failed: dict[str, tuple[str, str]] = {}
         try:
             run = _Run(
-                wanted,
-                entries,
+                wanted=wanted,
+                entries=entries,
                 config=_with_browser_cookies(config),
                 workers=workers,
                 on_pause=on_pause,
@@ -147,26 +147,18 @@ def download(
         return DownloadReport(outcomes=outcomes, rows=sum(outcomes.values()), fetched=fetched, missing=missing)
 
 
+@dataclass(kw_only=True)
 class _Run:
     """One run over the chain of sources."""
 
-    def __init__(
-        self,
-        wanted: Wanted,
-        entries: Mapping[str, Standing],
-        *,
-        config: DownloadConfig,
-        workers: WorkerConfig,
-        on_pause: Callable[[Pause], None],
-        status: RunStatus,
-    ) -> None:
-        self._wanted = wanted
-        self._entries = entries
-        self._config = config
-        self._workers = workers
-        self._on_pause = on_pause
-        self._status = status
-        self._told: set[tuple[str, float]] = set()
+    wanted: Wanted
+    entries: Mapping[str, Standing]
+    config: DownloadConfig
+    workers: WorkerConfig
+    on_pause: Callable[[Pause], None]
+    status: RunStatus
+    told: set[tuple[str, float]] = field(default_factory=set)
+    """Pauses, by identity and end."""
 
     def outcomes(self, clips: Sequence[Clip]) -> Generator[ManifestEntry, None, None]:
         """The outcome of each clip: `done` by the first source that has it, or what the last one said.
@@ -178,13 +170,13 @@ class _Run:
         if not clips:
             return
         left = {clip.key: clip for clip in clips}
-        answered = {key: before for key in left if (before := self._entries.get(key)) and self._is_answered(before)}
-        asked_for = {key: _sources_left(before, self._config) for key, before in answered.items()}
+        answered = {key: before for key in left if (before := self.entries.get(key)) and self._is_answered(before)}
+        asked_for = {key: _sources_left(before, self.config) for key, before in answered.items()}
         stands: dict[str, ManifestEntry] = {}
-        chain = self._config.chain
+        chain = self.config.chain
         # archives have their journals in the driver's folder
-        writes = [self._config.out] if "mirror" in chain else self._config.target.shared
-        with worker_pool(self._workers, writes=writes, reads=_read_by_workers(self._config)) as pool:
+        writes = [self.config.out] if "mirror" in chain else self.config.target.shared
+        with worker_pool(self.workers, writes=writes, reads=_read_by_workers(self.config)) as pool:
             for source in chain:
                 ask = self._ask_mirror if source == "mirror" else self._ask
                 lacking = [clip for clip in left.values() if source in asked_for.get(clip.key, chain)]
@@ -200,10 +192,10 @@ class _Run:
                         stands[entry.key] = said
 
     def _is_answered(self, before: Standing) -> bool:
-        return before.outcome in _ANSWERS and before.outcome.value not in self._config.retry
+        return before.outcome in _ANSWERS and before.outcome.value not in self.config.retry
 
     def _ask_mirror(self, pool: WorkerPool, source: str, clips: Sequence[Clip]) -> Iterator[ManifestEntry]:
-        config = self._config
+        config = self.config
         assert config.mirror is not None
         connection = _connection(config)
         try:
@@ -216,16 +208,16 @@ class _Run:
             return
         stage = MirrorStage(
             archives,
-            wanted=self._wanted.clips,
-            entries=self._entries,
+            wanted=self.wanted.clips,
+            entries=self.entries,
             config=config,
             connection=connection,
-            on_work=self._status.spend,
+            on_work=self.status.spend,
             run=lambda function, items, *, on_tick: pool.run(
                 function,
                 InOrder(items),
                 on_tick=on_tick,
-                on_poll=lambda: self._status.publish(state=RunState.RUNNING),
+                on_poll=lambda: self.status.publish(state=RunState.RUNNING),
                 on_lost=lambda task: ArchiveJournal.of(task.archive.address, folder=config.out).forgive(),
             ),
         )
@@ -236,7 +228,7 @@ class _Run:
         yield from (stage.missing_entry(clip) for clip in clips if clip.key not in given)
 
     def _ask(self, pool: WorkerPool, source: str, clips: Sequence[Clip]) -> Iterator[ManifestEntry]:
-        config, names = self._config, tuple(self._config.askers(source))
+        config, names = self.config, tuple(self.config.askers(source))
         limiter = pool.shared("limiter", Limiter)
         queue = ClipQueue(
             clips,
@@ -253,7 +245,7 @@ class _Run:
                 entry, retry_after_s = ManifestEntry.of_error(attempt.clip, answer, source=source), None
             else:
                 entry, retry_after_s = answer.entry, answer.retry_after_s
-                self._status.spend(answer.work)
+                self.status.spend(answer.work)
             temporary = entry.outcome is Outcome.TEMPORARY
             limiter.report(
                 attempt.identity,
@@ -268,13 +260,13 @@ class _Run:
     def _look(self, limiter: Limiter, queue: ClipQueue, names: tuple[str, ...]) -> None:
         pauses = limiter.pauses(names)
         state = RunState.PAUSED if len(pauses) == len(names) else RunState.RUNNING
-        self._status.publish(state=state, pauses=pauses, waiting=queue.waiting)
+        self.status.publish(state=state, pauses=pauses, waiting=queue.waiting)
         for pause in pauses:
-            if (pause.identity, pause.until) not in self._told:
-                self._told.add((pause.identity, pause.until))
-                self._on_pause(pause)
+            if (pause.identity, pause.until) not in self.told:
+                self.told.add((pause.identity, pause.until))
+                self.on_pause(pause)
         walled_s, words = limiter.walled(names)
-        if walled_s > self._config.give_up_s:
+        if walled_s > self.config.give_up_s:
             raise EnvironmentProblem(
                 f"nothing but walls for {walled_s / 3600:.1f} hours: {words}; what is done stays done, run again later,"
                 " or with --cookies or --proxy"

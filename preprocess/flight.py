@@ -1,9 +1,11 @@
 """The tasks that workers hold at one time, and what becomes of those whose worker, node or GPU is lost."""
 
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from preprocess.errors import EnvironmentProblem, KineflowError, WorkerDied
@@ -50,7 +52,7 @@ class Flight(Generic[Item]):
         """Hand an item, if there is one, to a worker."""
         if item is None:
             return False
-        self._running[self._task.remote(item)] = _Running(item, tries=1, losses=0)
+        self._running[self._task.remote(item)] = _Running(item)
         return True
 
     def start_again(self) -> bool:
@@ -58,7 +60,7 @@ class Flight(Generic[Item]):
         if not self._again:
             return False
         run = self._again.popleft()
-        self._running[self._task.remote(run.item)] = run
+        self._running[self._task.remote(run.item)] = _Running(run.item, tries=run.tries, losses=run.losses)
         return True
 
     def keep(self, handed_back: Mapping[str, str], *, workers: int) -> None:
@@ -69,7 +71,7 @@ class Flight(Generic[Item]):
         """
         for reference in [each for each in self._running if each.task_id().hex() in handed_back]:
             run, reason = self._running.pop(reference), handed_back[reference.task_id().hex()]
-            self._again.append(_Running(run.item, tries=run.tries, losses=run.losses))
+            self._again.append(run)
             self._keeping.append(reference)
             if self.kept == workers:
                 raise EnvironmentProblem(f"no GPU answers any more; the last one, {reason}; what is finished stays")
@@ -79,13 +81,13 @@ class Flight(Generic[Item]):
         """These tasks have their worker: those that a busy cluster has no room for yet are not late."""
         for reference, run in self._running.items():
             if reference.task_id().hex() in task_ids:
-                run.begin()
+                run.since = time.monotonic()
 
     def wait(self) -> list[Any]:
         """References of what is finished, after a second at the latest; tasks past their deadline are killed."""
         finished, _ = self._ray.wait(list(self._running), num_returns=1, timeout=POLL_S)
         for reference, run in self._running.items():
-            if self._deadline_s is not None and not run.is_late and run.seconds > self._deadline_s:
+            if self._deadline_s is not None and not run.is_late and time.monotonic() - run.since > self._deadline_s:
                 run.is_late = True
                 self._ray.cancel(reference, force=True)
         return list(finished)
@@ -100,10 +102,12 @@ class Flight(Generic[Item]):
             if isinstance(result, _NodeLost) and run.losses < _LOSSES:
                 logger.warning("going on without a node: %s", result)
                 self._on_lost(run.item)
-                self._again.append(_Running(run.item, tries=run.tries, losses=run.losses + 1))
+                run.losses += 1
+                self._again.append(run)
             elif isinstance(result, WorkerDied) and run.tries < _TRIES:
                 logger.warning("trying a task again: %s", result)
-                self._again.append(_Running(run.item, tries=run.tries + 1, losses=run.losses))
+                run.tries += 1
+                self._again.append(run)
             else:
                 yield run.item, result
 
@@ -113,23 +117,16 @@ class Flight(Generic[Item]):
             self._ray.cancel(reference, force=True)
 
 
+@dataclass
 class _Running(Generic[Item]):
     """An item that a worker holds."""
 
-    def __init__(self, item: Item, *, tries: int, losses: int) -> None:
-        self.item = item
-        self.tries = tries
-        self.losses = losses
-        self.is_late = False
-        self._since: float | None = None
-
-    def begin(self) -> None:
-        self._since = time.monotonic()
-
-    @property
-    def seconds(self) -> float:
-        """Since it began."""
-        return 0.0 if self._since is None else time.monotonic() - self._since
+    item: Item
+    tries: int = 1
+    losses: int = 0
+    since: float = math.inf
+    """When it began; not yet, at first."""
+    is_late: bool = False
 
 
 class _NodeLost(WorkerDied):
