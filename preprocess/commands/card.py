@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from preprocess.console import LocalPath
+from preprocess.excerpt import one_line
 
 if TYPE_CHECKING:
     from preprocess.card.content import Card
@@ -68,7 +69,6 @@ def _write(folder: Path, *, as_json: bool) -> None:
 def _summary(card: "Card", folder: Path) -> Iterator[str]:
     from preprocess.card.clips import CARD_CLIPS_NAME
     from preprocess.card.content import CARD_NAME, CARD_PAGE_NAME, short
-    from preprocess.excerpt import one_line
 
     identity = card.identity
     yield f"usable   {short(identity.usable):<12}  equal hashes mean: the same {card.usable:,} clips,"
@@ -93,8 +93,6 @@ def _summary(card: "Card", folder: Path) -> Iterator[str]:
 
 
 def _of_what(card: "Card") -> str:
-    from preprocess.excerpt import one_line
-
     if not card.from_list:
         return ", which the manifest names: no list.json here"
     names = ", ".join(entry.name for entry in card.lists)
@@ -120,8 +118,6 @@ _LEVELS = {
 
 
 def _difference(difference: "Difference") -> Iterator[str]:
-    from preprocess.excerpt import one_line
-
     yield f"A: {one_line(difference.a)}"
     yield f"B: {one_line(difference.b)}"
     for level, same in difference.levels.items():
@@ -156,8 +152,6 @@ def _clips(clips: "Clips") -> Iterator[str]:
 
 
 def _reasons(side: str, counts: dict[str, int]) -> str:
-    from preprocess.excerpt import one_line
-
     return one_line(f"in {side}: {', '.join(f'{count:,} {why}' for why, count in counts.items())}") if counts else ""
 
 
@@ -172,8 +166,6 @@ def _changes(name: str, changes: Sequence["Change"]) -> Iterator[str]:
 
 
 def _change(change: "Change", *, with_label: bool) -> str:
-    from preprocess.excerpt import one_line
-
     place = f"{change.split}, {change.label or '(no label)'}" if with_label else change.split
     counts = {
         "only in A": change.only_a,
