@@ -70,7 +70,6 @@ class VideoInfo:
     """Seconds from the first frame's presentation to the end of the last one's."""
     fps: float
     """Mean frames a second."""
-    codec: str
     frozen: tuple[Stretch, ...]
     """Where the picture stands still, black or not; see `preprocess.stillness`."""
     black: tuple[Stretch, ...]
@@ -258,7 +257,6 @@ def inspect(path: Path) -> VideoInfo:
             )
         last_tick, last = shown
         end_s = last_tick * video.time_base + video.seconds(last)
-        codec = video.stream.codec_context.name
         stillness.close(end_s / video.time_base)
     _, turns = orientation(last)
     height, width = (last.width, last.height) if turns % 2 else (last.height, last.width)
@@ -268,7 +266,6 @@ def inspect(path: Path) -> VideoInfo:
         frame_count=count,
         duration_s=float(end_s),
         fps=float(count / end_s),
-        codec=codec,
         frozen=tuple(stillness.frozen),
         black=tuple(stillness.black),
     )

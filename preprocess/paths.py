@@ -91,13 +91,11 @@ def temporary_beside(path: Path) -> Path:
     return path.with_name(f".{path.stem}.{os.getpid()}-{secrets.token_hex(4)}.tmp{path.suffix}")
 
 
-def sweep_temporaries(root: Path, *, subfolders: bool = False) -> int:
-    """Delete what killed runs left behind in `root`, or also below it; returns how many files that was."""
-    found = root.rglob(".*.tmp*") if subfolders else root.glob(".*.tmp*")
-    stale = [path for path in found if _TEMPORARY.fullmatch(path.name) and path.is_file()]
-    for path in stale:
-        path.unlink(missing_ok=True)
-    return len(stale)
+def sweep_temporaries(root: Path, *, subfolders: bool = False) -> None:
+    """Delete what killed runs left behind in `root`, or also below it."""
+    for path in root.rglob(".*.tmp*") if subfolders else root.glob(".*.tmp*"):
+        if _TEMPORARY.fullmatch(path.name) and path.is_file():
+            path.unlink(missing_ok=True)
 
 
 @contextmanager
