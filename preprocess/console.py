@@ -3,6 +3,7 @@
 import errno
 import io
 import logging
+import os
 import signal
 import sys
 import threading
@@ -52,7 +53,7 @@ class LocalPath(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """See `click.Path`."""
-        _require_named(value, self, param, ctx)
+        _check_place(value, self, param, ctx)
         if is_address(value):
             self.fail(f"{shown(value)} is an address, not a place on this machine; {self.remedy}", param, ctx)
         return super().convert(value, param, ctx)
@@ -65,7 +66,7 @@ class PlaceType(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """See `click.Path`."""
-        _require_named(value, self, param, ctx)
+        _check_place(value, self, param, ctx)
         return value if is_address(value) else super().convert(value, param, ctx)
 
 
@@ -77,10 +78,20 @@ def fraction(text: str) -> Fraction:
         raise click.BadParameter(f"{text!r} is not a number or fraction such as 25 or 30000/1001") from error
 
 
-def _require_named(value: Any, kind: click.Path, param: click.Parameter | None, ctx: click.Context | None) -> None:
-    """Refuse an empty name, as of `--out "$OUT"` without OUT: pathlib takes it for the folder that one is in."""
-    if value == "":
+def _check_place(value: Any, kind: click.Path, param: click.Parameter | None, ctx: click.Context | None) -> None:
+    """Refuse a name that pathlib would take for the folder that one is in, or that would make it raise when it is asked
+    whether something is there: below a folder that this user may not enter, or too long.
+    """
+    if value == "":  # as of `--out "$OUT"` without OUT
         kind.fail("'' is empty; name a place, . for the folder that you are in", param, ctx)
+    if is_address(value):
+        return
+    try:
+        may_enter = not Path(value).is_dir() or os.access(value, os.X_OK)
+    except OSError as error:
+        kind.fail(f"{shown(value)} cannot be looked at: {error.strerror}; see to the folders above it", param, ctx)
+    if not may_enter:  # as after `chmod -R a+r`
+        kind.fail(f"{shown(value)} may not be entered by this user; give it the mode a+x", param, ctx)
 
 
 def printable(text: str) -> str:

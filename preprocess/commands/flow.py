@@ -140,8 +140,13 @@ def _read_labels(name: str) -> tuple[str, ...]:
 
     if name in DATASETS:
         return label_table(name)
-    if not Path(name).exists():
-        raise InvalidInput(f"label file {name} does not exist; give a file or one of {', '.join(DATASETS)}")
+    try:
+        Path(name).stat()
+    except FileNotFoundError as error:
+        choices = ", ".join(DATASETS)
+        raise InvalidInput(f"label file {name} does not exist; give a file or one of {choices}") from error
+    except OSError:  # as reading it tells
+        pass
     return read_label_file(Path(name))
 
 

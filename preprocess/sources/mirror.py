@@ -121,7 +121,12 @@ def check_mirror(mirror: str) -> None:
     """
     if is_remote(mirror):
         quoted(mirror)
-    elif not (mirror in MIRRORS or Path(mirror).is_file() or Path(mirror).is_dir()):
+        return
+    try:
+        is_there = mirror in MIRRORS or Path(mirror).is_file() or Path(mirror).is_dir()
+    except OSError as error:
+        raise InvalidInput(f"mirror {mirror!r} cannot be looked at: {error.strerror}") from error
+    if not is_there:
         raise InvalidInput(
             f"mirror {mirror!r} is neither of {', '.join(MIRRORS)}, nor an http(s) address, nor a file or folder"
         )

@@ -121,6 +121,15 @@ def test_labels_from_a_file(clips, tmp_path):
     assert run("flow", clips, "--out", tmp_path / "shards", *options).exit_code == 0
 
 
+LONG = "a" * 300  # as wrong as a name in a folder that one may not enter, which the tests as root have none of
+PLACES = [
+    *(((command,), ()) for command in ("verify", "status", "card", "sample", "report")),
+    (("repair",), (".",)),
+    (("flow",), ("--out", "o")),
+    (("download", "LIST", "--out", "o", "--source-dir"), ()),
+]
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
@@ -146,6 +155,9 @@ def test_labels_from_a_file(clips, tmp_path):
         (("download", "LIST", "--out", "o", "--deadline", "inf"), 2, "at most 604800 s, got inf"),
         (("download", "LIST", "--out", ""), 2, "'' is empty; name a place"),
         (("sample", ""), 2, "'' is empty; name a place"),
+        *(((*start, LONG, *end), 2, f"{LONG} cannot be looked at: File name too long") for start, end in PLACES),
+        (("download", "LIST", "--out", "o", "--mirror", LONG), 2, "cannot be looked at: File name too long"),
+        (("flow", "EMPTY", "--out", "o", "--labels", LONG), 2, f"label file {LONG} cannot be read"),
         (("download", "LIST", "--out", "o", "--source", ""), 2, "source '' is unknown; use directory, mirror,"),
         (("download", "LIST", "--out", "o", "--dataset", ""), 2, "data set '' has no label table; use one of"),
         (("download", "LIST", "--out", "o", "--dataset", "k9"), 2, "data set 'k9' has no label table; use one of"),

@@ -8,7 +8,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from preprocess.console import CommandGroup, printable, sigterm_interrupts
+from preprocess.console import CommandGroup, LocalPath, PlaceType, printable, sigterm_interrupts
 from preprocess.errors import BadMedia, EnvironmentProblem, InvalidInput
 
 
@@ -25,6 +25,16 @@ def test_error_becomes_a_line_and_a_status(error, status):
     result = CliRunner().invoke(main, ["fail"])
     assert result.exit_code == status
     assert result.output == "Error: the value 7 is wrong\\x1b[2J; use 8\n"
+
+
+@pytest.mark.parametrize("kind", [LocalPath(), PlaceType()])
+def test_folder_that_may_be_listed_and_not_entered_fails(kind, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.X_OK)
+    with pytest.raises(click.BadParameter, match=rf"^{tmp_path} may not be entered by this user"):
+        kind.convert(str(tmp_path), None, None)
+    for fine in ("file", "none", "file/none"):
+        kind.convert(str(tmp_path / fine), None, None)
 
 
 @pytest.mark.parametrize("buffered", ["", "1"])
