@@ -71,15 +71,14 @@ def canonical(label: str, table: Sequence[str]) -> str | None:
         >>> canonical("Passing_american football in game", label_table("kinetics700"))
         'passing American football (in game)'
     """
-    if label in (spellings := _by_form(tuple(table))).exact:
-        return label
-    return spellings.only.get(_form(label))
+    exact, by_form = _spellings(tuple(table))
+    return label if label in exact else by_form.get(_form(label))
 
 
-def nearest(label: str, table: Sequence[str], *, count: int = 3) -> list[str]:
-    """At most `count` labels of `table` that look like one that it does not have, the likeliest first."""
+def nearest(label: str, table: Sequence[str]) -> list[str]:
+    """At most three labels of `table` that look like one that it does not have, the likeliest first."""
     forms = {_form(name): name for name in table}
-    return [forms[form] for form in difflib.get_close_matches(_form(label), forms, n=count)]
+    return [forms[form] for form in difflib.get_close_matches(_form(label), forms)]
 
 
 def dataset_of(labels: Iterable[str], *, among: Iterable[str] = DATASETS) -> str | None:
@@ -98,25 +97,15 @@ def dataset_of(labels: Iterable[str], *, among: Iterable[str] = DATASETS) -> str
     return None
 
 
-class _Spellings:
-    """A table, prepared for look-up."""
-
-    def __init__(self, table: Sequence[str]) -> None:
-        self.exact = frozenset(table)
-        self.only: dict[str, str] = {}
-        """By form, without the forms that several labels share."""
-        shared = set()
-        for label in table:
-            form = _form(label)
-            if not form or self.only.setdefault(form, label) != label:
-                shared.add(form)
-        for form in shared:
-            self.only.pop(form, None)
-
-
 @lru_cache(maxsize=_TABLES_KEPT)
-def _by_form(table: tuple[str, ...]) -> _Spellings:
-    return _Spellings(table)
+def _spellings(table: tuple[str, ...]) -> tuple[frozenset[str], dict[str, str]]:
+    """The labels of a table; and the same by form, without the forms that several of them share."""
+    by_form: dict[str, str] = {}
+    shared = {""}
+    for label in table:
+        if by_form.setdefault(form := _form(label), label) != label:
+            shared.add(form)
+    return frozenset(table), {form: label for form, label in by_form.items() if form not in shared}
 
 
 def _form(label: str) -> str:
