@@ -187,12 +187,11 @@ class DownloadConfig:
             f"url template {template!r} must start with http:// or https:// and the name of a host",
         )
         _check(self.source_dir is None or self.source_dir.is_dir(), f"source folder {self.source_dir} does not exist")
-        needs = {"directory": self.source_dir, "mirror": self.mirror, "url": template}
         for name in self.sources:
             _check(name in SOURCES, f"source {name!r} is unknown; use {', '.join(SOURCES)}")
-            _check(needs.get(name, "") is not None, f"source {name} needs {_OPTION_OF.get(name)}")
+            _check(self._needs.get(name, "") is not None, f"source {name} needs {_OPTION_OF.get(name)}")
         _check(len(set(self.sources)) == len(self.sources), f"a source stands twice in {','.join(self.sources)}")
-        for name, value in needs.items():
+        for name, value in self._needs.items():
             unused = value is not None and bool(self.sources) and name not in self.sources
             _check(not unused, f"{_OPTION_OF[name]} is given, but {','.join(self.sources)} leaves out {name}")
         _check(self.retry <= set(RETRYABLE), f"retry knows {', '.join(RETRYABLE)}, got {sorted(self.retry)}")
@@ -213,10 +212,13 @@ class DownloadConfig:
     @property
     def chain(self) -> tuple[str, ...]:
         """The sources in their order, those implied by the other options included."""
-        if self.sources:
-            return self.sources
-        given = {"directory": self.source_dir, "mirror": self.mirror, "url": self.url_template}
-        return tuple(name for name, value in given.items() if value is not None) or ("youtube",)
+        implied = tuple(name for name, value in self._needs.items() if value is not None)
+        return self.sources or implied or ("youtube",)
+
+    @property
+    def _needs(self) -> dict[str, object]:
+        """What a source cannot be asked without."""
+        return {"directory": self.source_dir, "mirror": self.mirror, "url": self.url_template}
 
     def absolute(self) -> "DownloadConfig":
         """The same for workers, which have another working folder on a cluster."""

@@ -98,15 +98,15 @@ class ArchiveJournal:
         """The last entry of each key."""
         return {line.key: line for line in self._lines() if isinstance(line, ManifestEntry)}
 
-    def unfinished(self, *, tries: int = 1) -> set[str]:
-        """Keys of clips at whose decoding so many workers ended without a word."""
+    def killers(self) -> set[str]:
+        """Keys of clips at whose decoding `KILLS` workers ended without a word."""
         counts: Counter[str] = Counter()
         for line in self._lines():
             if isinstance(line, ManifestEntry):
                 del counts[line.key]
             else:
                 counts[line] += 1
-        return {key for key, count in counts.items() if count >= tries}
+        return {key for key, count in counts.items() if count >= KILLS}
 
     def begin(self, clip: Clip) -> None:
         """Say that a clip is going to be decoded. Outlives the worker, and need not outlive the machine."""
@@ -136,7 +136,7 @@ class ArchiveJournal:
 
 
 def of_killer(clip: Clip) -> ManifestEntry:
-    """The entry of a clip that `ArchiveJournal.unfinished` names."""
+    """The entry of a clip that `ArchiveJournal.killers` names."""
     error = WorkerDied(f"{KILLS} worker processes died while they decoded it")
     return ManifestEntry.of_error(clip, error, source="mirror")
 

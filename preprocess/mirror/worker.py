@@ -11,7 +11,7 @@ from preprocess.clip_names import ClipName, read_clip_name
 from preprocess.config import DownloadConfig
 from preprocess.deadline import DeadlinePassed, deadline
 from preprocess.errors import BadMedia, Cause, ClipError, EnvironmentProblem
-from preprocess.mirror.ledger import KILLS, ArchiveJournal, ArchiveRecord, of_killer
+from preprocess.mirror.ledger import ArchiveJournal, ArchiveRecord, of_killer
 from preprocess.mirror.wanted_index import WantedIndex, open_wanted_index
 from preprocess.outcomes import ManifestEntry, Outcome, outcome_of
 from preprocess.sources.archive import ArchiveReader, Member, open_archive
@@ -112,7 +112,7 @@ class _Taker:
         # one that was no good is looked at again: the archive may have been mended, or hold the clip twice
         entries = self._journal.entries
         settled = {key for key, entry in entries.items() if entry.outcome is not Outcome.BAD_MEDIA}
-        killers = self._journal.unfinished(tries=KILLS)
+        killers = self._journal.killers()
         for member in reader.members():
             name = read_clip_name(member.name)
             if name is not None:

@@ -44,11 +44,12 @@ def test_journal_keeps_what_became_of_each_clip(tmp_path):
     journal = ArchiveJournal.of("https://h/a.tar", folder=tmp_path)
     assert journal.entries == {}
     for clip, entry in ((CLIP, DONE), (OTHER, BAD)):
-        journal.begin(clip)
+        for _ in range(KILLS):
+            journal.begin(clip)
         journal.finish(entry)
     again = ArchiveJournal.of("https://h/a.tar", folder=tmp_path)
     assert again.entries == {CLIP.key: DONE, OTHER.key: BAD}
-    assert again.unfinished() == set()
+    assert again.killers() == set()
 
 
 def test_journals_of_two_archives_are_apart_and_both_are_found(tmp_path):
@@ -66,9 +67,9 @@ def test_clip_at_which_workers_end_is_found_out(tmp_path):
     journal.finish(DONE)
     for _ in range(KILLS - 1):
         journal.begin(OTHER)
-    assert journal.unfinished(tries=KILLS) == {OTHER.key}
+    assert journal.killers() == {OTHER.key}
     journal.finish(of_killer(OTHER))
-    assert journal.unfinished() == set()
+    assert journal.killers() == set()
     assert journal.entries[OTHER.key].outcome is Outcome.QUARANTINED
 
 
@@ -79,7 +80,7 @@ def test_tries_on_a_node_that_was_lost_are_forgiven(tmp_path):
     for _ in range(KILLS):
         journal.begin(OTHER)
     journal.forgive()
-    assert journal.unfinished() == set()
+    assert journal.killers() == set()
     assert journal.entries == {CLIP.key: DONE}
 
 
