@@ -8,7 +8,7 @@ from operator import attrgetter
 from pathlib import Path, PurePosixPath
 
 from preprocess.collector import collector_paused
-from preprocess.errors import BadMedia, InvalidInput
+from preprocess.errors import BadMedia, EnvironmentProblem, InvalidInput
 from preprocess.kinetics_csv import SPLITS
 from preprocess.media_process import probe
 from preprocess.outcomes import MANIFEST_NAME, ManifestEntry, Outcome, read_manifest
@@ -57,6 +57,7 @@ def find_clips(folder: Path) -> list[ClipFile]:
 
     Raises:
         InvalidInput: no such folder, no clips in it, two of one name, or a split that shards do not know.
+        EnvironmentProblem: this user or this disk cannot read something of a split.
     """
     if not folder.is_dir():
         raise InvalidInput(f"folder of clips {folder} does not exist; `preprocess download` makes one")
@@ -65,7 +66,13 @@ def find_clips(folder: Path) -> list[ClipFile]:
         if strange := sorted({clip.split for clip in clips} - set(SHARD_SPLITS)):
             raise InvalidInput(f"{folder} has clips of split {strange[0]!r}; shards know {', '.join(SHARD_SPLITS)}")
     else:
-        clips = _walk(folder)
+        try:
+            clips = _walk(folder)
+        except OSError as error:
+            place = error.filename or folder
+            raise EnvironmentProblem(
+                f"{place} cannot be looked at ({error.strerror}); see to its mode or disk, or take it out"
+            ) from error
     if not clips:
         raise InvalidInput(
             f"{folder} holds no finished clips: no manifest with clips done, and no split/class/video files"
@@ -122,8 +129,9 @@ def _walk(folder: Path) -> list[ClipFile]:
     found: dict[str, Path] = {}
     again: list[Path] = []
     left_out: list[Path] = []
-    for path in sorted(folder.glob("*/*/*")):
-        if any(name.startswith(".") for name in path.parts[-3:]) or not path.is_file():
+    for path in _paths(folder):
+        # a link that leads nowhere is not passed over: what it should be is lacking
+        if any(name.startswith(".") for name in path.parts[-3:]) or not (path.is_file() or path.is_symlink()):
             continue
         if path.parts[-3].lower() not in SPLITS or path.suffix.lower() not in VIDEO_SUFFIXES:
             left_out.append(path.relative_to(folder))
@@ -144,6 +152,17 @@ def _walk(folder: Path) -> list[ClipFile]:
         words = "%d videos of %s are left out, such as %r: a clip lies at SPLIT/CLASS/VIDEO"
         logger.warning(words, len(misplaced), folder, str(misplaced[0]))
     return [_found(path, folder) for path in found.values()]
+
+
+def _paths(folder: Path) -> Iterator[Path]:
+    """What lies at `split/class/name`, sorted; OSError where something of a split cannot be looked at."""
+    for split in sorted(folder.iterdir()):
+        if split.name.lower() in SPLITS and split.is_dir():
+            for label in sorted(split.iterdir()):
+                if label.is_dir():
+                    yield from sorted(label.iterdir())
+        else:  # no clips; `glob` passes over what is not for this user, such as lost+found
+            yield from sorted(split.glob("*/*"))
 
 
 def _misplaced(folder: Path) -> Iterator[Path]:

@@ -1,8 +1,11 @@
+import errno
+from pathlib import Path
+
 import pytest
 
 from preprocess.annotations import Clip
 from preprocess.clips import find_clips
-from preprocess.errors import InvalidInput
+from preprocess.errors import EnvironmentProblem, InvalidInput
 from preprocess.outcomes import ManifestEntry, Outcome, append_manifest
 from tests.preprocess.conftest import numbered_frames, write_video
 
@@ -53,6 +56,28 @@ def test_hidden_files_are_passed_over(tmp_path, caplog):
         (tmp_path / name).write_bytes(b"no video")
     assert [clip.key for clip in find_clips(tmp_path)] == ["x"]
     assert caplog.text == ""
+
+
+def test_what_cannot_be_looked_at_is_no_less_data(tmp_path, monkeypatch):
+    for name in ("train/yoga", "train/golf", "lost+found/0/1"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "train" / "yoga" / "x.mp4").write_bytes(b"no video")
+    (tmp_path / "train" / "yoga" / "y.mp4").symlink_to("/none/y.mp4")
+    with pytest.raises(EnvironmentProblem, match=r"train/yoga/y\.mp4 cannot be looked at \(No such file"):
+        find_clips(tmp_path)
+    (tmp_path / "train" / "yoga" / "y.mp4").unlink()
+    iterdir = Path.iterdir
+
+    def of_others(path):
+        if path.name in {"golf", "lost+found"}:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return iterdir(path)
+
+    monkeypatch.setattr(Path, "iterdir", of_others)
+    with pytest.raises(EnvironmentProblem, match=r"train/golf cannot be looked at \(Permission denied\); see"):
+        find_clips(tmp_path)
+    (tmp_path / "train" / "golf").rmdir()
+    assert [clip.key for clip in find_clips(tmp_path)] == ["x"]
 
 
 @pytest.mark.parametrize(
