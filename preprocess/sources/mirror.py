@@ -164,10 +164,14 @@ def _of_ones_own(address: str) -> Archive:
 
 
 def _archives_below(folder: Path) -> list[Path]:
-    """In sorted order; links are not followed, and a warning counts them."""
+    """In sorted order; links are not followed, and a warning counts them. Another one tells of what cannot be read."""
+
+    def tell(error: OSError) -> None:
+        logger.warning("folder %s cannot be read and was left out: %s", error.filename, error.strerror)
+
     found: list[Path] = []
     links: list[Path] = []
-    for where, folders, names in os.walk(folder):
+    for where, folders, names in os.walk(folder, onerror=tell):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         links += [path for name in folders if (path := Path(where, name)).is_symlink()]
         for name in sorted(names):

@@ -1,3 +1,4 @@
+import errno
 import os
 
 import pytest
@@ -121,6 +122,21 @@ def test_folder_is_searched_for_archives(tmp_path, caplog):
     (tmp_path / "c").symlink_to(tmp_path / "b")
     assert addresses(tmp_path) == [str(tmp_path / name) for name in ("a.TGZ", "b/y.tar.gz", "b/c/x.tar")]
     assert f"links are not followed, of which {tmp_path} has 2, such as {tmp_path / 'c'}" in caplog.text
+
+
+def test_folder_of_archives_that_cannot_be_read_is_told(tmp_path, caplog, monkeypatch):
+    scandir, theirs = os.scandir, str(tmp_path / "theirs")
+
+    def of_others(path):
+        if path == theirs:
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scandir(path)
+
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "x.tar").touch()
+    monkeypatch.setattr(os, "scandir", of_others)
+    assert addresses(tmp_path) == [str(tmp_path / "x.tar")]
+    assert f"folder {theirs} cannot be read and was left out: Permission denied" in caplog.text
 
 
 def test_replacements_of_ones_own_are_known_by_their_name(tmp_path):
