@@ -49,9 +49,8 @@ class Schedule:
             >>> [schedule.rate(step) for step in (97_000, 97_001, 108_001)]
             [0.1, 0.01, 0.001]
         """
-        if step <= self.warmup_steps:
-            return float(self.base / 10**self._drops * step / self.warmup_steps)
-        return self._shape(self, step)
+        rate = self._shape(self, step)
+        return rate * step / self.warmup_steps if step <= self.warmup_steps else rate
 
     def validated(self, loss: float) -> bool:
         """Take note of a validation's loss; whether the rate falls for it, as `plateau` does."""
@@ -88,7 +87,8 @@ def _plateau(schedule: Schedule, step: int) -> float:
 
 def _cosine(schedule: Schedule, step: int) -> float:
     # the first step after the warm-up has the whole rate, the one after the last would have none
-    done = (step - 1 - schedule.warmup_steps) / (schedule.total_steps - schedule.warmup_steps)
+    falling = max(schedule.total_steps - schedule.warmup_steps, 1)
+    done = max(step - 1 - schedule.warmup_steps, 0) / falling
     return schedule.base * 0.5 * (1 + math.cos(math.pi * done))
 
 

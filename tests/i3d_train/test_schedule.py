@@ -39,6 +39,11 @@ def test_rate_drops_after_the_steps_given():
     assert [found.rate(step) for step in (1, 2, 3, 4, 5)] == pytest.approx([1, 1, 0.1, 0.1, 0.01])
 
 
+def test_rate_drops_within_the_warmup_too():
+    found = schedule(5, lr=1.0, lr_drop_steps=(2,), warmup=0.8)
+    assert [found.rate(step) for step in (1, 2, 3, 4, 5)] == pytest.approx([0.25, 0.5, 0.075, 0.1, 0.1])
+
+
 def test_no_drops_keeps_the_rate():
     assert schedule(100, lr=1.0, lr_drop_steps=()).rate(100) == 1.0
 
