@@ -129,7 +129,8 @@ def extract(config: FeaturesConfig, *, observe: Observer = ignore) -> FeaturesRe
     frames = config.frames or network.sampling.test_window
     crop = config.crop or min(network.sampling.crop, info.short_side)
     _check_window(info.model, frames=frames, crop=crop)
-    check_fits(info, crop=crop)
+    if config.shards is None:
+        check_fits(info, crop=crop)
     # the one thing about a network that is not known for each of them
     step_frames(info.model, frames)
     device = resolve_device(config.device)

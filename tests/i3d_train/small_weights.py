@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 from i3d_train.models import build
 from i3d_train.models.network import Network
-from i3d_train.weight_info import FPS, WeightsInfo, header_of
+from i3d_train.weight_info import FPS, SHORT_SIDE, WeightsInfo, header_of
 
 WIDTH = 1 / 16
 
@@ -25,7 +25,13 @@ def small_network(model: str, *, stream: str, num_classes: int = 2) -> Network:
 
 
 def write_small(
-    path: Path, network: Network, *, model: str, labels: tuple[str, ...] = ("dark", "light"), fps: Fraction = FPS
+    path: Path,
+    network: Network,
+    *,
+    model: str,
+    labels: tuple[str, ...] = ("dark", "light"),
+    short_side: int = SHORT_SIDE,
+    fps: Fraction = FPS,
 ) -> Path:
     """Save as safetensors, as `i3d_train convert` does; returns `path`."""
     info = WeightsInfo(
@@ -35,6 +41,7 @@ def write_small(
         num_classes=network.num_classes,
         labels=labels if network.num_classes == len(labels) else (),
         width=network.width,
+        short_side=short_side,
         fps=fps,
     )
     tensors: dict[str, torch.Tensor] = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}

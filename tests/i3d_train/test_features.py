@@ -344,6 +344,11 @@ def test_clips_of_a_list_that_no_shard_has_are_named(of_shards, tmp_path):
     assert list(report.failed) == list(attributes["failed"]) == gone
 
 
+def test_crop_of_shards_may_be_larger_than_the_frames_that_were_trained_on(of_shards, network, tmp_path):
+    path = write_small(tmp_path / "s.safetensors", network, model="i3d", short_side=24)
+    assert extract(replace(of_shards, weights=path, crop=32)).clips == 3
+
+
 def test_clip_too_short_is_named_and_the_others_go_on(of_shards, tmp_path):
     whole, cut = noisy_clips("val", [0, 1])
     folder = write_set(tmp_path / "s", {"val": [replace(cut, rgb=cut.rgb[:5], flow=cut.flow[:4]), whole]})
