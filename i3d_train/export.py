@@ -126,8 +126,7 @@ def export(config: ExportConfig) -> Exported:
     """
     info = weights.describe(config.weights)
     names = class_names(info.num_classes, known=info.labels, file=config.labels)
-    sampling = network_class(info.model).sampling
-    frames, crop = config.frames or sampling.window, config.crop or min(sampling.crop, info.short_side)
+    frames, crop = config.frames or network_class(info.model).sampling.window, config.crop or info.crop
     check_least(info.model, frames=frames, crop=crop)
     check_writable(config.out)
     program = Program(weights.restore(config.weights)).eval()

@@ -125,9 +125,8 @@ def extract(config: FeaturesConfig, *, observe: Observer = ignore) -> FeaturesRe
         EnvironmentProblem: no such device, its memory is too small, or the disk is full.
     """
     info = weights.describe(config.weights)
-    network = network_class(info.model)
-    frames = config.frames or network.sampling.test_window
-    crop = config.crop or min(network.sampling.crop, info.short_side)
+    frames = config.frames or network_class(info.model).sampling.test_window
+    crop = config.crop or info.crop
     _check_window(info.model, frames=frames, crop=crop)
     if config.shards is None:
         check_fits(info, crop=crop)

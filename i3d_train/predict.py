@@ -31,8 +31,6 @@ from preprocess.media_process import read_clip
 
 logger = logging.getLogger(__name__)
 
-CROP = 224
-"""Pixels of the square crop, where frames have them."""
 FLOW_SPAN = 127
 """Input of the flow network is (code - FLOW_ZERO) / 127, -1 to 1 for -20 to 20 pixels a frame."""
 
@@ -48,7 +46,7 @@ class PredictConfig(Machine):
     frames: int = 250
     """How much of a video is seen: its first frames, at the rate that the weights were trained on."""
     crop: int | None = None
-    """Pixels of the square centre crop; None is `CROP`, or all of the shorter side where that is less."""
+    """Pixels of the square centre crop; None is that of `WeightsInfo`."""
     top: int = 5
     """How many classes to name."""
 
@@ -100,7 +98,7 @@ def predict(paths: Iterable[Path], config: PredictConfig) -> Iterator[Prediction
     precision = choose_precision(config.precision, device)
     info = weights.describe(config.weights)
     names = class_names(info.num_classes, known=info.labels, file=config.labels)
-    crop = config.crop or min(CROP, info.short_side)
+    crop = config.crop or info.crop
     check_least(info.model, frames=config.frames, crop=crop)
     check_fits(info, crop=crop)
     look = partial(_look, info=info, frames=config.frames, crop=crop)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from i3d_train.config import TRANSFERS
-from i3d_train.models import MODELS
+from i3d_train.models import MODELS, network_class
 from preprocess.address import shown
 from preprocess.errors import InvalidInput
 
@@ -46,6 +46,11 @@ class WeightsInfo:
     """Frames a second of the same; `FPS` where not known."""
     fold: int | None = None
     """Official split of UCF-101 or HMDB-51 that they were trained on; None for another list, or where not known."""
+
+    @property
+    def crop(self) -> int:
+        """Pixels of the square crop: the network's own, or all of the shorter side where that is less."""
+        return min(network_class(self.model).sampling.crop, self.short_side)
 
     @property
     def name(self) -> str:
