@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from i3d_train.results import Results, read_results
-from i3d_train.scoring import ClassScore
+from i3d_train.scoring import added
 from preprocess.errors import InvalidInput
 
 _SAME = ("frames", "crop", "windows", "crops")
@@ -75,13 +75,5 @@ def _mean(group: dict[int, tuple[Path, Results]], all_folds: list[int]) -> Resul
         top1=sum(one.top1 for one in results) / len(results),
         top5=sum(one.top5 for one in results) / len(results),
         mean_class=sum(one.mean_class for one in results) / len(results),
-        classes=_added([one.classes for one in results]),
+        classes=added(one.classes for one in results),
     )
-
-
-def _added(parts: list[dict[str, ClassScore]]) -> dict[str, ClassScore]:
-    total: dict[str, ClassScore] = {}
-    for part in parts:
-        for name, score in part.items():
-            total[name] = total.get(name, ClassScore()) + score
-    return total

@@ -3,8 +3,10 @@
 Shapes: B = clips, K = classes.
 """
 
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812  (the name that PyTorch code knows it by)
@@ -32,16 +34,37 @@ class ClassScore:
         return ClassScore(clips=self.clips + other.clips, top1=self.top1 + other.top1, top5=self.top5 + other.top5)
 
 
+def added(parts: Iterable[Mapping[Any, ClassScore]]) -> dict[Any, ClassScore]:
+    """The scores of each class in all parts together."""
+    total: defaultdict[Any, ClassScore] = defaultdict(ClassScore)
+    for part in parts:
+        for name, score in part.items():
+            total[name] += score
+    return dict(total)
+
+
 @dataclass(kw_only=True)
 class Scores:
     """Counts over the labelled clips seen so far."""
 
-    clips: int = 0
     unlabelled: int = 0
     """Clips without a label; in no other number."""
     loss_sum: float = 0.0
     classes: dict[int, ClassScore] = field(default_factory=dict)
     """By index of the logit; only classes that have a clip."""
+
+    def __add__(self, other: "Scores") -> "Scores":
+        """Of the clips of both."""
+        return Scores(
+            unlabelled=self.unlabelled + other.unlabelled,
+            loss_sum=self.loss_sum + other.loss_sum,
+            classes=added([self.classes, other.classes]),
+        )
+
+    @property
+    def clips(self) -> int:
+        """With a label."""
+        return sum(score.clips for score in self.classes.values())
 
     @property
     def loss(self) -> float:
@@ -74,7 +97,6 @@ class Scores:
         known = label_B != UNLABELLED
         self.unlabelled += int((~known).sum())
         logits_BK, label_B = logits_BK[known], label_B[known]
-        self.clips += len(label_B)
         self.loss_sum += float(F.cross_entropy(logits_BK, label_B, reduction="sum"))
         best_B5 = ranked(logits_BK)[:, :5]
         # nan would rank first: a network that diverged is right about nothing

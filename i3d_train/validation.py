@@ -23,7 +23,7 @@ from i3d_train.device import autocast
 from i3d_train.events import Observer, Scored, Validated
 from i3d_train.models.network import Network
 from i3d_train.process_group import ProcessGroup
-from i3d_train.scoring import ClassScore, Scores, score
+from i3d_train.scoring import Scores, score
 from pipelines import Loader
 from preprocess.address import shown
 from preprocess.errors import BadShard, InvalidInput, NoClips
@@ -99,7 +99,7 @@ class Validation:
         parts = [part for part in found if part is not None]
         if len(parts) < len(found):
             return None
-        scores = merged(parts)
+        scores = sum(parts, start=Scores())
         if not scores.clips:
             raise BadShard(f"no labelled clip of the {self._split} split can be read: {self._loader.skipped}")
         return Validated(step=step, loss=scores.loss, top1=scores.top1, top5=scores.top5, clips=scores.clips)
@@ -134,18 +134,6 @@ class Validation:
             rank=self._group.rank,
             ranks=self._group.size,
         )
-
-
-def merged(parts: list[Scores]) -> Scores:
-    """The scores of all processes together."""
-    scores = Scores()
-    for part in parts:
-        scores.clips += part.clips
-        scores.unlabelled += part.unlabelled
-        scores.loss_sum += part.loss_sum
-        for label, found in part.classes.items():
-            scores.classes[label] = scores.classes.get(label, ClassScore()) + found
-    return scores
 
 
 def open_validation(

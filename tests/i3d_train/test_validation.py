@@ -13,7 +13,7 @@ from i3d_train.events import ignore
 from i3d_train.models.sampling import Sampling
 from i3d_train.process_group import ALONE, ProcessGroup
 from i3d_train.scoring import ClassScore, Scores
-from i3d_train.validation import Validation, merged, open_validation
+from i3d_train.validation import Validation, open_validation
 from preprocess.errors import BadShard, InvalidInput
 from preprocess.shards import ShardSet
 from tests.i3d_train.small_shards import TinyNetwork, noisy_clips, write_set
@@ -38,18 +38,16 @@ def test_processes_share_the_clips(data, monkeypatch):
     for rank in (0, 1):
         group = ProcessGroup(rank=rank, size=2)
         Validation(data, device=CPU, precision="fp32", group=group).run(network(), step=1, observe=ignore)
-    together = merged(parts)
+    together = sum(parts, start=Scores())
     assert [part.clips for part in parts] == [2, 1]
     assert (together.clips, together.top1) == (whole.clips, whole.top1)
     assert together.loss == pytest.approx(whole.loss)
 
 
-def test_merged_scores_add_up():
-    left = Scores(clips=3, unlabelled=1, loss_sum=1.5, classes={0: ClassScore(clips=3, top1=1, top5=2)})
-    right = Scores(
-        clips=2, loss_sum=0.5, classes={0: ClassScore(clips=1, top1=1, top5=1), 1: ClassScore(clips=1, top5=1)}
-    )
-    scores = merged([left, right])
+def test_scores_add_up():
+    left = Scores(unlabelled=1, loss_sum=1.5, classes={0: ClassScore(clips=3, top1=1, top5=2)})
+    right = Scores(loss_sum=0.5, classes={0: ClassScore(clips=1, top1=1, top5=1), 1: ClassScore(clips=1, top5=1)})
+    scores = left + right
     assert (scores.clips, scores.unlabelled, scores.loss_sum) == (5, 1, 2.0)
     assert scores.classes == {0: ClassScore(clips=4, top1=2, top5=3), 1: ClassScore(clips=1, top5=1)}
 
