@@ -12,6 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from preprocess.errors import EnvironmentProblem
+
 KEPT = 3
 """Blocks that stay when nobody uses them: one for the batch to come, two for a caller that gathers batches."""
 
@@ -25,7 +27,11 @@ class Buffers:
         self._lent: list[tuple[np.ndarray, weakref.ref[np.ndarray]]] = []
 
     def take(self, shape: Sequence[int]) -> torch.Tensor:
-        """float32 of this shape, contiguous, at the start of a page; what is in it is left from before."""
+        """float32 of this shape, contiguous, at the start of a page; what is in it is left from before.
+
+        Raises:
+            EnvironmentProblem: there is not as much memory.
+        """
         size = math.prod(shape)
         given_back = [memory for memory, holder in self._lent if holder() is None]
         self._lent = [(memory, holder) for memory, holder in self._lent if holder() is not None]
@@ -38,7 +44,12 @@ class Buffers:
 
 def _pages(size: int) -> np.ndarray:
     # private, since the kernel has no huge pages for shared memory, and a forked process would see batches change
-    memory = mmap.mmap(-1, max(4 * size, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    try:
+        memory = mmap.mmap(-1, max(4 * size, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except (OSError, OverflowError) as error:
+        raise EnvironmentProblem(
+            f"no memory for a batch of {4 * size / 2**30:.0f} GiB; use a smaller batch size or crop, or fewer frames"
+        ) from error
     if hasattr(mmap, "MADV_HUGEPAGE"):
         memory.madvise(mmap.MADV_HUGEPAGE)
     return np.frombuffer(memory, np.float32, size)

@@ -9,12 +9,11 @@ import numpy as np
 import torch
 from torch.utils.dlpack import from_dlpack
 
-from pipelines.buffers import Buffers
 from pipelines.checksum import crc_fault
 from pipelines.dali_graph import build
 from pipelines.dali_source import Part, Source, region
 from pipelines.decode import decode
-from pipelines.loader import CHANNELS, FLOW_STD, RGB_MEAN, RGB_STD, Loader, Streams, new_stream
+from pipelines.loader import CHANNELS, FLOW_STD, RGB_MEAN, RGB_STD, Loader, Streams
 from pipelines.normalise import normalise
 from pipelines.portion import Shards
 from pipelines.reader import Sample
@@ -48,7 +47,6 @@ class ClipLoader(Loader):
 
     def _open(self) -> None:
         self._source = Source(self._reader, finishes=self.device.type == "cuda")
-        self._buffers = {stream: Buffers() for stream in self.config.streams}
         self._pipeline = build(
             self._source, device=self.device, threads=self.threads, hw_decoder_load=self._hw_decoder_load
         )
@@ -169,7 +167,7 @@ class ClipLoader(Loader):
         streams: Streams = {}
         for first, stream in zip(range(0, len(made), config.crops), config.streams, strict=True):
             rows, frames = len(plans) * config.crops, len(plans[0].frames)
-            out_BCTHW = new_stream(stream, rows=rows, frames=frames, crop=config.crop, device=self.device)
+            out_BCTHW = torch.empty(rows, CHANNELS[stream], frames, config.crop, config.crop, device=self.device)
             by_crop = out_BCTHW.view(len(plans), config.crops, *out_BCTHW.shape[1:])
             for crop, made_NCHW in enumerate(made[first : first + config.crops]):
                 _put(made_NCHW, by_crop[:, crop], counts)

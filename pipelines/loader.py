@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
-import numpy as np
 import torch
 
+from pipelines.buffers import Buffers
 from pipelines.cache import CACHE_BYTES
 from pipelines.device import resolve_device
 from pipelines.feed_config import ON_BAD_SHARD, FeedConfig
@@ -56,15 +56,6 @@ Streams = dict[str, torch.Tensor]
 
 
 CHANNELS = {"rgb": 3, "flow": 2}
-
-
-def new_stream(stream: str, *, rows: int, frames: int, crop: int, device: torch.device) -> torch.Tensor:
-    """Memory of one stream of a batch, not yet filled; float32 [B, C, T, H, W], contiguous."""
-    shape = (rows, CHANNELS[stream], frames, crop, crop)
-    if device.type == "cpu":
-        # numpy asks for huge pages; touching torch.empty's small ones costs more than what is written there
-        return torch.from_numpy(np.empty(shape, np.float32))
-    return torch.empty(shape, device=device)
 
 
 class Loader(ABC):
@@ -123,7 +114,7 @@ class Loader(ABC):
     Raises:
         InvalidInput: an option out of range, no such clips, a crop larger than a frame, too few clips.
         BadShard: a shard is missing or damaged.
-        EnvironmentProblem: the device, or a library, is not there.
+        EnvironmentProblem: the device, or a library, is not there; later, no memory for a batch.
     """
 
     def __init__(
@@ -190,6 +181,7 @@ class Loader(ABC):
         self._reader = Reader(self.shards, self.sampler, skips=on_bad_shard == "skip", check_crc=check_crc)
         self._resume = ResumePoint(self.shards, self.sampler, shares=opened.shares)
         self._prefetcher = Prefetcher(self.shards, self.sampler, max_bytes=cache_bytes // 2) if opened.far else None
+        self._buffers = {stream: Buffers() for stream in self.config.streams}
         self.delivered = (-1, -1)
         self._epoch = 0
         self._batch = 0

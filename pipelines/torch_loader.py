@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import torch
 
 from pipelines.decode import decode
-from pipelines.loader import FLOW_STD, RGB_MEAN, RGB_STD, Batch, Loader, Streams, new_stream
+from pipelines.loader import CHANNELS, FLOW_STD, RGB_MEAN, RGB_STD, Batch, Loader, Streams
 from pipelines.reader import Sample
 from pipelines.sampling import SamplePlan
 from preprocess.errors import BadShard, InvalidInput
@@ -64,16 +63,10 @@ class TorchClipLoader(Loader):
 
     def _decoded(self, samples: list[Sample]) -> tuple[Streams, list[tuple[Sample, BadShard]]]:
         """The tensors on the CPU, and the samples that cannot be decoded, each once."""
-        crops, frames = len(samples[0].plan.corners), len(samples[0].plan.frames)
+        crops, frames, side = len(samples[0].plan.corners), len(samples[0].plan.frames), self.config.crop
         streams = {
-            stream: new_stream(
-                stream,
-                rows=len(samples) * crops,
-                frames=frames,
-                crop=self.config.crop,
-                device=torch.device("cpu"),
-            )
-            for stream in self.config.streams
+            stream: buffers.take((len(samples) * crops, CHANNELS[stream], frames, side, side))
+            for stream, buffers in self._buffers.items()
         }
         jobs = [
             (

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from pipelines.buffers import KEPT, Buffers
+from preprocess.errors import EnvironmentProblem
 
 
 def address(tensor):
@@ -62,6 +63,14 @@ def test_shape_type_and_alignment():
     assert tensor.is_contiguous()
     assert address(tensor) % 4096 == 0
     assert Buffers().take((0, 3)).shape == (0, 3)
+
+
+@pytest.mark.parametrize("size", [1 << 50, 1 << 62])
+def test_more_than_there_is_fails(size):
+    with pytest.raises(
+        EnvironmentProblem, match=f"no memory for a batch of {size >> 28} GiB; use a smaller batch size"
+    ):
+        Buffers().take((size,))
 
 
 def test_memory_is_private():
