@@ -15,6 +15,7 @@ from i3d_train.labels import class_names
 from i3d_train.models.convolution import scaled
 from i3d_train.models.inception import STEM_CHANNELS
 from i3d_train.models.network import Network
+from i3d_train.options import check_not_read
 from i3d_train.weight_info import FPS, SHORT_SIDE, WeightsInfo, header_of
 from i3d_train.weight_names import HEAD, deepmind
 from preprocess.address import shown
@@ -56,8 +57,7 @@ def convert(source: Path, target: Path, *, labels: Path | None = None) -> Conver
     """
     if target.suffix not in _WRITERS:
         raise InvalidInput(f"{target} should end in {' or '.join(_WRITERS)}, which says what to write")
-    if target.exists() and source.exists() and target.samefile(source):
-        raise InvalidInput(f"{target} is the file to read; write to another one")
+    check_not_read(target, source)
     info = weights.describe(source)
     if labels is not None:
         info = replace(info, labels=class_names(info.num_classes, file=labels))

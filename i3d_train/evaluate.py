@@ -18,7 +18,7 @@ from i3d_train.evaluation_folder import write_evaluation
 from i3d_train.events import Observer, Scored, ignore
 from i3d_train.labels import class_names
 from i3d_train.models import network_class
-from i3d_train.options import Machine, Reading, check_at_least, check_choice, fold_of
+from i3d_train.options import Machine, Reading, check_at_least, check_choice, check_not_read, fold_of
 from i3d_train.results import RESULTS_NAME, Results, Trial
 from i3d_train.scoring import answers, ranked
 from i3d_train.weight_info import WeightsInfo
@@ -111,10 +111,12 @@ def evaluate(config: EvaluateConfig, *, observe: Observer = ignore) -> Results:
 
     Raises:
         InvalidInput: the weights do not fit, a class of the shards is unknown to them, they were trained on
-            another fold, a logit is not finite, or `predictions` is a folder.
+            another fold, a logit is not finite, or `predictions` is a folder or a file that is read.
         BadShard: the shards break their contract.
         EnvironmentProblem: no such device, its memory is too small, or the disk is full.
     """
+    if config.predictions is not None:
+        check_not_read(config.predictions, config.weights, config.labels, config.clips)
     info = weights.describe(config.weights)
     if config.stream not in (None, info.stream):
         raise InvalidInput(f"{config.weights} holds weights for {info.stream}, not {config.stream}; leave --stream out")

@@ -24,7 +24,7 @@ from i3d_train.events import Observer, Scored, ignore
 from i3d_train.feature_file import ClipFeatures, check_name, writing
 from i3d_train.models import network_class
 from i3d_train.models.network import Network
-from i3d_train.options import Machine, Reading, check_at_least, check_choice
+from i3d_train.options import Machine, Reading, check_at_least, check_choice, check_not_read
 from i3d_train.predict import check_fits, clip_input
 from i3d_train.scoring import NOT_FINITE_REMEDY
 from i3d_train.step_times import step_frames
@@ -120,10 +120,11 @@ def extract(config: FeaturesConfig, *, observe: Observer = ignore) -> FeaturesRe
         How many there are, and of which clips there are none. Where there are none at all no file is written.
 
     Raises:
-        InvalidInput: the weights do not fit, or frames or crop are too small for the network.
+        InvalidInput: the weights do not fit or are the file to write, or frames or crop are too small for the network.
         BadShard: the shards break their contract.
         EnvironmentProblem: no such device, its memory is too small, or the disk is full.
     """
+    check_not_read(config.out, config.weights)
     info = weights.describe(config.weights)
     frames = config.frames or network_class(info.model).sampling.test_window
     crop = config.crop or info.crop

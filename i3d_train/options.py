@@ -105,3 +105,13 @@ def check_at_least(name: str, value: int | None, lowest: int) -> None:
     """
     if value is not None and value < lowest:
         raise InvalidInput(f"{name} must be at least {lowest}, got {value}")
+
+
+def check_not_read(out: Path, *inputs: Path | None) -> None:
+    """Refuse to write in place of a file that is read.
+
+    Raises:
+        InvalidInput: quoting it.
+    """
+    if any(path is not None and path.exists() and out.exists() and out.samefile(path) for path in inputs):
+        raise InvalidInput(f"{out} is the file to read; write to another one")

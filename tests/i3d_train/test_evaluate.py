@@ -251,6 +251,12 @@ def test_place_that_cannot_be_written_fails_before_the_first_clip(changes, probl
     assert seen == []
 
 
+def test_writing_over_a_file_that_is_read_fails(evaluation, tmp_path):
+    path = shutil.copy(evaluation.weights, tmp_path / "best.pt")
+    with pytest.raises(InvalidInput, match=r"best\.pt is the file to read; write to another one"):
+        evaluate(replace(evaluation, weights=path, predictions=path))
+
+
 def test_split_without_labels_fails(evaluation, tmp_path):
     folder = write_set(tmp_path / "none", {"val": noisy_clips("val", [-1, -1])})
     with pytest.raises(InvalidInput, match=r"none of the 2 clips in split 'val' has a label to score against"):

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from i3d_train.commands.export import export
 from i3d_train.commands.features import features
+from preprocess.errors import InvalidInput
 from tests.i3d_train.small_videos import write_video
 from tests.i3d_train.small_weights import small_network, write_small
 
@@ -36,6 +37,13 @@ def test_features_of_shards_are_written(weights, shards, tmp_path):
     result = CliRunner().invoke(features, [*map(str, arguments), "--device", "cpu", "--loader", "torch"])
     assert result.exit_code == 0
     assert result.stdout.startswith("3 clips, 3 steps, 64 numbers a feature\n")
+
+
+def test_writing_over_the_weights_fails(weights, shards, tmp_path):
+    (tmp_path / "link.npz").symlink_to(weights)
+    arguments = ["--shards", shards, "--weights", weights, "--out", tmp_path / "link.npz", "--crop", 32]
+    with pytest.raises(InvalidInput, match=r"link\.npz is the file to read; write to another one"):
+        CliRunner().invoke(features, list(map(str, arguments)), catch_exceptions=False)
 
 
 def test_request_to_terminate_leaves_nothing_behind(weights, tmp_path, monkeypatch):
