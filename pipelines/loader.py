@@ -74,7 +74,7 @@ class Loader(ABC):
         shards: folder or address (`s3://`, `https://`, ...) of `index.json`, or several data sets mixed by
             weight: pairs of place and weight, or `pipelines.Portion`s. An epoch of a mixture has as many
             positions as there are clips; each data set gets its share of them and is gone through in passes,
-            so that none of its clips comes twice before all have come.
+            so that none of its clips is drawn twice before all have been.
         split: `train`, `val`, `test` or `extra`; `train` for training and `val` for evaluation if not given.
         streams: any of `rgb` and `flow`; both show the same window, crop and flip.
         frames: length of the window; shorter clips are looped. None, in evaluation with one clip a batch: all

@@ -3,7 +3,8 @@
 Clips are drawn from groups: all clips are one group in plain training, each data set of a mixture is one, and with
 class balance each class is one. A group's share of an epoch is fixed by its weight, and its clips follow one another
 in passes: every pass holds each clip once, in an order of its own, and the next epoch goes on where the last one
-stopped. So over any stretch of epochs the clips of a group are read equally often, give or take one.
+stopped. So over any stretch of epochs the clips of a group are drawn equally often, give or take one. Read are all of
+them but the tail of each epoch, see `pipelines.sampling.Sampler`.
 """
 
 from collections.abc import Sequence
