@@ -24,13 +24,13 @@ from pathlib import Path
 
 import click
 import torch
-import torch.nn.functional as F  # noqa: N812
 from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.machine import machine
 from benchmarks.train_clips import MemoryFeed, write_clips
+from benchmarks.train_plain import plain_loop
 from i3d_train.config import TrainConfig
 from i3d_train.progress import ShowProgress
 from i3d_train.run_folder import RunFolder
@@ -39,16 +39,6 @@ from i3d_train.trainer import Trainer
 GOAL = 0.03
 CLIPS = 8
 WARM_UP = 3
-
-
-def bare_step(model: torch.nn.Module, optimizer: torch.optim.Optimizer, feed: MemoryFeed) -> float:
-    """The least that trains."""
-    (batch,) = feed.next_step()
-    optimizer.zero_grad()
-    loss = F.cross_entropy(model(batch["rgb"]), batch["label"])
-    loss.backward()
-    optimizer.step()
-    return loss.item()
 
 
 def timed(step: Callable[[], object]) -> tuple[float, float]:
@@ -78,15 +68,14 @@ def main(frames, crop, batch_size, width, steps, threads):
             crop=crop,
             batch_size=batch_size,
             steps=WARM_UP + steps,
-            lr=1e-3,
+            lr=1e-4,
+            dropout=0.0,
             device="cpu",
             loader="torch",
         )
         trainer = Trainer(config)
         batches = [batch for _ in range(CLIPS // batch_size) for batch in trainer.feed.next_step()]
-        model = Trainer(config).model
-        optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9, weight_decay=1e-7)
-        feed = MemoryFeed(batches)
+        bare = plain_loop(config, batches, num_classes=trainer.model.num_classes, tf32=False)
         trainer.feed = MemoryFeed(batches)
         folder = RunFolder(config, step=0, validated=0)
         with ShowProgress(Console(file=StringIO(), force_terminal=True)) as observe:
@@ -96,7 +85,7 @@ def main(frames, crop, batch_size, width, steps, threads):
                 folder.note(done)
                 observe(done)
 
-            loops = {"bare": lambda: bare_step(model, optimizer, feed), "ours": our_step}
+            loops = {"bare": bare.step, "ours": our_step}
             times: dict[str, list[tuple[float, float]]] = {name: [] for name in loops}
             for number in range(WARM_UP + steps):
                 for name in sorted(loops, reverse=bool(number % 2)):

@@ -1,4 +1,4 @@
-"""What `benchmarks/train_gpu.py` compares with: the same network and step as one writes them first."""
+"""What `train_gpu.py` and `train_cpu.py` compare with: the same network and step as one writes them first."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
