@@ -199,8 +199,8 @@ def test_feature_of_an_lstm_clip_is_that_of_its_last_step(of_shards, tmp_path):
         assert np.array_equal(file["clip/feature"][0], file["step/feature"][file["step/first"][1] - 1])
 
 
-def test_both_streams_of_shards_are_seen(of_shards, tmp_path):
-    both = write_small(tmp_path / "b.safetensors", small_network("i3d", stream="both"), model="i3d")
+def test_both_streams_of_shards_are_seen_also_where_the_crop_is_larger_than_in_training(of_shards, tmp_path):
+    both = write_small(tmp_path / "b.safetensors", small_network("i3d", stream="both"), model="i3d", short_side=24)
     assert extract(replace(of_shards, weights=both)).size == 2 * SIZE
 
 
@@ -342,11 +342,6 @@ def test_clips_of_a_list_that_no_shard_has_are_named(of_shards, tmp_path):
         attributes = json.loads(file["attributes"][()])
     assert report.clips == 1
     assert list(report.failed) == list(attributes["failed"]) == gone
-
-
-def test_crop_of_shards_may_be_larger_than_the_frames_that_were_trained_on(of_shards, network, tmp_path):
-    path = write_small(tmp_path / "s.safetensors", network, model="i3d", short_side=24)
-    assert extract(replace(of_shards, weights=path, crop=32)).clips == 3
 
 
 def test_clip_too_short_is_named_and_the_others_go_on(of_shards, tmp_path):
