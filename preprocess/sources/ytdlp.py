@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from preprocess.annotations import Clip
 from preprocess.config import DownloadConfig
-from preprocess.errors import BadMedia, EnvironmentProblem, InvalidInput
+from preprocess.errors import BadMedia, Cause, EnvironmentProblem, InvalidInput, TemporarilyUnavailable
 from preprocess.sources.fetched import Extent, Fetched
 from preprocess.sources.http import seconds_of_retry_after
 from preprocess.sources.messages import meaning_of
@@ -59,12 +59,18 @@ def fetch(clip: Clip, folder: Path, *, config: DownloadConfig, sections: bool) -
         with _downloader(config=config) as downloader:
             downloader.params.update(options_of_clip(folder, ranges=ranges))
             downloader.extract_info(url, download=True)
-    except YoutubeDLError as error:
+    except OSError:  # of this machine's disk: yt-dlp has its own for the network
+        raise
+    except Exception as error:  # an answer that nobody thought of makes yt-dlp stumble, and is to cost its clip only
         if ranges.asked:
             logger.info("%s: section refused (%s), fetching the whole video", clip.key, error)
             _empty(folder)
             return fetch(clip, folder, config=config, sections=False)
-        raise meaning_of(str(error), retry_after_s=retry_after_s(error)) from error
+        if isinstance(error, YoutubeDLError):
+            raise meaning_of(str(error), retry_after_s=retry_after_s(error)) from error
+        raise TemporarilyUnavailable(
+            f"yt-dlp stumbled over what came for {clip.youtube_id} ({error!r:.300})", cause=Cause.UNKNOWN
+        ) from error
     files = [path for path in folder.iterdir() if path.is_file() and not path.is_symlink()]
     if len(files) != 1:
         raise BadMedia(f"the download of {clip.youtube_id} left {len(files)} files, expected 1")

@@ -18,6 +18,7 @@ from preprocess.wanted import wanted_of
 from tests.preprocess.conftest import Fault, numbered_frames, write_video
 
 ID = "abcdefghijk"
+STUMBLE = b"<html><script>jwplayer('a').setup({sources: [{file: 5}]})</script></html>"
 PLAYLIST = b"#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\nother.mp4\n#EXT-X-ENDLIST\n"
 
 
@@ -61,6 +62,7 @@ def fetch(video_server, write_list, tmp_path):
         (Fault(headers={"Content-Length": "5000000"}), "temporary", "connection"),
         (Fault(silent=True), "temporary", "timeout"),
         (Fault(body=b"<html><title>Not here</title><p>Nothing to see</p></html>"), "bad_media", "not_video"),
+        (Fault(body=STUMBLE), "temporary", "unknown"),
         (Fault(body=PLAYLIST), "bad_media", "damaged"),
         (Fault(body=b"ffconcat version 1.0\nfile other.mp4\n"), "bad_media", "damaged"),
         (Fault(body=b""), "temporary", "connection"),
