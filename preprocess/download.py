@@ -19,6 +19,7 @@ from preprocess.collector import old_objects_spared
 from preprocess.config import YOUTUBE_PER_HOUR, DownloadConfig, WorkerConfig
 from preprocess.errors import Cause, EnvironmentProblem, TemporarilyUnavailable, Unavailable, WorkerDied
 from preprocess.fetching import fetch_clip
+from preprocess.folds import FOLD_LISTS
 from preprocess.limiter import Limiter, Pause
 from preprocess.mirror.ledger import LEDGER_NAME, ArchiveJournal
 from preprocess.mirror.stage import MirrorStage
@@ -91,7 +92,8 @@ def download(
         on_pause: called with each pause of a source.
 
     Raises:
-        InvalidInput: the folder holds shards; no such mirror, or a proxy that cannot be used for it.
+        InvalidInput: the folder holds shards, or what `preprocess index` made; no such mirror, or a proxy that cannot
+            be used for it.
         EnvironmentProblem: no space, no Ray, no JavaScript for YouTube, nothing but walls, or another run holds the
             folder; what was done stays done.
     """
@@ -99,7 +101,8 @@ def download(
     config = config.absolute()
     make_folder(config.out)
     with exclusive(config.out), swept(config.out), config.target.records(_RECORDS) as records:
-        check_not_taken(config.out, PLAN_NAME, holds="shards", place=config.target.name)
+        for sign, holds in ((PLAN_NAME, "shards"), (FOLD_LISTS[1], "what `preprocess index` made")):
+            check_not_taken(config.out, sign, holds=holds, place=config.target.name)
         shutil.rmtree(workspace(config.out), ignore_errors=True)
         wanted.write(config.out)
         entries = read_standings(config.out, is_there=config.target.sized())

@@ -11,6 +11,8 @@ from preprocess.errors import InvalidInput
 from preprocess.labels import canonical, label_table
 
 FOLDS = (1, 2, 3)
+FOLD_LISTS = {fold: f"fold{fold}.csv" for fold in FOLDS}
+"""Name of the list that `preprocess index` makes of each."""
 EXTRA = "extra"
 """Split of a video that a fold leaves out."""
 

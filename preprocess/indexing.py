@@ -12,7 +12,7 @@ from pathlib import Path
 
 from preprocess.config import WorkerConfig
 from preprocess.errors import Cause, InvalidInput, WorkerDied
-from preprocess.folds import FOLDS, Folds, ListedVideo, read_folds
+from preprocess.folds import FOLD_LISTS, FOLDS, Folds, ListedVideo, read_folds
 from preprocess.jsonl import line_of
 from preprocess.outcomes import (
     MANIFEST_NAME,
@@ -32,7 +32,6 @@ from preprocess.workers import run_tasks
 UNLISTED = "unlisted"
 """Status of a video that no list names."""
 
-_FOLD_LISTS = {fold: f"fold{fold}.csv" for fold in FOLDS}
 _FOLD_COLUMNS = ("key", "label", "split")
 _MISSING_COLUMNS = ("list", "line", "key", "label", "split", "status", "cause", "reason")
 
@@ -164,7 +163,7 @@ def _check_ours(out: Path, known: Mapping[str, ManifestEntry]) -> None:
     """That nothing of somebody else's is written over; a manifest of one torn line is of a run that was killed."""
     manifest = out / MANIFEST_NAME
     foreign = [manifest] if manifest.exists() and not known and b"\n" in manifest.read_bytes() else []
-    headers = {**dict.fromkeys(_FOLD_LISTS.values(), _FOLD_COLUMNS), MISSING_NAME: _MISSING_COLUMNS}
+    headers = {**dict.fromkeys(FOLD_LISTS.values(), _FOLD_COLUMNS), MISSING_NAME: _MISSING_COLUMNS}
     for name, columns in headers.items():
         path = out / name
         if path.exists() and not path.read_bytes().startswith(",".join(columns).encode()):
@@ -183,7 +182,7 @@ def _publish(out: Path, entries: Mapping[str, ManifestEntry], folds: Folds, unli
     done = {key for key, entry in entries.items() if entry.outcome is Outcome.DONE}
     for fold in FOLDS:
         rows = [(video.key, video.label, _split(video, fold)) for video in folds.videos if video.key in done]
-        publish(out / _FOLD_LISTS[fold], csv_of([_FOLD_COLUMNS, *rows]))
+        publish(out / FOLD_LISTS[fold], csv_of([_FOLD_COLUMNS, *rows]))
     missing = [
         ("", "", entry.key, entry.label, entry.split, entry.outcome.value, entry.cause, entry.reason)
         for entry in entries.values()

@@ -238,12 +238,13 @@ def test_killer_is_quarantined_and_tried_again_when_asked(run, tmp_path, monkeyp
     assert run(retry=frozenset({"quarantined"})).outcomes["done"] == 1
 
 
-def test_clips_do_not_go_where_shards_are(run, tmp_path):
+@pytest.mark.parametrize(("sign", "holds"), [("plan.json", "shards"), ("fold1.csv", "what `preprocess index` made")])
+def test_clips_do_not_go_where_something_else_is(run, tmp_path, sign, holds):
     (tmp_path / "clips").mkdir()
-    (tmp_path / "clips" / "plan.json").write_text("{}")
-    with pytest.raises(InvalidInput, match=r"clips holds shards \(plan\.json\); choose another --out"):
+    (tmp_path / "clips" / sign).write_text("{}")
+    with pytest.raises(InvalidInput, match=rf"clips holds {holds} \({sign}\); choose another --out"):
         run()
-    assert {path.name for path in (tmp_path / "clips").iterdir()} == {"plan.json", ".lock"}
+    assert {path.name for path in (tmp_path / "clips").iterdir()} == {sign, ".lock"}
 
 
 def test_folder_that_cannot_be_made_fails(tmp_path):
