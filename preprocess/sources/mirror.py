@@ -11,6 +11,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 from preprocess.annotations import Clip
 from preprocess.errors import Cause, InvalidInput, TemporarilyUnavailable, Unavailable
+from preprocess.labels import KINETICS, canonical, label_table
 from preprocess.regular_file import warn_of_links
 from preprocess.sources.http import Connection, is_remote, quoted
 from preprocess.sources.remote import open_address
@@ -136,7 +137,8 @@ def narrowed(archives: Iterable[Archive], clips: Iterable[Clip]) -> tuple[Archiv
     """The archives that may hold some of the clips, by their split and, where each class has its own, by their title.
 
     Parts of Kinetics-600 and 700 are one archive a class. That is taken for true only when each class that is wanted
-    has its archive; then those of other classes need not be read. Archives that replace corrupt clips are always kept.
+    has its archive; then those that are called by another class of Kinetics need not be read. Archives that replace
+    corrupt clips are always kept.
     """
     labels: dict[str | None, set[str]] = {}
     for clip in clips:
@@ -152,7 +154,12 @@ def narrowed(archives: Iterable[Archive], clips: Iterable[Clip]) -> tuple[Archiv
         if archive.replaces
         or not labels[archive.split] <= titles[archive.split]
         or _plain(archive.title) in labels[archive.split]
+        or not _is_class(archive.title)  # such as part_1 beside them, which may hold any
     )
+
+
+def _is_class(title: str) -> bool:
+    return any(canonical(title, label_table(dataset)) is not None for dataset in KINETICS)
 
 
 def _plain(name: str) -> str:

@@ -208,7 +208,7 @@ def test_archives_of_other_splits_and_classes_are_left_out():
 
 
 def test_all_archives_are_kept_unless_each_class_has_its_own():
-    archives = [Archive(address=f"/data/{name}.tar") for name in ("yoga", "part_1")]
+    archives = [Archive(address=f"/data/{name}.tar") for name in ("yoga", "part_1", "playing_guitar")]
     assert narrowed(archives, [clip("yoga"), clip("juggling")]) == tuple(archives)
     assert narrowed(archives, [clip(None)]) == tuple(archives)
-    assert narrowed(archives, [clip("yoga")]) == (archives[0],)
+    assert narrowed(archives, [clip("yoga")]) == tuple(archives[:2])  # part_1 may hold clips of any class
