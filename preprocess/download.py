@@ -35,7 +35,7 @@ from preprocess.outcomes import (
     read_standings,
     write_missing,
 )
-from preprocess.paths import check_not_taken, exclusive, make_folder, swept
+from preprocess.paths import exclusive, make_folder, swept
 from preprocess.plan import PLAN_NAME
 from preprocess.schedule import ClipQueue
 from preprocess.sources.http import Connection
@@ -102,7 +102,7 @@ def download(
     make_folder(config.out)
     with exclusive(config.out), swept(config.out), config.target.records(_RECORDS) as records:
         for sign, holds in ((PLAN_NAME, "shards"), (FOLD_LISTS[1], "what `preprocess index` made")):
-            check_not_taken(config.out, sign, holds=holds, place=config.target.name)
+            config.target.check_not_taken(sign, holds=holds)
         shutil.rmtree(workspace(config.out), ignore_errors=True)
         wanted.write(config.out)
         entries = read_standings(config.out, is_there=config.target.sized())

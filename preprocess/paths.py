@@ -138,7 +138,12 @@ def check_not_taken(folder: Path, sign: str, *, holds: str, place: str | None = 
         InvalidInput: it does.
     """
     if (folder / sign).exists():
-        raise InvalidInput(f"{place or folder} holds {holds} ({sign}); choose another {option}")
+        raise taken(place or folder, sign, holds=holds, option=option)
+
+
+def taken(place: Path | str, sign: str, *, holds: str, option: str = "--out") -> InvalidInput:
+    """What `check_not_taken` raises."""
+    return InvalidInput(f"{place} holds {holds} ({sign}); choose another {option}")
 
 
 def check_writable(path: Path) -> None:

@@ -19,7 +19,7 @@ from preprocess.extract import extract_all
 from preprocess.flow import FLOW_BOUND, FLOW_SCALE, FLOW_ZERO, resolve_backend
 from preprocess.made_shards import JOURNAL_NAME, FolderCheck, Journal, ShardResult
 from preprocess.outcomes import MANIFEST_NAME, Outcome
-from preprocess.paths import check_not_taken, exclusive, make_folder, swept
+from preprocess.paths import exclusive, make_folder, swept
 from preprocess.plan import PLAN_NAME, Plan, PlannedShard, check_earlier, make_plan, read_plan
 from preprocess.shards.index import INDEX_NAME, Index
 from preprocess.shards.layout import ATTRIBUTE_BYTES, EncodedClip, ShardAttributes
@@ -326,7 +326,7 @@ def attributes_of(plan: Plan, config: FlowConfig, backend: str) -> ShardAttribut
 
 def _adopt_plan(target: Target, plan: Plan, *, replan: bool) -> None:
     """Make `plan` the plan of the target, or refuse when another one's shards are there."""
-    check_not_taken(target.folder, MANIFEST_NAME, holds="clips", place=target.name)
+    target.check_not_taken(MANIFEST_NAME, holds="clips")
     old = read_plan(target.folder)
     check_earlier(old, plan, place=target.name, replan=replan)
     if old is not None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from preprocess.address import is_address
 from preprocess.errors import EnvironmentProblem, InvalidInput
 from preprocess.object_store import ObjectStore
-from preprocess.paths import UNFINISHED, check_not_taken, inside, make_folder
+from preprocess.paths import UNFINISHED, check_not_taken, inside, make_folder, taken
 from preprocess.records import SENT_NAME, NoRecords, Records, SentRecords
 from preprocess.scratch import scratch_folder
 
@@ -90,6 +90,15 @@ class FolderTarget:
                 f"{place} cannot be looked at ({error.strerror}); see to its disk, then run the command again"
             ) from error
 
+    def check_not_taken(self, sign: str, *, holds: str) -> None:
+        """See `preprocess.paths.check_not_taken`.
+
+        Raises:
+            InvalidInput: it is.
+            EnvironmentProblem: an address does not say.
+        """
+        check_not_taken(self.folder, sign, holds=holds)
+
     def remove(self, name: str) -> None:
         """Delete a file, if it is there."""
         inside(self.folder, name).unlink(missing_ok=True)
@@ -148,6 +157,12 @@ class ObjectTarget:
         """See `FolderTarget`."""
         sizes = self.store.all_sizes()
         return lambda name, size: sizes.get(name) == size
+
+    def check_not_taken(self, sign: str, *, holds: str) -> None:
+        """See `FolderTarget`; the address counts too, where the staging folder is new or of another machine."""
+        check_not_taken(self.folder, sign, holds=holds, place=self.name)
+        if self.store.size(sign) is not None:
+            raise taken(self.name, sign, holds=holds)
 
     def remove(self, name: str) -> None:
         """See `FolderTarget`."""
