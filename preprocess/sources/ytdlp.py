@@ -7,6 +7,7 @@ with the original time stamps (`-copyts`), so that the trim afterwards is exact.
 import io
 import logging
 import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from preprocess.address import without_secrets
 from preprocess.annotations import Clip
 from preprocess.config import DownloadConfig
 from preprocess.errors import BadMedia, Cause, EnvironmentProblem, InvalidInput, TemporarilyUnavailable
@@ -62,15 +64,17 @@ def fetch(clip: Clip, folder: Path, *, config: DownloadConfig, sections: bool) -
     except OSError:  # of this machine's disk: yt-dlp has its own for the network
         raise
     except Exception as error:  # an answer that nobody thought of makes yt-dlp stumble, and is to cost its clip only
+        known = isinstance(error, YoutubeDLError)
+        said = str(error) if known else f"yt-dlp stumbled over what came for {clip.youtube_id} ({error!r:.300})"
+        if config.url_template:  # a user and a key of the template are not for lists and cards that others see
+            said = re.sub(r"https?://\S+", lambda found: without_secrets(found[0]), said)
         if ranges.asked:
-            logger.info("%s: section refused (%s), fetching the whole video", clip.key, error)
+            logger.info("%s: section refused (%s), fetching the whole video", clip.key, said)
             _empty(folder)
             return fetch(clip, folder, config=config, sections=False)
-        if isinstance(error, YoutubeDLError):
-            raise meaning_of(str(error), retry_after_s=retry_after_s(error)) from error
-        raise TemporarilyUnavailable(
-            f"yt-dlp stumbled over what came for {clip.youtube_id} ({error!r:.300})", cause=Cause.UNKNOWN
-        ) from error
+        if known:
+            raise meaning_of(said, retry_after_s=retry_after_s(error)) from error
+        raise TemporarilyUnavailable(said, cause=Cause.UNKNOWN) from error
     files = [path for path in folder.iterdir() if path.is_file() and not path.is_symlink()]
     if len(files) != 1:
         raise BadMedia(f"the download of {clip.youtube_id} left {len(files)} files, expected 1")

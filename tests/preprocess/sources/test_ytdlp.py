@@ -87,10 +87,11 @@ def test_status_decides_the_outcome(video, fetch, video_server, status, error):
         fetch()
 
 
-def test_web_page_fails(fetch, video_server, clip):
-    (video_server.folder / f"{clip.youtube_id}.mp4").write_bytes(b"<html><body>Not here</body></html>")
-    with pytest.raises(BadMedia, match="Unsupported URL"):
-        fetch()
+def test_web_page_fails_and_no_secret_of_the_address_is_told(video_server, clip, tmp_path):
+    (video_server.folder / f"{clip.youtube_id}.mp4?key=word").write_bytes(b"<html><body>Not here</body></html>")
+    template = f"{video_server.template}?key=word".replace("//", "//user:word@")
+    with pytest.raises(BadMedia, match=f"Unsupported URL: {video_server.url}/{clip.youtube_id}.mp4$"):
+        ytdlp.fetch(clip, tmp_path, config=DownloadConfig(out=tmp_path, url_template=template), sections=True)
 
 
 def test_no_server_fails(fetch, clip, tmp_path):
