@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from preprocess.address import shown
 from preprocess.annotations import Clip
 from preprocess.clip_names import ClipName, read_clip_name
 from preprocess.config import DownloadConfig
@@ -168,5 +169,6 @@ class _Taker:
                     return store_clip(clip, made, config=self._config, source="mirror")
         except (BadMedia, DeadlinePassed) as error:
             cause = error.cause if isinstance(error, BadMedia) else Cause.TIMEOUT
-            logger.info("%s in %s: %s", clip.key, self._address, error)
-            return ManifestEntry.of_error(clip, BadMedia(f"{self._address}: {error}", cause=cause), source="mirror")
+            reason = f"{shown(self._address)}: {error}"
+            logger.info("%s: %s", clip.key, reason)
+            return ManifestEntry.of_error(clip, BadMedia(reason, cause=cause), source="mirror")

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import IO, Any, NoReturn, cast
 
+from preprocess.address import shown
 from preprocess.errors import BadMedia, Cause
 from preprocess.sources.http import Connection
 from preprocess.sources.remote import Version, open_address
@@ -57,7 +58,7 @@ def open_archive(address: str, *, connection: Connection = Connection()) -> Iter
         Unavailable, TemporarilyUnavailable, InvalidInput: see `preprocess.sources.remote.open_address`.
     """
     with open_address(address, connection=connection) as (file, version):
-        yield ArchiveReader(address, file, version=version)
+        yield ArchiveReader(shown(address), file, version=version)
 
 
 class ArchiveReader:

@@ -12,7 +12,7 @@ import urllib3
 from urllib3.exceptions import HTTPError, MaxRetryError, NewConnectionError
 from urllib3.exceptions import TimeoutError as HttpTimeoutError
 
-from preprocess.address import names_host
+from preprocess.address import names_host, shown
 from preprocess.errors import Cause, InvalidInput, TemporarilyUnavailable, Unavailable
 from preprocess.schedule import RetryPolicy
 
@@ -57,7 +57,7 @@ class Server:
     """
 
     def __init__(self, address: str, connection: Connection) -> None:
-        self._address = address
+        self._address = shown(address)  # in messages, which others see, no key of a signed one
         self._url = quoted(address)
         self._timeout = urllib3.Timeout(connect=connection.timeout_s, read=connection.timeout_s)
         self._pool = _pool(connection)

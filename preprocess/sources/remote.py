@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from preprocess.address import shown
 from preprocess.errors import Cause, TemporarilyUnavailable, Unavailable
 from preprocess.sources.http import Connection, Response, Server, is_remote
 
@@ -82,7 +83,7 @@ class _HttpFile(io.RawIOBase):
 
     def __init__(self, address: str, connection: Connection) -> None:
         super().__init__()
-        self._address = address
+        self._address = shown(address)
         self._retries = connection.retries
         self._pace = _Pace(connection.timeout_s)
         self._position = 0

@@ -304,16 +304,19 @@ def test_missing_entry_is_final_when_all_archives_were_read(stage_of, server, ou
 )
 def test_missing_entry_is_temporary_when_an_archive_was_not_read_whole(stage_of, server, out, videos, fault, cause):
     pack(server.folder / "1.tar", dict.fromkeys(names(A), videos[0]))
-    whole = pack(server.folder / "2.tar", dict.fromkeys(names(B, C, D), videos[0]))
+    name = "2.tar?key=word"
+    whole = pack(server.folder / name, dict.fromkeys(names(B, C, D), videos[0]))
     if fault is None:
         whole.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     else:
-        server.faults["2.tar"] = [fault] * 9
-    stage = stage_of("1.tar", "2.tar")
+        server.faults[name] = [fault] * 9
+    stage = stage_of("1.tar", name)
     take(stage, (A, D))
     entry = stage.missing_entry(D)
     assert (entry.outcome, entry.cause) == (Outcome.TEMPORARY, cause)
     assert "of the 2 archives, of which 1 could not be read whole, the first: http" in entry.reason
+    assert "2.tar" in entry.reason
+    assert "key" not in entry.reason  # of a signed address
 
 
 def test_bad_entry_does_not_replace_a_done_one(stage_of, server, out, videos):
