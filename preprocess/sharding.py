@@ -329,12 +329,14 @@ def _adopt_plan(target: Target, plan: Plan, *, replan: bool) -> None:
     target.check_not_taken(MANIFEST_NAME, holds="clips")
     old = read_plan(target.folder)
     check_earlier(old, plan, place=target.name, replan=replan)
+    if old is not None and old["fingerprint"] == plan.fingerprint:
+        return
+    former = [shard.name for shard in plan.shards] if old is None else old["shards"]
+    # before it is adopted: a run with a lower quality, as the message advises, is to meet no other plan
+    check_space(target, plan.shards, instead_of=former)
     if old is not None:
-        if old["fingerprint"] == plan.fingerprint:
-            return
-        check_space(target, plan.shards, instead_of=old["shards"])
         # the index first: no reader may meet one without its shards
-        for name in (INDEX_NAME, JOURNAL_NAME, *old["shards"]):
+        for name in (INDEX_NAME, JOURNAL_NAME, *former):
             target.remove(name)
     plan.write(target.folder)
 

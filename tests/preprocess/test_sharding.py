@@ -321,6 +321,7 @@ def test_full_disk_is_seen_before_the_start(clips, tmp_path, monkeypatch, free):
         EnvironmentProblem, match=rf"has {free} bytes free; the 3 shards to make are planned at [0-9.]+ KiB; free space"
     ):
         run(clips, tmp_path / "shards")
+    assert not (tmp_path / "shards" / "plan.json").exists()  # it would stand in the way of a lower quality
 
 
 def test_folder_that_cannot_be_made_fails(clips, tmp_path):
