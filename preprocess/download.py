@@ -108,7 +108,7 @@ def download(
         entries = read_standings(config.out, is_there=config.target.sized())
         if gone := sum(entry.reason == GONE for entry in entries.values()):
             logger.warning("%d clips of %s are fetched again where wanted: of each, %s", gone, config.out, GONE)
-        left = [clip for clip in wanted.clips if not _is_done(entries.get(clip.key))]
+        left = _not_done(wanted.clips, entries, place=config.target.name)
         if not left:
             ArchiveJournal.forget_all(config.out)
         todo = [clip for clip in left if _sources_left(entries.get(clip.key), config)]
@@ -312,6 +312,26 @@ def _read_by_workers(config: DownloadConfig) -> list[Path]:
         if place is not None and place.exists()
     ]
     return [*some, *(one.cookies for one in config.identities if one.cookies is not None)]
+
+
+def _not_done(clips: Sequence[Clip], entries: Mapping[str, Standing], *, place: str) -> list[Clip]:
+    """The clips that are still to be had; a warning counts those that another list had put elsewhere."""
+    left, moved = [], []
+    for clip in clips:
+        entry = entries.get(clip.key)
+        if entry is None or entry.outcome is not Outcome.DONE:
+            left.append(clip)
+        elif (entry.split, entry.label) != (clip.split, clip.label):
+            moved.append(clip.key)
+    if moved:
+        logger.warning(
+            "%d clips of %s are in another split or class than this list says, such as %s; to have them in these, "
+            "delete their files and run the command again",
+            len(moved),
+            place,
+            moved[0],
+        )
+    return left
 
 
 def _is_done(entry: Standing | None) -> bool:

@@ -76,6 +76,8 @@ class Standing(NamedTuple):
     """What a run needs to know of a manifest's line: 650,000 take less than half the memory of whole entries."""
 
     outcome: Outcome
+    split: str
+    label: str | None
     cause: str
     reason: str
     source: str
@@ -153,7 +155,7 @@ class ManifestEntry:
     @property
     def standing(self) -> Standing:
         """What a later run needs to know of it."""
-        return Standing(self.outcome, self.cause, self.reason, self.source, self.sha256)
+        return Standing(self.outcome, self.split, self.label, self.cause, self.reason, self.source, self.sha256)
 
 
 # Kinetics-700 has 650,000 entries. The __init__ of a frozen dataclass takes twice the time of its slots, and a label's
@@ -193,7 +195,8 @@ def read_standings(
 def _standing(values: dict[str, Any], *, is_there: Callable[[str, int], bool]) -> tuple[str, Standing]:
     _check_fields(values)
     values["outcome"] = _OUTCOMES[values["outcome"]]
-    values["source"] = _shared.setdefault(values["source"], values["source"])
+    for name in ("split", "label", "source"):
+        values[name] = _shared.setdefault(values[name], values[name])
     if values["outcome"] is Outcome.DONE and not is_there(values["path"], values["bytes"]):
         values |= {"outcome": Outcome.TEMPORARY, "cause": Cause.NOT_FOUND.value, "reason": GONE}
     return values["key"], Standing._make(_standing_fields(values))

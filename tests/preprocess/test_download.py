@@ -1,6 +1,7 @@
 import csv
 import errno
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -46,7 +47,8 @@ def run(listed, video_server, tmp_path):
         config = DownloadConfig(
             out=tmp_path / "clips", retry=options.get("retry", frozenset()), retries=retries, **source
         )
-        return download(listed, config=config, workers=WorkerConfig(workers=options.get("workers", 0)))
+        wanted = options.get("listed", listed)
+        return download(wanted, config=config, workers=WorkerConfig(workers=options.get("workers", 0)))
 
     return call
 
@@ -166,13 +168,17 @@ def test_disk_that_does_not_say_what_is_there_fails(run, tmp_path, monkeypatch):
         run()
 
 
-def test_second_run_tries_only_what_may_have_changed(run, video_server, tmp_path):
+def test_second_run_tries_only_what_may_have_changed(run, listed, video_server, caplog):
     run()
     video_server.requests.clear()
     video_server.faults.clear()
-    report = run()
+    assert caplog.text == ""
+    others = replace(listed, clips=tuple(replace(clip, split="val") for clip in listed.clips))
+    report = run(listed=others)
     assert {name for _, name, _ in video_server.requests} == {f"{BUSY}.mp4"}
     assert (report.fetched, report.outcomes["done"]) == (1, 2)
+    # what is done stays where it is, and is not so silently
+    assert f"in another split or class than this list says, such as {GOOD}_000001_000004; to have" in caplog.text
 
 
 def test_retry_tries_the_named_outcomes_again(run, video_server):

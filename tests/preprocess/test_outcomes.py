@@ -62,8 +62,8 @@ def test_standings_are_those_of_the_whole_entries(tmp_path, caplog):
     assert caplog.text.count("torn or malformed") == 4
     assert standings == {key: found.standing for key, found in read_manifest(tmp_path).items()}
     first, second = standings.values()
-    assert first == (Outcome.DONE, "private", "Private video", "url", "0" * 64)
-    assert second == (Outcome.UNAVAILABLE, "private", "Private video", "", "")
+    assert first == (Outcome.DONE, "train", "yoga", "private", "Private video", "url", "0" * 64)
+    assert second == (Outcome.UNAVAILABLE, "train", "yoga", "private", "Private video", "", "")
 
 
 def test_standings_take_little_memory(tmp_path):
