@@ -11,6 +11,7 @@ from preprocess import object_store
 from preprocess.errors import EnvironmentProblem, InvalidInput
 from preprocess.object_store import TRIES, ObjectStore
 from preprocess.paths import UNFINISHED
+from preprocess.target import target_of
 
 
 @pytest.fixture(autouse=True)
@@ -236,3 +237,12 @@ def test_missing_fsspec_fails(monkeypatch):
 
 def test_password_is_not_shown():
     assert ObjectStore("sftp://user:word@host/clips").name == "sftp://host/clips"
+
+
+def test_address_that_holds_something_else_is_refused_whatever_its_staging_folder_knows(tmp_path):
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "plan.json").touch()
+    target = target_of(f"file://{tmp_path}/store", staging=tmp_path / "staging")
+    target.check_not_taken("manifest.jsonl", holds="clips")
+    with pytest.raises(InvalidInput, match=r"store holds shards \(plan\.json\); choose another --out"):
+        target.check_not_taken("plan.json", holds="shards")

@@ -352,17 +352,6 @@ def test_finished_folder_as_staging_is_refused_and_left_alone(inputs):
     assert (in_folder(inputs / "shards"), stored()) == (before, {})
 
 
-def test_clips_and_shards_do_not_go_to_one_address_whatever_staging_knows(inputs, tmp_path):
-    MemoryFileSystem().pipe_file("/bucket/shards/manifest.jsonl", b"")
-    MemoryFileSystem().pipe_file("/bucket/clips/plan.json", b"")
-    before = stored()
-    with pytest.raises(InvalidInput, match=r"bucket/shards holds clips \(manifest\.jsonl\); choose another --out"):
-        compute(tmp_path / "one", clips=inputs / "clips")
-    with pytest.raises(InvalidInput, match=r"bucket/clips holds shards \(plan\.json\); choose another --out"):
-        fetch(inputs, out=tmp_path / "two")
-    assert stored() == before
-
-
 def test_staging_folder_by_default_is_one_for_each_address(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     folders = {target_of(address).folder for address in (ADDRESS, f"{ADDRESS}/", SHARDS)}
