@@ -21,11 +21,12 @@ document.addEventListener("keydown", (event) => {
   search.select();
 });
 
+// What renews a page; the page is loaded anew, to say why, when what it shows is gone, or the session has ended.
 async function fetchPart(address) {
   const answer = await fetch(address, { headers: { Accept: "text/html" } });
-  // a session that ended leads to the sign-in page
-  if (answer.redirected) location.reload();
-  return answer;
+  if (answer.redirected || answer.status === 404) location.reload();
+  if (!answer.ok) throw new Error(answer.statusText);
+  return answer.text();
 }
 
 function keep(part) {
@@ -33,10 +34,8 @@ function keep(part) {
   const renew = async () => {
     if (!document.hidden) {
       try {
-        const answer = await fetchPart(part.dataset.fragment);
-        if (!answer.ok) throw new Error(answer.statusText);
+        const content = await fetchPart(part.dataset.fragment);
         const open = new Set([...part.querySelectorAll("details[open]")].map((one) => one.closest("article").id));
-        const content = await answer.text();
         // what has the focus, or is selected, is not taken away
         if (!part.contains(document.activeElement) && getSelection().isCollapsed) {
           part.innerHTML = content;
@@ -54,7 +53,7 @@ function keep(part) {
 
 async function load(part) {
   try {
-    const answer = await fetchPart(part.dataset.load);
+    const answer = await fetch(part.dataset.load);
     if (answer.ok) {
       part.innerHTML = await answer.text();
       return;

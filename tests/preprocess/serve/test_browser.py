@@ -9,6 +9,7 @@ from playwright.sync_api import Page, expect
 from preprocess.flow.quantise import dequantise
 from preprocess.flow_color import flow_to_color
 from preprocess.outcomes import Outcome
+from preprocess.shards import Shard
 from tests.pipelines.tiny_shards import flat_clip, textured_clip, write_set
 from tests.preprocess.clip_folders import clip, done, failed
 from tests.preprocess.serve.browser import ELSEWHERE, PHONE, canvas_of, serving
@@ -204,6 +205,25 @@ def test_runs_renew_themselves(tmp_path, open_tab):
         expect(link).to_have_text("temporary 2", timeout=20_000)
         # the last request must not meet a server that is gone
         tab.goto("about:blank")
+
+
+def test_what_is_damaged_or_gone_meanwhile_is_told(tmp_path, browser, monkeypatch):
+    monkeypatch.setattr("preprocess.serve.runs.FIND_EVERY_S", 0.1)
+    root = make_root(tmp_path)
+    path = root / "shards" / "train-00000-of-00002.h5"
+    field = Shard(path).jpeg("flow", 0).tobytes()
+    path.write_bytes(path.read_bytes().replace(field, bytes(len(field))))
+    with serving(root) as address:
+        tab = browser.new_page(base_url=address)  # not `open_tab`: the browser complains of what is refused
+        tab.goto("/")
+        expect(tab.locator("article")).to_have_count(2)
+        tab.goto(PAGES["clip"])
+        expect(tab.locator("#statistics")).to_contain_text("no whole JPEG")
+        tab.goto("/")
+        tab.get_by_role("link", name="clips", exact=True).click()
+        (root / "clips").rename(root / ".clips")
+        expect(tab.locator("main")).to_contain_text("there is no such run (any more)")
+        tab.close()
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -1,6 +1,8 @@
 """A job from a browser: started, watched, cancelled, listed, forgotten."""
 
+import os
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +10,8 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from preprocess.jobs.jobs import Jobs
-from tests.preprocess.jobs.small_jobs import CLIPS, DOWNLOAD, ended, past_job
+from preprocess.jobs.process import Process
+from tests.preprocess.jobs.small_jobs import CLIPS, DOWNLOAD, asked, ended, past_job
 from tests.preprocess.serve.browser import PHONE, OpenTab, serving
 
 pytestmark = pytest.mark.browser
@@ -92,6 +95,17 @@ def test_forget_one_job_and_the_rest(tab, root):
     tab.get_by_role("button", name="Forget them").click()
     expect(tab.locator("#job-list")).to_have_text("No job has run yet.")
     assert Jobs(root).newest(1).total == 0
+
+
+def test_job_that_is_forgotten_elsewhere_is_told(url, browser, root):
+    me = Process.of(os.getpid())
+    asked(root, created=1e9, host="here", supervisor=me).write(root / ".kineflow-serve" / "jobs" / f"{0:016x}")
+    tab = browser.new_page(base_url=url)  # not `open_tab`: the browser complains of what is refused
+    tab.goto(f"/jobs/{0:016x}")
+    expect(state_of(tab)).to_have_text("running")
+    shutil.rmtree(root / ".kineflow-serve" / "jobs")
+    expect(tab.locator("main")).to_contain_text("there is no job")
+    tab.close()
 
 
 def test_question_that_was_opened_stays_open_while_a_job_runs(tab, root, pause_at):
