@@ -50,6 +50,7 @@ def test_form_has_every_option_and_what_the_query_says(client):
     assert '<option value="videos">' in page
     assert "In ROOT: list.csv" in page
     assert "[repeat]" not in re.sub(r"<details.*?</details>", "", page, flags=re.DOTALL)
+    assert "a folder of clips for preprocess flow.</p>" in client.get("/jobs/new/index").text
 
 
 def test_start_from_the_form(client, root):
