@@ -115,7 +115,12 @@ class Forgotten(_Model):
 
 
 def jobs_of(request: Request) -> Jobs:
-    """The jobs of the server's ROOT."""
+    """The jobs of the server's ROOT.
+
+    Raises:
+        EnvironmentProblem: it is gone, or cannot be read.
+    """
+    request.app.state.runs.check_root()
     return Jobs(request.app.state.root)
 
 

@@ -1,9 +1,11 @@
 """The runs below ROOT, found again and again, but not more often than it takes."""
 
+import os
 import threading
 import time
 from pathlib import Path
 
+from preprocess.errors import EnvironmentProblem
 from preprocess.serve.run_folders import RunFolder, find_runs
 
 FIND_EVERY_S = 5.0
@@ -24,8 +26,24 @@ class Runs:
         self._good_until = 0.0
         self._found: tuple[RunFolder, ...] = ()
 
+    def check_root(self) -> None:
+        """That ROOT is still there: a disk that is gone is no empty folder, and nothing is to be written in its place.
+
+        Raises:
+            EnvironmentProblem: it is not, or cannot be read.
+        """
+        try:
+            os.scandir(self._root).close()
+        except OSError as error:
+            raise EnvironmentProblem(f"cannot read ROOT {self._root}: {error.strerror}") from error
+
     def folders(self) -> tuple[RunFolder, ...]:
-        """Every folder of clips or shards, sorted by name."""
+        """Every folder of clips or shards, sorted by name.
+
+        Raises:
+            EnvironmentProblem: as `check_root`.
+        """
+        self.check_root()
         with self._lock:
             began = time.monotonic()
             if began >= self._good_until:

@@ -110,11 +110,11 @@ class Indexer:
 
     def catch_up(self) -> None:
         """Take all that is there now, or until this is stopped."""
+        folders = self._runs.folders()
         if self._is_doubted.is_set() or not self._path.exists():  # deleted, as it may be: nobody could open it any more
             self._make_anew()
         elif self._is_undone:
             self._remember_anew()
-        folders = self._runs.folders()
         numbers = self._list_runs(folders)
         for run in folders:
             try:

@@ -11,6 +11,7 @@ import pytest
 
 from preprocess.card.content import CARD_NAME
 from preprocess.card.making import make_card
+from preprocess.errors import EnvironmentProblem
 from preprocess.limiter import Pause
 from preprocess.outcomes import MANIFEST_NAME, Outcome
 from preprocess.paths import exclusive
@@ -21,7 +22,7 @@ from preprocess.status.run_status import RunStatus
 from preprocess.wanted import LIST_NAME, Wanted
 from tests.pipelines.tiny_shards import LABELS, textured_clip
 from tests.preprocess.clip_folders import clip, done, failed
-from tests.preprocess.serve.small_root import CLIPS, EVIL, KEYS, SIZE, append, client_of, make_root, run_of
+from tests.preprocess.serve.small_root import CLIPS, EVIL, FORM, KEYS, SIZE, append, client_of, make_root, run_of
 
 ESCAPED = "&lt;script&gt;alert(1)&lt;/script&gt;"
 HTML = {"Accept": "text/html"}
@@ -320,6 +321,20 @@ def test_statistics_of_the_flow(small):
     assert "5 of 5 fields" in page
     assert page.count("<rect") == 80
     assert client.get("/fragments/statistics", params={"run": run, "key": KEYS[2]}).status_code == 404
+
+
+def test_a_root_that_is_gone_is_said_and_not_made_anew(tmp_path):
+    root = make_root(tmp_path / "root")
+    client = client_of(root)
+    root.rename(tmp_path / "elsewhere")
+    for path in ("/", "/dataset", "/jobs", "/jobs/new/flow", "/metrics"):
+        answer = client.get(path, headers=HTML)
+        assert (answer.status_code, "cannot read ROOT" in answer.text) == (503, True), path
+    job = {"command": "verify", "options": {"shards": "shards"}}
+    assert client.post("/api/v1/jobs", json=job, headers=FORM).status_code == 503
+    with pytest.raises(EnvironmentProblem, match=r"cannot read ROOT .*root: No such file"):
+        client.app.state.index.catch_up()
+    assert not root.exists()
 
 
 def test_problems_are_pages_for_people_and_json_for_programs(small):
