@@ -1,6 +1,7 @@
 """What `preprocess serve` can be told."""
 
 import ipaddress
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ STATE_FOLDER = ".kineflow-serve"
 INDEX_NAME = "index.sqlite"
 SHORTEST_TOKEN = 20
 """Characters: too many to guess, even for somebody who may ask all day."""
+_NAME = re.compile(r"[\w.-]+", re.ASCII)
 _HOW_TO_MAKE_ONE = """python3 -c 'import secrets; print(secrets.token_urlsafe(32))' > token && chmod 600 token"""
 
 
@@ -34,6 +36,9 @@ class ServeConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
             raise InvalidInput(f"port must be 0 to 65535, got {self.port}")
+        for name in self.names:
+            if not (_NAME.fullmatch(name) or is_address(name)):
+                raise InvalidInput(f"{name!r} is no host name; give --name without scheme, port and path")
         if self.token is not None and len(self.token) < SHORTEST_TOKEN:
             raise InvalidInput(
                 f"the token has {len(self.token)} characters, it needs {SHORTEST_TOKEN}; make one with: "
@@ -58,11 +63,15 @@ class ServeConfig:
         return self.index or self.state_folder / INDEX_NAME
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches the address `host`."""
-    if host == "localhost":
-        return True
+def is_address(host: str) -> bool:
+    """Whether `host` is a number, of IPv4 or IPv6."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        ipaddress.ip_address(host)
     except ValueError:
         return False
+    return True
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches the address `host`."""
+    return host == "localhost" or (is_address(host) and ipaddress.ip_address(host).is_loopback)

@@ -8,7 +8,6 @@
 """
 
 import hmac
-import ipaddress
 import socket
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -19,7 +18,7 @@ from fastapi.responses import JSONResponse, RedirectResponse, Response
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from preprocess.serve.config import ServeConfig, is_loopback
+from preprocess.serve.config import ServeConfig, is_address, is_loopback
 from preprocess.serve.session import Keys
 
 LOGIN = "/login"
@@ -111,7 +110,7 @@ class Guard:
     def _check_host(self, headers: Mapping[str, str]) -> None:
         name = _host_name(headers.get("host", ""))
         # a name can be made to lead here by whoever owns it, a number cannot
-        if name not in self._names and not (self._takes_addresses and _is_address(name)):
+        if name not in self._names and not (self._takes_addresses and is_address(name)):
             raise _Refusal(
                 status=421, message=f"{name[:80]!r} is no name of this server; `preprocess serve --name` adds one"
             )
@@ -120,14 +119,6 @@ class Guard:
 def _host_name(host: str) -> str:
     name = host.rpartition("]")[0].lstrip("[") if host.startswith("[") else host.partition(":")[0]
     return name.lower()
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
 
 
 async def _whole_body(headers: Mapping[str, str], receive: Receive) -> bytes:

@@ -295,6 +295,12 @@ def test_this_machine_needs_none(tmp_path, host):
     assert ServeConfig(root=tmp_path, host=host).token is None
 
 
+@pytest.mark.parametrize("name", ["kineflow.example:8443", "https://kineflow.example", "kineflow.example/", ""])
+def test_names_that_no_request_has(tmp_path, name):
+    with pytest.raises(InvalidInput, match="is no host name; give --name without scheme, port and path"):
+        ServeConfig(root=tmp_path, names=("kineflow.example", "fd00::1", name))
+
+
 @pytest.mark.parametrize("token", ["short", "x" * 19, "with a blank in the middle of it", "\u20ac" * 30, ""])
 def test_tokens_that_are_none(tmp_path, token):
     with pytest.raises(InvalidInput, match="make one with"):
