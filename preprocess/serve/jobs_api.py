@@ -21,12 +21,9 @@ MOST_JOBS = 200
 """Of one answer."""
 
 _MEANINGS = {
-    403: "The request comes from a page of another site",
     404: "There is no such job",
     409: "The job, or another one, is in a state that this does not go with",
-    415: "The request is not sent as `application/json`",
     422: "A parameter or an option is refused, or the record of the job is damaged",
-    503: "ROOT cannot be written or read",
 }
 
 Scalar = bool | int | float | str
@@ -125,7 +122,7 @@ def jobs_of(request: Request) -> Jobs:
 
 
 def _may(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The answers, beside the good one, of an operation."""
+    """The answers of an operation, beside the good one and what every address may answer."""
     return {status: {"model": Problem, "description": _MEANINGS[status]} for status in statuses}
 
 
@@ -153,7 +150,7 @@ def get_commands() -> list[CommandSchema]:
     return [offered(command) for command in DESCRIBED]
 
 
-@router.get("/jobs", summary="The latest jobs", responses=_may(422, 503))
+@router.get("/jobs", summary="The latest jobs", responses=_may(422))
 def get_jobs(request: Request, limit: Annotated[int, Query(ge=1, le=MOST_JOBS)] = 50) -> JobList:
     """Jobs of this server and of those before it, the latest first."""
     found = jobs_of(request).newest(limit)
@@ -161,7 +158,7 @@ def get_jobs(request: Request, limit: Annotated[int, Query(ge=1, le=MOST_JOBS)] 
     return JobList(jobs=answers, damaged=found.damaged, total=found.total)
 
 
-@router.post("/jobs", summary="Start a job", status_code=201, responses=_may(403, 409, 415, 422, 503))
+@router.post("/jobs", summary="Start a job", status_code=201, responses=_may(409, 422))
 def post_job(request: Request, response: Response, wanted: NewJob) -> JobAnswer:
     """Start a command, in ROOT, as if it were typed there.
 
@@ -182,7 +179,7 @@ def get_job(request: Request, id: str) -> JobAnswer:  # noqa: A002 as the field 
         return JobAnswer.of(jobs_of(request).find(id), root=request.app.state.root)
 
 
-@router.get("/jobs/{id}/log", summary="What a job said", responses=_may(404, 422, 503))
+@router.get("/jobs/{id}/log", summary="What a job said", responses=_may(404, 422))
 def get_log(
     request: Request,
     id: str,  # noqa: A002
@@ -197,12 +194,7 @@ def get_log(
         return jobs_of(request).log(id, offset=offset)
 
 
-@router.post(
-    "/jobs/{id}/cancel",
-    summary="Tell a job to stop",
-    status_code=202,
-    responses=_may(403, 404, 409, 415, 422),
-)
+@router.post("/jobs/{id}/cancel", summary="Tell a job to stop", status_code=202, responses=_may(404, 409, 422))
 def post_cancel(request: Request, id: str) -> JobAnswer:  # noqa: A002
     """What is under way is dropped, what is done stays. A command that has not stopped after 30 s is killed.
 
@@ -212,12 +204,7 @@ def post_cancel(request: Request, id: str) -> JobAnswer:  # noqa: A002
         return JobAnswer.of(jobs_of(request).cancel(id), root=request.app.state.root)
 
 
-@router.post(
-    "/jobs/{id}/resume",
-    summary="Go on with a job",
-    status_code=201,
-    responses=_may(403, 404, 409, 415, 422, 503),
-)
+@router.post("/jobs/{id}/resume", summary="Go on with a job", status_code=201, responses=_may(404, 409, 422))
 def post_resume(request: Request, response: Response, id: str) -> JobAnswer:  # noqa: A002
     """Start the same command again as a new job, which does only what is missing.
 
@@ -229,12 +216,7 @@ def post_resume(request: Request, response: Response, id: str) -> JobAnswer:  # 
     return JobAnswer.of(job, root=request.app.state.root)
 
 
-@router.delete(
-    "/jobs/{id}",
-    summary="Forget a job",
-    status_code=204,
-    responses=_may(403, 404, 409, 415, 422, 503),
-)
+@router.delete("/jobs/{id}", summary="Forget a job", status_code=204, responses=_may(404, 409, 422))
 def delete_job(request: Request, id: str) -> None:  # noqa: A002
     """Remove the record and the log of a job that does not run (409 when it does). What its command made stays.
 
@@ -244,7 +226,7 @@ def delete_job(request: Request, id: str) -> None:  # noqa: A002
         jobs_of(request).forget(id)
 
 
-@router.delete("/jobs", summary="Forget all jobs that have ended", responses=_may(403, 415, 503))
+@router.delete("/jobs", summary="Forget all jobs that have ended")
 def delete_jobs(request: Request) -> Forgotten:
     """Remove the records and the logs of all jobs that have ended. Those that run stay, and those that are lost.
 
