@@ -14,6 +14,7 @@ from preprocess.serve import (
     clips_page,
     dataset_page,
     failures_page,
+    jobs_api,
     jobs_pages,
     login,
     media,
@@ -39,6 +40,7 @@ _MODULES = (
     dataset_page,
     media,
     api,
+    jobs_api,
     jobs_pages,
     endpoint,
 )

@@ -14,7 +14,7 @@ from preprocess.jobs.job import Job, JobState
 from preprocess.jobs.log import LogPart
 from preprocess.jobs.options import offered
 from preprocess.jobs.progress import progress_of
-from preprocess.serve import charts, jobs_api
+from preprocess.serve import charts
 from preprocess.serve.jobs_api import MOST_JOBS, jobs_of, refusals
 from preprocess.serve.render import page
 from preprocess.serve.run_folders import Kind
@@ -23,14 +23,14 @@ _MOST_PLACES = 200
 _MOST_KNOWN = 8
 _CSRF = "csrf"
 
-pages = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False)
 
 
 async def _form(request: Request) -> FormData:
     return await request.form()
 
 
-@pages.get("/jobs")
+@router.get("/jobs")
 def jobs(request: Request) -> HTMLResponse:
     """The latest jobs, and what can be started."""
     found = jobs_of(request).newest(MOST_JOBS)
@@ -40,13 +40,13 @@ def jobs(request: Request) -> HTMLResponse:
     return page(request, "jobs.html", listing=found, commands=commands, running=running, root=root)
 
 
-@pages.get("/jobs/new/{command}")
+@router.get("/jobs/new/{command}")
 def new_job(request: Request, command: str) -> HTMLResponse:
     """The form of a command; the query fills it in."""
     return _show_form(request, _schema(command), given=_lists(request.query_params.multi_items()))
 
 
-@pages.post("/jobs/new/{command}", response_model=None)
+@router.post("/jobs/new/{command}", response_model=None)
 def start_job(
     request: Request, command: str, form: Annotated[FormData, Depends(_form)]
 ) -> HTMLResponse | RedirectResponse:
@@ -64,7 +64,7 @@ def start_job(
     return _to(job)
 
 
-@pages.get("/jobs/{id}")
+@router.get("/jobs/{id}")
 def job(request: Request, id: str) -> HTMLResponse:  # noqa: A002 as the field is called
     """One job with the end of its log."""
     with refusals():
@@ -87,7 +87,7 @@ def job(request: Request, id: str) -> HTMLResponse:  # noqa: A002 as the field i
     )
 
 
-@pages.get("/jobs/{id}/log.txt")
+@router.get("/jobs/{id}/log.txt")
 def whole_log(request: Request, id: str) -> StreamingResponse:  # noqa: A002
     """All that a job has said so far, as plain text."""
     with refusals():
@@ -102,21 +102,21 @@ def whole_log(request: Request, id: str) -> StreamingResponse:  # noqa: A002
     return StreamingResponse(parts(), media_type="text/plain", headers={"Cache-Control": "no-store"})
 
 
-@pages.post("/jobs/{id}/cancel")
+@router.post("/jobs/{id}/cancel")
 def cancel(request: Request, id: str) -> RedirectResponse:  # noqa: A002
     """Tell a job to stop."""
     with refusals():
         return _to(jobs_of(request).cancel(id))
 
 
-@pages.post("/jobs/{id}/resume")
+@router.post("/jobs/{id}/resume")
 def resume(request: Request, id: str) -> RedirectResponse:  # noqa: A002
     """Go on with a job."""
     with refusals():
         return _to(jobs_of(request).resume(id))
 
 
-@pages.post("/jobs/{id}/forget")
+@router.post("/jobs/{id}/forget")
 def forget(request: Request, id: str) -> RedirectResponse:  # noqa: A002
     """Remove the record and the log of a job."""
     with refusals():
@@ -124,7 +124,7 @@ def forget(request: Request, id: str) -> RedirectResponse:  # noqa: A002
     return RedirectResponse("/jobs", status_code=303)
 
 
-@pages.post("/jobs/forget")
+@router.post("/jobs/forget")
 def forget_ended(request: Request) -> RedirectResponse:
     """Remove the records and the logs of all jobs that have ended."""
     jobs_of(request).forget_ended()
@@ -181,8 +181,3 @@ def _lists(items: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
     for name, value in items:
         found.setdefault(name, []).append(value)
     return found
-
-
-router = APIRouter()
-router.include_router(jobs_api.router)
-router.include_router(pages)
