@@ -116,7 +116,7 @@ class ManifestFeed:
         for at, line in _whole_lines(file, LINES_AT_ONCE):
             lines += 1
             offset = at + len(line)
-            if len(line) >= LONGEST_LINE:
+            if not line.endswith(b"\n"):
                 damaged.append((at, f"longer than {LONGEST_LINE} bytes"))
                 offset = _end_of_line(file)
                 continue
@@ -180,14 +180,17 @@ def _check(fields: dict[str, Any], texts: tuple[object, ...], reason: object) ->
 
 
 def _whole_lines(file: BinaryIO, most: int) -> Iterator[tuple[int, bytes]]:
-    """Lines with the bytes that they begin at; one that is not finished yet is left for another time."""
+    """Lines with the bytes that they begin at; one that is not finished yet is left for another time.
+
+    Of one that is longer than `LONGEST_LINE` only the beginning, without an end of line; who asks skips the rest.
+    """
     at = file.tell()
     for _ in range(most):
         line = file.readline(LONGEST_LINE)
-        if not line or (not line.endswith(b"\n") and len(line) < LONGEST_LINE):
+        if not line.endswith(b"\n") and len(line) < LONGEST_LINE:
             return
         yield at, line
-        at = file.tell() if len(line) >= LONGEST_LINE else at + len(line)
+        at = file.tell()
 
 
 def _end_of_line(file: BinaryIO) -> int:

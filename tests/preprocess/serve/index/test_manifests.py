@@ -60,8 +60,9 @@ def test_a_line_without_its_end_waits(small):
         {"key": ""},
         b"[" * 100_000 + b"\n",
         b'{"key": "' + b"x" * (2 << 20) + b'"}\n',
+        b"x" * (manifests.LONGEST_LINE - 1) + b"\n",
     ],
-    ids=range(12),
+    ids=range(13),
 )
 def test_a_damaged_line_is_named_and_costs_no_other(small, line):
     if isinstance(line, dict):  # whole, and yet no entry
