@@ -55,5 +55,6 @@ def _fields(query: ClipQuery) -> dict[str, str]:
         "label": query.label,
         "unlabelled": "1" if query.label == "" else None,
         "message": None if query.message is None else str(query.message),
+        "limit": str(query.most),
     }
     return {name: value for name, value in fields.items() if value}
