@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from preprocess.outcomes import Outcome
 from preprocess.serve.index.samples import Sample
+from preprocess.words import spoken
 
 WIDTH, HEIGHT = 600, 120
+_STACK_HEIGHT = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +46,8 @@ class Bar:
 
 
 def timeline(samples: Sequence[Sample]) -> Timeline | None:
-    """A chart of samples; None where they are too few for one."""
-    if len(samples) < 2 or not any(samples[-1].outcomes.values()):
+    """A chart of two samples or more; None where the last has no clip."""
+    if not any(samples[-1].outcomes.values()):
         return None
     start, end = samples[0].at, samples[-1].at
     most = max(sum(sample.outcomes.values()) for sample in samples)
@@ -62,15 +64,15 @@ def timeline(samples: Sequence[Sample]) -> Timeline | None:
     return Timeline(areas=tuple(areas), start=start, end=end, most=most)
 
 
-def stacked(counts: Mapping[str, int], *, whole: int = 0, width: float = WIDTH, height: float = 10) -> list[Bar]:
+def stacked(counts: Mapping[str, int], *, whole: int = 0) -> list[Bar]:
     """One bar whose parts are the counts; `whole` fills it, where that is more than their sum."""
     whole = max(whole, sum(counts.values()))
     bars, x = [], 0.0
     for name, count in counts.items():
-        share = width * count / whole if whole else 0
-        title = f"{name.replace('_', ' ')}: {count:,}"
-        bars.append(Bar(x=round(x, 2), y=0, width=round(share, 2), height=height, title=title, name=name))
-        x += share
+        width = WIDTH * count / whole if whole else 0
+        title = f"{spoken(name)}: {count:,}"
+        bars.append(Bar(x=round(x, 2), y=0, width=round(width, 2), height=_STACK_HEIGHT, title=title, name=name))
+        x += width
     return bars
 
 

@@ -1,7 +1,6 @@
 """Every run as it is now: what it publishes itself, and what the index knows of its manifest or shards."""
 
 import sqlite3
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from preprocess.errors import InvalidInput
@@ -49,31 +48,30 @@ class _IndexCounts:
 def run_states(db: sqlite3.Connection, folders: tuple[RunFolder, ...]) -> list[RunState]:
     """All runs that are in the index, by name."""
     by_code = {run.id: run for run in folders}
-    return list(_states(db, [(by_code[row.code], row) for row in read_runs(db) if row.code in by_code]))
+    return [_state(db, by_code[row.code], row) for row in read_runs(db) if row.code in by_code]
 
 
-def _states(db: sqlite3.Connection, runs: list[tuple[RunFolder, RunRow]]) -> Iterator[RunState]:
-    for folder, row in runs:
-        outcomes = outcomes_of(db, row.number)
-        view, problem = None, ""
-        try:
-            view = Lookout(folder.folder, counts=_IndexCounts(db, row, outcomes)).look()
-        except InvalidInput as error:
-            problem = str(error)
-        ((shards,),) = db.execute("SELECT count(*) FROM shard WHERE run = ?", (row.number,))
-        bad = db.execute(
-            "SELECT name, problem FROM shard WHERE run = ? AND problem != '' ORDER BY name LIMIT 20", (row.number,)
-        )
-        torn = db.execute("SELECT at, reason FROM damage WHERE run = ? ORDER BY at LIMIT 20", (row.number,))
-        yield RunState(
-            folder=folder,
-            row=row,
-            view=view,
-            problem=problem,
-            outcomes=outcomes,
-            samples=read_samples(db, row.number),
-            free_bytes=free_bytes(folder.folder),
-            shards=shards,
-            damaged_shards=bad.fetchall(),
-            damaged_lines=torn.fetchall(),
-        )
+def _state(db: sqlite3.Connection, folder: RunFolder, row: RunRow) -> RunState:
+    outcomes = outcomes_of(db, row.number)
+    view, problem = None, ""
+    try:
+        view = Lookout(folder.folder, counts=_IndexCounts(db, row, outcomes)).look()
+    except InvalidInput as error:
+        problem = str(error)
+    ((shards,),) = db.execute("SELECT count(*) FROM shard WHERE run = ?", (row.number,))
+    bad = db.execute(
+        "SELECT name, problem FROM shard WHERE run = ? AND problem != '' ORDER BY name LIMIT 20", (row.number,)
+    )
+    torn = db.execute("SELECT at, reason FROM damage WHERE run = ? ORDER BY at LIMIT 20", (row.number,))
+    return RunState(
+        folder=folder,
+        row=row,
+        view=view,
+        problem=problem,
+        outcomes=outcomes,
+        samples=read_samples(db, row.number),
+        free_bytes=free_bytes(folder.folder),
+        shards=shards,
+        damaged_shards=bad.fetchall(),
+        damaged_lines=torn.fetchall(),
+    )
