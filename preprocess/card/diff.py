@@ -11,7 +11,7 @@ from preprocess.card.content import CARD_NAME, Card
 from preprocess.card.making import make_card
 from preprocess.errors import InvalidInput
 from preprocess.outcomes import MANIFEST_NAME
-from preprocess.wanted import hash_keys
+from preprocess.wanted import LIST_INFO_NAME, hash_keys
 
 _FORMAT = "kineflow-card-diff"
 _VERSION = 1
@@ -32,17 +32,19 @@ class Side:
 
     @classmethod
     def open(cls, path: Path) -> "Side":
-        """A folder with a manifest as it is now; else the card in the folder, or the file `path`.
+        """A folder with a manifest as it is now; else the card in the folder, or the file `path`; else the list alone.
 
         Raises:
             InvalidInput: neither, damaged, or a `card.clips.gz` of another card.
         """
-        if (path / MANIFEST_NAME).is_file():
+        file = path / CARD_NAME if path.is_dir() else path
+        if (path / MANIFEST_NAME).is_file() or (not file.is_file() and (path / LIST_INFO_NAME).is_file()):
             made = make_card(path)
             return cls(name=str(path), card=made.card, clips={clip.key: clip for clip in made.clips})
-        file = path / CARD_NAME if path.is_dir() else path
         if not file.is_file():
-            raise InvalidInput(f"{path} is no {CARD_NAME} and no folder with one or with a {MANIFEST_NAME}")
+            raise InvalidInput(
+                f"{path} is no {CARD_NAME} and no folder with one, with a {MANIFEST_NAME} or a {LIST_INFO_NAME}"
+            )
         card = Card.read(file)
         beside = file.with_name(CARD_CLIPS_NAME)
         if not beside.is_file():

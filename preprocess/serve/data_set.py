@@ -47,9 +47,9 @@ class Cards:
         written = _version(run.folder / CARD_NAME)
         if written is not None:
             return self._read(run.folder, manifest, written)
-        if manifest is None:
-            return CardView(card=None, notes=("there is no manifest yet, from which a card is made",))
-        if manifest[0] > MOST_MANIFEST_BYTES:
+        if manifest is None and _version(run.folder / LIST_INFO_NAME) is None:
+            return CardView(card=None, notes=("there is no manifest or list yet, from which a card is made",))
+        if manifest is not None and manifest[0] > MOST_MANIFEST_BYTES:
             return CardView(card=None, notes=(f"no card is written here yet; `preprocess card {run.name}` makes one",))
         return self._make(run.folder)
 

@@ -8,7 +8,7 @@ from preprocess.card.content import CARD_NAME
 from preprocess.card.diff import Side, compare
 from preprocess.card.making import make_card
 from preprocess.errors import InvalidInput
-from preprocess.outcomes import Outcome
+from preprocess.outcomes import MANIFEST_NAME, Outcome
 from tests.preprocess.clip_folders import clip, done, failed, write_folder, write_manifest
 
 WANTED = [clip(n, label="yoga" if n < 6 else "ski", split="train" if n < 8 else "val") for n in range(10)]
@@ -162,6 +162,12 @@ def test_clips_of_another_card_fail(tmp_path):
 def test_a_folder_without_card_and_manifest_fails(tmp_path):
     with pytest.raises(InvalidInput, match=r"is no card\.json and no folder with one"):
         Side.open(tmp_path)
+
+
+def test_a_run_that_was_stopped_before_its_first_clip(tmp_path):
+    b = write_folder(tmp_path / "b", [clip(1)], [])
+    (b / MANIFEST_NAME).unlink(missing_ok=True)
+    assert differ(write_folder(tmp_path / "a", [clip(1)], [done(clip(1))]), b).clips.b_lacks == {"not_tried": 1}
 
 
 def test_json_holds_every_class(tmp_path):

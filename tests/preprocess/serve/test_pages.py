@@ -232,6 +232,11 @@ def _aged(path, *, seconds):
     os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns - seconds * 10**9))
 
 
+def test_dataset_of_a_run_that_was_stopped_before_its_first_clip(small):
+    (small / "clips" / MANIFEST_NAME).unlink()
+    assert f"0 of {len(CLIPS)} wanted" in client_of(small).get("/dataset").text
+
+
 def test_dataset_with_a_written_card(small):
     make_card(small / "clips").write(small / "clips")
     client = client_of(small)
