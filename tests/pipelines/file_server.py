@@ -1,13 +1,13 @@
 """A web server on this machine for one folder, that can behave badly in the ways that servers do."""
 
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+from tests.local_server import QuietHandler, running
 
 
 @dataclass
@@ -24,56 +24,39 @@ class Behaviour:
     """Name and range of each request so far."""
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(QuietHandler):
     protocol_version = "HTTP/1.1"
 
     def __init__(self, *args: object, folder: Path, behaviour: Behaviour) -> None:
         self._folder, self._behaviour = folder, behaviour
         super().__init__(*args)
 
-    def do_GET(self) -> None:
-        name, wanted = self.path.lstrip("/"), self.headers.get("Range")
+    def do_GET(self) -> None:  # noqa: N802 as http.server calls it
+        name, wanted = self.name, self.headers.get("Range")
         self._behaviour.requests.append((name, wanted))
         path = self._folder / name
         statuses = self._behaviour.errors.get(name)
         status = statuses.pop(0) if statuses else 200 if path.is_file() else 404
         if status != 200:
-            self.send_response(status)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+            self.send_head(status, {"Content-Length": "0"})
             return
-        content = path.read_bytes()
+        content, headers = path.read_bytes(), {}
         part = re.fullmatch(r"bytes=(\d+)-(\d+)", wanted or "")
         if part and self._behaviour.ranges:
             first, last = int(part[1]), min(int(part[2]), len(content) - 1)
-            self.send_response(206)
-            self.send_header("Content-Range", f"bytes {first}-{last}/{len(content)}")
+            status, headers["Content-Range"] = 206, f"bytes {first}-{last}/{len(content)}"
             content = content[first : last + 1]
-        else:
-            self.send_response(200)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
+        self.send_head(status, {**headers, "Content-Length": str(len(content))})
         if self._behaviour.cut.get(name, 0) > 0:
             self._behaviour.cut[name] -= 1
-            self.wfile.write(content[: len(content) // 2])
+            content = content[: len(content) // 2]
             self.close_connection = True
-            return
         self.wfile.write(content)
-
-    def log_message(self, *args: object) -> None:
-        """Say nothing."""
 
 
 @contextmanager
 def serving(folder: Path) -> Iterator[tuple[str, Behaviour]]:
     """Serve a folder; gives its address and how it behaves."""
     behaviour = Behaviour()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, folder=folder, behaviour=behaviour))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}", behaviour
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with running(partial(_Handler, folder=folder, behaviour=behaviour)) as address:
+        yield address, behaviour

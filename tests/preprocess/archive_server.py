@@ -1,15 +1,15 @@
 """Tar archives made on the spot, and a local server that sends them as well, or as badly, as a test asks."""
 
 import hashlib
-import http.server
 import io
 import re
 import tarfile
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from tests.local_server import QuietHandler, running
 
 
 def pack(path: Path, members: Mapping[str, bytes], *, mode: str = "w", links: Mapping[str, str] = {}) -> Path:
@@ -54,33 +54,25 @@ class ArchiveServer:
     faults: dict[str, list[Fault]] = field(default_factory=dict)
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     """Raw path and headers of each."""
-    closing: threading.Event = field(default_factory=threading.Event)
 
     def ranges_asked(self) -> list[str | None]:
         return [headers.get("Range") for _, headers in self.requests]
 
 
-def _handler(server: ArchiveServer) -> type[http.server.BaseHTTPRequestHandler]:
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:
-            pass
-
-        def do_GET(self) -> None:
+def _handler(server: ArchiveServer) -> type[QuietHandler]:
+    class Handler(QuietHandler):
+        def do_GET(self) -> None:  # noqa: N802 as http.server calls it
             server.requests.append((self.path, dict(self.headers)))
-            name = re.sub(r"^https?://[^/]+", "", self.path).removeprefix("/")
-            waiting = server.faults.get(name) or server.faults.get("*") or []
+            waiting = server.faults.get(self.name) or server.faults.get("*") or []
             fault = waiting.pop(0) if waiting else Fault()
-            path = server.folder / name.replace("%20", " ")
+            path = server.folder / self.name.replace("%20", " ")
             if fault.content is not None:
                 path.write_bytes(fault.content)
             with suppress(BrokenPipeError, ConnectionResetError):
                 if fault.silent:
-                    server.closing.wait()
+                    self.server.closing.wait()
                 elif fault.status is not None or not path.is_file():
-                    self.send_response(fault.status or 404)
-                    for header, value in {"Content-Length": "0", **fault.headers}.items():
-                        self.send_header(header, value)
-                    self.end_headers()
+                    self.send_head(fault.status or 404, {"Content-Length": "0", **fault.headers})
                 else:
                     self._send(path.read_bytes(), fault)
 
@@ -89,24 +81,13 @@ def _handler(server: ArchiveServer) -> type[http.server.BaseHTTPRequestHandler]:
             asked = re.match(r"bytes=(\d+)-\Z", self.headers.get("Range") or "")
             start = int(asked[1]) if asked and server.ranges and self.headers.get("If-Range", tag) == tag else 0
             if start >= len(content) > 0:
-                self.send_response(416)
-                self.end_headers()
+                self.send_head(416, {})
                 return
-            self.send_response(206 if start else 200)
             headers = {"Content-Length": str(len(content) - start)}
             headers |= {"ETag": tag} if tag else {}
             headers |= {"Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"} if start else {}
-            for header, value in {**headers, **fault.headers}.items():
-                self.send_header(header, value)
-            self.end_headers()
-            if fault.drip_s is None:
-                self.wfile.write(content[start : fault.cut])
-                return
-            for byte in content[start:]:
-                self.wfile.write(bytes([byte]))
-                self.wfile.flush()
-                if server.closing.wait(fault.drip_s):
-                    return
+            self.send_head(206 if start else 200, {**headers, **fault.headers})
+            self.send_body(content[start : fault.cut], drip_s=fault.drip_s)
 
     return Handler
 
@@ -116,14 +97,5 @@ def serving_archives(folder: Path) -> Iterator[ArchiveServer]:
     """A server on 127.0.0.1 until the block ends."""
     folder.mkdir(parents=True, exist_ok=True)
     server = ArchiveServer(folder)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler(server)) as running:
-        running.daemon_threads = True
-        server.url = f"http://127.0.0.1:{running.server_port}"
-        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.closing.set()
-            running.shutdown()
-            thread.join()
+    with running(_handler(server)) as server.url:
+        yield server

@@ -1,8 +1,6 @@
 """Videos made on the spot, and a local server that seeks like a video site."""
 
-import http.server
 import re
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -14,6 +12,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 import pytest
+
+from tests.local_server import QuietHandler, running
 
 if TYPE_CHECKING:
     from preprocess.clips import ClipFile
@@ -126,7 +126,6 @@ class VideoServer:
     """Of each request, in seconds of the monotonic clock."""
     cookies: set[str] = field(default_factory=set)
     """Every Cookie header seen."""
-    closing: threading.Event = field(default_factory=threading.Event)
 
     @property
     def template(self) -> str:
@@ -145,29 +144,25 @@ class VideoServer:
         return fault
 
 
-def _handler(server: VideoServer) -> type[http.server.BaseHTTPRequestHandler]:
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:
-            pass
-
-        def do_HEAD(self) -> None:
+def _handler(server: VideoServer) -> type[QuietHandler]:
+    class Handler(QuietHandler):
+        def do_HEAD(self) -> None:  # noqa: N802 as http.server calls it
             self._answer(body=False)
 
-        def do_GET(self) -> None:
+        def do_GET(self) -> None:  # noqa: N802 as http.server calls it
             self._answer(body=True)
 
         def _answer(self, *, body: bool) -> None:
-            name = re.sub(r"^https?://[^/]+", "", self.path).removeprefix("/")  # a proxy gets the whole address
-            server.requests.append((self.command, name, self.headers.get("Range")))
+            server.requests.append((self.command, self.name, self.headers.get("Range")))
             server.cookies.add(self.headers.get("Cookie", ""))
             server.times.append(time.monotonic())
-            path = server.folder / name
-            fault = server.fault_of(name)
+            path = server.folder / self.name
+            fault = server.fault_of(self.name)
             with suppress(BrokenPipeError, ConnectionResetError):  # ffmpeg hangs up when it has enough
                 if fault is not None and fault.silent:
-                    server.closing.wait()
+                    self.server.closing.wait()
                 elif fault is not None and fault.status != 200:
-                    self._refuse(fault)
+                    self.send_head(fault.status, {"Content-Length": "0", **fault.headers})
                 elif fault is not None and fault.body is not None:
                     self._send(fault.body, Fault(), body=body)
                 elif path.is_file():
@@ -175,38 +170,19 @@ def _handler(server: VideoServer) -> type[http.server.BaseHTTPRequestHandler]:
                 else:
                     self.send_error(404)
 
-        def _refuse(self, fault: Fault) -> None:
-            self.send_response(fault.status)
-            for header, value in {"Content-Length": "0", **fault.headers}.items():
-                self.send_header(header, value)
-            self.end_headers()
-
         def _send(self, content: bytes, fault: Fault, *, body: bool) -> None:
             first, last, status = 0, len(content) - 1, 200
             wanted = re.match(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
             ranges = server.ranges and fault.ranges
             if wanted and ranges:
                 first, last, status = int(wanted[1]), min(int(wanted[2] or last), last), 206
-            self.send_response(status)
-            self.send_header("Content-Type", "text/html" if content.startswith(b"<html") else "video/mp4")
-            headers = {"Content-Length": str(last + 1 - first)}
+            headers = {"Content-Type": "text/html" if content.startswith(b"<html") else "video/mp4"}
+            headers |= {"Content-Length": str(last + 1 - first)}
             headers |= {"Accept-Ranges": "bytes"} if ranges else {}
             headers |= {"Content-Range": f"bytes {first}-{last}/{len(content)}"} if status == 206 else {}
-            for header, value in {**headers, **fault.headers}.items():
-                self.send_header(header, value)
-            self.end_headers()
+            self.send_head(status, {**headers, **fault.headers})
             if body:
-                self._write(content[first : last + 1][: fault.cut], fault.drip_s)
-
-        def _write(self, content: bytes, drip_s: float | None) -> None:
-            if drip_s is None:
-                self.wfile.write(content)
-                return
-            for byte in content:
-                self.wfile.write(bytes([byte]))
-                self.wfile.flush()
-                if server.closing.wait(drip_s):
-                    return
+                self.send_body(content[first : last + 1][: fault.cut], drip_s=fault.drip_s)
 
     return Handler
 
@@ -214,17 +190,8 @@ def _handler(server: VideoServer) -> type[http.server.BaseHTTPRequestHandler]:
 @contextmanager
 def serving(server: VideoServer) -> Iterator[VideoServer]:
     """Runs a server on 127.0.0.1 until the block ends."""
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler(server)) as running:
-        running.daemon_threads = True
-        server.url = f"http://127.0.0.1:{running.server_port}"
-        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.closing.set()
-            running.shutdown()
-            thread.join()
+    with running(_handler(server)) as server.url:
+        yield server
 
 
 @pytest.fixture
