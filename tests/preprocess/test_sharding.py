@@ -67,8 +67,7 @@ def test_report_and_files(clips, tmp_path):
     assert (report.clips, report.shards, report.made) == (5, 3, 3)
     assert list(report.failed) == ["broken"]
     assert "not a video file" in report.failed["broken"]
-    assert report.work.flow_pairs == sum(range(4, 9))
-    assert report.work.bytes == report.bytes
+    assert (report.work.flow_pairs, report.work.bytes) == (sum(range(4, 9)), report.bytes)
     names = ["index.json", "plan.json", "train-00000-of-00002.h5", "train-00001-of-00002.h5", "val-00000-of-00001.h5"]
     assert sorted(contents(tmp_path / "shards")) == names
 
