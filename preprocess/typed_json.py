@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import is_dataclass
 from enum import StrEnum
 from functools import cache
@@ -11,6 +11,7 @@ from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from preprocess.errors import InvalidInput
+from preprocess.regular_file import read_regular
 
 Kind = TypeVar("Kind")
 
@@ -65,6 +66,36 @@ def read_document(
         raise InvalidInput(f"{path} is no {name}; {remedy}")
     if document.get("version") != version:
         raise InvalidInput(f"{path} has version {document.get('version')!r}, this reader knows {version}")
+    return decode(kind, document, where=str(path))
+
+
+def read_record(
+    kind: type[Kind], path: Path, *, marks: Mapping[str, object], name: str, most: int, remedy: str = ""
+) -> Kind | None:
+    """What one of our processes left in a file for others, as a `kind`; None when there is no file.
+
+    Args:
+        kind: as for `decode`.
+        path: of the file.
+        marks: fields that tell its form and version, and what they must be.
+        name: what to call it, for messages.
+        most: bytes that it may have.
+        remedy: the end of messages.
+
+    Raises:
+        InvalidInput: unreadable, something else, damaged, or of another version.
+    """
+    try:
+        document = json.loads(read_regular(path, most=most))
+        json.dumps(document, ensure_ascii=False).encode()  # an escape may stand for what no answer can carry
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise InvalidInput(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"{path} is not JSON ({error}){remedy}") from error
+    if not isinstance(document, dict) or any(document.get(field) != value for field, value in marks.items()):
+        raise InvalidInput(f"{path} is no {name} of this version{remedy}")
     return decode(kind, document, where=str(path))
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from preprocess.console import printable
 from preprocess.errors import EnvironmentProblem
+from preprocess.regular_file import open_regular
 
 MOST_BYTES = 64 << 10
 """Of one part."""
@@ -41,7 +42,7 @@ def read_log(path: Path, *, offset: int | None, is_whole: bool) -> LogPart:
         EnvironmentProblem: the log cannot be read.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             size = file.seek(0, 2)
             first = max(0, size - MOST_BYTES) if offset is None else min(offset, size)
             file.seek(first)
@@ -76,7 +77,7 @@ def last_error(path: Path) -> str:
         path: of the log.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             file.seek(max(0, file.seek(0, 2) - _REASON_BYTES))
             said = plain(file.read(_REASON_BYTES))
     except OSError:  # the page of the log says so

@@ -15,12 +15,12 @@ from typing import Self
 from preprocess.errors import InvalidInput
 from preprocess.jobs.process import Process
 from preprocess.paths import publish
-from preprocess.typed_json import decode
+from preprocess.typed_json import read_record
 from preprocess.words import LAST_SECOND
 
 LOG_NAME = "log.txt"
 _VERSION = 1
-_SIZE = 8 << 20  # bytes of a file that is read: the arguments of a process are 2 MiB at most
+_MOST_BYTES = 8 << 20  # of a file: the arguments of a process are 2 MiB at most
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,19 +52,9 @@ class Record:
             InvalidInput: unreadable, damaged, or of another version.
         """
         path = folder / _NAMES[cls]
-        try:
-            with path.open("rb") as file:
-                document = json.loads(file.read(_SIZE))
-            json.dumps(document, ensure_ascii=False).encode()  # an escape may stand for what no answer can carry
-        except FileNotFoundError:
+        record = read_record(cls, path, marks={"version": _VERSION}, name="record of a job", most=_MOST_BYTES)
+        if record is None:
             return None
-        except OSError as error:
-            raise InvalidInput(f"cannot read {path}: {error.strerror}") from error
-        except (ValueError, RecursionError) as error:
-            raise InvalidInput(f"{path} is not JSON ({error})") from error
-        if not isinstance(document, dict) or document.get("version") != _VERSION:
-            raise InvalidInput(f"{path} is no record of a job of this version")
-        record = decode(cls, document, where=str(path))
         if not all(0 <= getattr(record, name, 0) <= LAST_SECOND for name in ("created", "at")):
             raise InvalidInput(f"{path} holds a time that no calendar has")
         return record

@@ -18,9 +18,8 @@ from pathlib import Path
 
 from preprocess.errors import InvalidInput
 from preprocess.limiter import Pause
-from preprocess.regular_file import read_regular
 from preprocess.status.work import Work
-from preprocess.typed_json import decode
+from preprocess.typed_json import read_record
 from preprocess.words import LAST_SECOND
 
 STATUS_NAME = "status.json"
@@ -102,20 +101,13 @@ class Status:
             InvalidInput: unreadable or damaged, as after a power cut.
         """
         path = folder / STATUS_NAME
-        try:
-            document = json.loads(read_regular(path, most=_MOST_BYTES))
-        except FileNotFoundError:
+        marks, remedy = {"format": _FORMAT, "version": _VERSION}, "; the next run replaces it"
+        status = read_record(cls, path, marks=marks, name="status", most=_MOST_BYTES, remedy=remedy)
+        if status is None:
             return None
-        except OSError as error:
-            raise InvalidInput(f"cannot read {path}: {error.strerror}") from error
-        except (ValueError, RecursionError) as error:
-            raise InvalidInput(f"{path} is not JSON ({error}); the next run replaces it") from error
-        if not isinstance(document, dict) or (document.get("format"), document.get("version")) != (_FORMAT, _VERSION):
-            raise InvalidInput(f"{path} is no status of this version; the next run replaces it")
-        status = decode(cls, document, where=str(path))
         times = [status.started, status.updated, *(pause.until for pause in status.pauses)]
         if not all(0 <= at <= LAST_SECOND for at in times):
-            raise InvalidInput(f"{path} holds a time that no calendar has; the next run replaces it")
+            raise InvalidInput(f"{path} holds a time that no calendar has{remedy}")
         return status
 
 

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from preprocess.errors import EnvironmentProblem
@@ -66,8 +68,10 @@ def test_past_the_end_there_is_nothing(offset, tmp_path):
 def test_no_log_yet(tmp_path):
     part = read_log(tmp_path / "none", offset=0, is_whole=False)
     assert (part.text, part.next, part.size) == ("", 0, 0)
-    with pytest.raises(EnvironmentProblem, match=r"cannot read .*Is a directory"):
-        read_log(tmp_path, offset=0, is_whole=False)
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "pipe"):
+        with pytest.raises(EnvironmentProblem, match=r"cannot read .*it is a link or no file"):
+            read_log(path, offset=0, is_whole=False)
 
 
 @pytest.mark.parametrize(

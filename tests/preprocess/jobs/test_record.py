@@ -1,4 +1,6 @@
 import json
+import os
+from pathlib import Path
 
 import pytest
 
@@ -42,7 +44,8 @@ def test_damaged_record(content, message, tmp_path):
         Ended.read(tmp_path)
 
 
-def test_folder_where_a_record_should_be(tmp_path):
-    (tmp_path / "ended.json").mkdir()
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_folder_or_pipe_where_a_record_should_be(tmp_path, make):
+    make(tmp_path / "ended.json")
     with pytest.raises(InvalidInput, match="cannot read"):
         Ended.read(tmp_path)
