@@ -18,6 +18,8 @@ _VERSION = 1
 _KINDS = ("only_a", "only_b", "other_class", "other_bytes")
 Place = tuple[str, str | None]
 """Split and label; without the label in the sums of a split."""
+Usable = Mapping[Place, tuple[int, str | None]]
+"""Where a data set has usable clips: how many, and the hash of their keys."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,10 +151,11 @@ def compare(a: Side, b: Side, *, keys: int = 5) -> Difference:
         b: the other one.
         keys: how many clips of each kind to name.
     """
-    tallies = clips = None
+    clips = by_split = by_class = None
     if a.clips is not None and b.clips is not None:
         tallies = _Tallies()
         clips = _compare_clips(a.clips, b.clips, tallies, keys=keys)
+        by_split, by_class = tallies.splits, tallies.classes
     return Difference(
         a=a.name,
         b=b.name,
@@ -163,8 +166,8 @@ def compare(a: Side, b: Side, *, keys: int = 5) -> Difference:
             "usable": (a.card.usable, b.card.usable),
         },
         clips=clips,
-        splits=tuple(_split_changes(a.card, b.card, tallies)),
-        classes=tuple(_class_changes(a.card, b.card, tallies)),
+        splits=_changes(_usable_of_splits(a.card), _usable_of_splits(b.card), by_split),
+        classes=_changes(_usable_of_classes(a.card), _usable_of_classes(b.card), by_class),
     )
 
 
@@ -242,41 +245,34 @@ def _most(counts: Counter[str]) -> dict[str, int]:
     return dict(sorted(counts.items(), key=lambda count: (-count[1], count[0])))
 
 
-def _class_changes(a: Card, b: Card, tallies: _Tallies | None) -> list[Change]:
-    counts = tallies.classes if tallies else None
-    mine, other = ({(c.label, s): n for c in card.classes for s, n in c.splits.items()} for card in (a, b))
+def _usable_of_splits(card: Card) -> Usable:
+    hashes = card.identity.usable_by_split
+    return {(split, None): (count.usable, hashes.get(split)) for split, count in card.splits.items() if count.usable}
+
+
+def _usable_of_classes(card: Card) -> Usable:
+    return {
+        (split, entry.label): (count.usable, count.keys)
+        for entry in card.classes
+        for split, count in entry.splits.items()
+        if count.usable
+    }
+
+
+def _changes(a: Usable, b: Usable, tallies: Mapping[str, Counter[Place]] | None) -> tuple[Change, ...]:
+    """The places that differ, largest difference first."""
     changes = []
-    for label, split in mine.keys() | other.keys():
-        here, there = mine.get((label, split)), other.get((label, split))
-        change = _change((split, label), here.usable if here else 0, there.usable if there else 0, counts)
-        # without the clips, the classes' own hashes still tell other clips of the same number
-        if _size(change) or (tallies is None and (here and here.keys) != (there and there.keys)):
+    for place in a.keys() | b.keys():
+        (usable_a, hash_a), (usable_b, hash_b) = a.get(place, (0, None)), b.get(place, (0, None))
+        counts: dict[str, int | None] = {kind: tallies[kind][place] if tallies else None for kind in _KINDS}
+        change = Change(split=place[0], label=place[1], usable_a=usable_a, usable_b=usable_b, **counts)
+        # without the clips, the hashes still tell other clips of the same number
+        if _size(change) or hash_a != hash_b:
             changes.append(change)
-    return _largest_first(changes)
-
-
-def _split_changes(a: Card, b: Card, tallies: _Tallies | None) -> list[Change]:
-    counts = tallies.splits if tallies else None
-    changes = []
-    for split in a.splits.keys() | b.splits.keys():
-        here, there = a.splits.get(split), b.splits.get(split)
-        change = _change((split, None), here.usable if here else 0, there.usable if there else 0, counts)
-        if _size(change) or a.identity.usable_by_split.get(split) != b.identity.usable_by_split.get(split):
-            changes.append(change)
-    return _largest_first(changes)
-
-
-def _change(place: Place, usable_a: int, usable_b: int, tallies: Mapping[str, Counter[Place]] | None) -> Change:
-    split, label = place
-    counts: dict[str, int | None] = {kind: tallies[kind][place] if tallies else None for kind in _KINDS}
-    return Change(split=split, label=label, usable_a=usable_a, usable_b=usable_b, **counts)
+    return tuple(sorted(changes, key=lambda change: (-_size(change), change.split, change.label or "")))
 
 
 def _size(change: Change) -> int:
     if change.only_a is None:
         return abs(change.usable_a - change.usable_b)
     return sum(getattr(change, kind) for kind in _KINDS)
-
-
-def _largest_first(changes: Iterable[Change]) -> list[Change]:
-    return sorted(changes, key=lambda change: (-_size(change), change.split, change.label or ""))

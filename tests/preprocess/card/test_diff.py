@@ -133,12 +133,13 @@ def test_a_card_with_its_clips_does_for_the_folder(tmp_path):
 
 
 def test_cards_alone_say_in_which_class_other_clips_of_the_same_number_are(tmp_path):
-    a = full(tmp_path / "a", n1=failed(WANTED[1], Outcome.TEMPORARY, "timeout"))
+    a_has = [done(one) for n, one in enumerate(WANTED) if n != 1]
+    a = write_folder(tmp_path / "a", [*WANTED, clip(10, label="had by nobody")], a_has)
     b = full(tmp_path / "b", n2=failed(WANTED[2], Outcome.UNAVAILABLE, "private"))
     sent = send(b, tmp_path / "sent", CARD_NAME)
     difference = differ(a, sent)
     assert difference.clips is None
-    assert difference.levels == {"lists": True, "wanted": True, "usable": False, "labels": None, "files": None}
+    assert difference.levels == {"lists": True, "wanted": False, "usable": False, "labels": None, "files": None}
     assert [(c.split, c.label, c.usable_a, c.usable_b, c.only_a) for c in difference.classes] == [
         ("train", "yoga", 5, 5, None)
     ]
