@@ -52,10 +52,6 @@ BATCH = np.dtype(
 TURN_FLOW, TURN_DUAL, TEST_CHANGE, TESTED_SHIFT = 1, 2, 4, 8
 """Bits of `flags`, as in tvl1_batch.cuh."""
 
-CUBIC = {"opencv-cpu": -0.75, "opencv-cuda": -0.5}
-ZERO_OUTSIDE = {"opencv-cpu": 1, "opencv-cuda": 0}
-"""How the second frame is sampled, by convention."""
-
 
 @dataclass(frozen=True)
 class Level:

@@ -12,19 +12,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from preprocess.flow.cuda_batch import (
-    BATCH,
-    CUBIC,
-    TESTED_SHIFT,
-    TURN_DUAL,
-    TURN_FLOW,
-    ZERO_OUTSIDE,
-    Capacity,
-    Level,
-    pyramid,
-)
+from preprocess.flow.cuda_batch import BATCH, TESTED_SHIFT, TURN_DUAL, TURN_FLOW, Capacity, Level, pyramid
 from preprocess.flow.cuda_kernels import TileShape, choose_tile
-from preprocess.flow.params import Tvl1Params
+from preprocess.flow.params import CONVENTIONS, Tvl1Params
 
 PIXEL_BLOCK = (32, 8, 1)
 MEDIAN_SPAN, MEDIAN_THREADS = 8, 128
@@ -190,7 +180,7 @@ class Solver:
         batch["spacing"], batch["pairs"] = self.capacity.spacing, pairs
         batch["tiles"] = np.prod(self.tiles[index].grid(level.width, level.height))
         params = self.params
-        batch["zero_outside"], batch["cubic"] = ZERO_OUTSIDE[params.convention], CUBIC[params.convention]
+        batch["cubic"], batch["zero_outside"] = CONVENTIONS[params.convention]
         batch["most_along"], batch["tau"] = params.lambda_ * params.theta / params.tau, params.tau
         batch["tau_theta"] = params.tau / params.theta
         batch["largest_change"] = (params.epsilon / params.tau) ** 2 * level.width * level.height

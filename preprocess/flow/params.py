@@ -2,14 +2,26 @@
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from preprocess.errors import InvalidInput
 
+
+class Convention(NamedTuple):
+    """How the second frame is sampled: by cubic convolution."""
+
+    cubic: float
+    """Its coefficient, a."""
+    zero_outside: bool
+    """Zero outside the picture, otherwise the nearest pixel."""
+
+
 CONVENTIONS = {
-    "opencv-cpu": "cubic with a = -0.75, zero outside the picture: OpenCV's DualTVL1OpticalFlow",
-    "opencv-cuda": "cubic with a = -0.5, the nearest pixel outside: cv::cuda::OpticalFlowDual_TVL1",
+    "opencv-cpu": Convention(cubic=-0.75, zero_outside=True),
+    "opencv-cuda": Convention(cubic=-0.5, zero_outside=False),
 }
-"""Name to what it means. That CUDA code has no median either, and up to 300 iterations: see `opencv_cuda_params`."""
+"""OpenCV's DualTVL1OpticalFlow, and cv::cuda::OpticalFlowDual_TVL1. That CUDA code has no median either, and up to 300
+iterations: see `opencv_cuda_params`."""
 MOST = 1_000_000
 """Of anything that is counted, but for the levels."""
 MOST_SCALES = 64
