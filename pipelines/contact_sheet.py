@@ -6,9 +6,9 @@ Shapes: H, W = pixels.
 import numpy as np
 
 from pipelines.decode import decode_flow, decode_rgb
-from pipelines.sheet import CAPTION, GAP, HEADER, LEGEND, MARGIN, TILE_HEIGHT, Sheet, full_speed, spread
+from pipelines.sheet import CAPTION, GAP, HEADER, LEGEND, MARGIN, TILE_HEIGHT, Sheet, spread
 from preprocess.errors import InvalidInput
-from preprocess.flow_color import flow_to_color
+from preprocess.flow_color import flow_to_color, full_speed
 from preprocess.shards import ShardSet
 
 
@@ -34,7 +34,7 @@ def contact_sheet(shards: ShardSet, *, clip: int, columns: int = 6) -> np.ndarra
     attributes, clips = shards.attributes, shards.clips
     numbers = spread(int(clips.flow_count[clip]), columns)
     codes = np.stack([decode_flow(shards, clip=clip, frame=number) for number in numbers])
-    flow = (codes.astype(np.float32) - attributes.flow_zero) / np.float32(attributes.flow_scale)
+    flow = attributes.to_flow(codes)
     full = full_speed(flow)
 
     sheet = Sheet(*sheet_size(shards, clip=clip, columns=columns))

@@ -12,9 +12,9 @@ from pipelines.contact_sheet import label_name, tile_size
 from pipelines.decode import decode_rgb
 from pipelines.loader import FLOW_STD, Batch, Loader
 from pipelines.sampling import SamplePlan
-from pipelines.sheet import CAPTION, GAP, HEADER, LEGEND, MARGIN, TILE_HEIGHT, Sheet, full_speed, spread
+from pipelines.sheet import CAPTION, GAP, HEADER, LEGEND, MARGIN, TILE_HEIGHT, Sheet, spread
 from preprocess.errors import InvalidInput
-from preprocess.flow_color import flow_to_color
+from preprocess.flow_color import flow_to_color, full_speed
 
 _OUTLINE = (255, 60, 60)
 _ROW = HEADER + 2 * (TILE_HEIGHT + CAPTION) + GAP

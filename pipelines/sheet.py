@@ -77,13 +77,6 @@ class Sheet:
         self.write(f"stored up to {bound:g} px", left=left, baseline=below + 36, faint=True)
 
 
-def full_speed(flow_T2HW: np.ndarray) -> float:
-    """Speed of full colour for some flow in pixels a frame: the few fastest pixels would make all others pale."""
-    speed = np.hypot(flow_T2HW[:, 0], flow_T2HW[:, 1])
-    # a still clip's compression noise should stay pale
-    return max(1.0, float(np.ceil(np.percentile(speed, 99.5))))
-
-
 def spread(count: int, columns: int) -> list[int]:
     """Evenly spaced numbers from 0 to `count - 1`, at most `columns` of them."""
     return [round(number) for number in np.linspace(0, count - 1, min(columns, count)).tolist()]

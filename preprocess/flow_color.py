@@ -43,6 +43,14 @@ def color_wheel() -> np.ndarray:
     return np.floor(np.concatenate(arcs))
 
 
+def full_speed(flow: np.ndarray) -> float:
+    """A good speed of full saturation for some flow, [..., 2, H, W] in pixels a frame.
+
+    The few fastest pixels would make all others pale; the noise of a still clip stays so.
+    """
+    return max(1.0, float(np.ceil(np.percentile(np.hypot(*np.moveaxis(flow, -3, 0)), 99.5))))
+
+
 def flow_to_color(flow: np.ndarray, *, max_magnitude: float | None = None) -> np.ndarray:
     """Colour-code flow fields; no motion is white.
 

@@ -55,13 +55,6 @@ def decode_blocks(shards: ShardSet, *, clip: int) -> list[np.ndarray]:
     return _decode(shards, stream="flow", clip=clip, frames=frames, mode=cv2.IMREAD_REDUCED_GRAYSCALE_8)
 
 
-def to_flow(codes: np.ndarray, shards: ShardSet) -> np.ndarray:
-    """Codes as flow: float32, the same shape, px a frame."""
-    attributes = shards.attributes
-    flow: np.ndarray = (codes.astype(np.float32) - attributes.flow_zero) / np.float32(attributes.flow_scale)
-    return flow
-
-
 def _decode(shards: ShardSet, *, stream: str, clip: int, frames: Sequence[int], mode: int) -> list[np.ndarray]:
     height, width = int(shards.clips.height[clip]) * (2 if stream == "flow" else 1), int(shards.clips.width[clip])
     return [

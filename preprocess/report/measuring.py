@@ -9,7 +9,7 @@ import numpy as np
 
 from preprocess.report.camera import camera_energy
 from preprocess.report.descriptor import describe
-from preprocess.report.frames import decode_blocks, decode_codes, decode_rgb, spaced, to_flow
+from preprocess.report.frames import decode_blocks, decode_codes, decode_rgb, spaced
 from preprocess.report.looks import LOOKS, look_hash
 from preprocess.report.stretches import Stretches, find_stretches, is_still
 from preprocess.shards import ShardSet
@@ -64,7 +64,7 @@ def measure_clip(shards: ShardSet, clip: int, *, fields: int) -> ClipMeasures:
     still = [is_still(blocks, zero=zero, scale=scale) for blocks in decode_blocks(shards, clip=clip)]
     numbers = spaced(count, fields)
     codes_T2HW = np.stack(decode_codes(shards, clip=clip, frames=numbers))
-    flow_T2HW = to_flow(codes_T2HW, shards)
+    flow_T2HW = attributes.to_flow(codes_T2HW)
     moving = [field for number, field in zip(numbers, flow_T2HW, strict=True) if not still[number]]
     # half a code below the bound: what was clipped must not count as motion of that speed
     energies = [camera_energy(field_2HW, bound=bound - 0.5 / scale) for field_2HW in moving]

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from preprocess.flow_color import flow_to_color
-from preprocess.report.frames import decode_codes, decode_rgb, to_flow
+from preprocess.flow_color import flow_to_color, full_speed
+from preprocess.report.frames import decode_codes, decode_rgb
 from preprocess.shards import ShardSet
 
 PICTURE_HEIGHT = 96
@@ -55,9 +55,9 @@ def draw_picture(shards: ShardSet, clip: int) -> Picture:
     (codes_2HW,) = decode_codes(shards, clip=clip, frames=[middle])
     height, width = codes_2HW.shape[1:]
     size = round(PICTURE_HEIGHT * min(max(width / height, _TALLEST), _WIDEST)), PICTURE_HEIGHT
-    flow_2HW = np.stack([cv2.resize(axis, size, interpolation=cv2.INTER_AREA) for axis in to_flow(codes_2HW, shards)])
-    # the few fastest pixels would make all others pale, and the noise of a still clip should stay so
-    full_px = max(1.0, float(np.ceil(np.percentile(np.hypot(*flow_2HW), 99.5))))
+    whole_2HW = shards.attributes.to_flow(codes_2HW)
+    flow_2HW = np.stack([cv2.resize(axis, size, interpolation=cv2.INTER_AREA) for axis in whole_2HW])
+    full_px = full_speed(flow_2HW)
     frame = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
     gap = np.full((PICTURE_HEIGHT, _GAP, 3), 255, np.uint8)
     both = np.hstack([frame, gap, flow_to_color(flow_2HW, max_magnitude=full_px)])

@@ -117,6 +117,11 @@ class ShardAttributes:
     failed: dict[str, str] = field(default_factory=dict)
     """Clips that were planned for this shard and could not be made, with the reason."""
 
+    def to_flow(self, codes: np.ndarray) -> np.ndarray:
+        """Stored codes, uint8 of any shape, as flow in pixels a frame, float32."""
+        flow: np.ndarray = (codes.astype(np.float32) - self.flow_zero) / np.float32(self.flow_scale)
+        return flow
+
     def to_hdf5(self) -> dict[str, Any]:
         """Attribute name to a scalar that HDF5 stores; dicts and tuples as JSON."""
         stored: dict[str, Any] = {"format": FORMAT, "version": VERSION, "complete": True}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from preprocess.errors import BadShard
-from preprocess.report.frames import decode_blocks, decode_codes, decode_rgb, spaced, to_flow
+from preprocess.report.frames import decode_blocks, decode_codes, decode_rgb, spaced
 from preprocess.shards import ShardSet
 from tests.preprocess.report.shard_sets import HEIGHT, WIDTH, clip, uniform, write_set
 
@@ -32,7 +32,7 @@ def test_frames_are_half_as_large_and_red_first(shards):
 def test_flow_is_u_before_v_in_px(shards):
     codes = np.stack(decode_codes(shards, clip=0, frames=[0, 1]))
     assert codes.shape == (2, 2, HEIGHT, WIDTH)
-    assert np.abs(to_flow(codes, shards).mean(axis=(0, 2, 3)) - [5, -2.5]).max() < 0.1
+    assert np.abs(shards.attributes.to_flow(codes).mean(axis=(0, 2, 3)) - [5, -2.5]).max() < 0.1
 
 
 def test_blocks_are_of_all_fields(shards):
