@@ -42,15 +42,12 @@ def progress_of(job: Job, *, root: Path) -> Progress | None:
     # the number alone may be that of an earlier process
     if status is None or status.pid != job.process.pid or status.started < job.created:
         return None
-    left_s = None
-    if job.ended is None and status.eta_s is not None:
-        left_s = max(0.0, status.eta_s - (time.time() - status.updated))
     return Progress(
         total=status.total,
         finished=status.finished,
         outcomes={name: status.outcomes[name] for name in sorted(status.outcomes, key=_place)},
         rate_per_s=status.rate_per_s,
-        left_s=left_s,
+        left_s=status.left_s(now=time.time()) if job.ended is None else None,
     )
 
 

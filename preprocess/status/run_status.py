@@ -93,6 +93,10 @@ class Status:
     shards: ShardCount | None
     """None where none are made."""
 
+    def left_s(self, *, now: float) -> float | None:
+        """Seconds to the end from `now` on, of a run that goes on; None while unknown."""
+        return None if self.eta_s is None else max(0.0, self.eta_s - (now - self.updated))
+
     @classmethod
     def read(cls, folder: Path) -> "Status | None":
         """What a run in `folder` published last; None when there was none.

@@ -54,9 +54,7 @@ class RunView:
     @property
     def left_s(self) -> float | None:
         """Seconds to the end, from `now` on; None while unknown, or when nothing runs."""
-        if self.status is None or self.status.eta_s is None or self.is_alive is False:
-            return None
-        return max(0.0, self.status.eta_s - (self.now - self.status.updated))
+        return None if self.status is None or self.is_alive is False else self.status.left_s(now=self.now)
 
     def to_document(self) -> dict[str, Any]:
         """As JSON values: times in epoch seconds, counts, `run` as in `status.json`."""
