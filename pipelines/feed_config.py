@@ -21,6 +21,8 @@ _LEAST = {
     "crops": 1,
     "shuffle_shards": 1,
 }
+_MOST = 1_000_000
+"""Of all but the seed: more than any machine has use for, and fewer than a plan has room for."""
 _OR_NONE = ("frames", "shuffle_shards")
 
 
@@ -72,6 +74,8 @@ class FeedConfig:
                 raise InvalidInput(f"{name} is {value!r}; it must be a whole number") from None
             if whole < least:
                 raise InvalidInput(f"{name} is {whole}; it must be at least {least}")
+            if whole > _MOST and name != "seed":
+                raise InvalidInput(f"{name} is {whole}; it must be at most {_MOST}")
             object.__setattr__(self, name, whole)
         if self.shard_id >= self.num_shards:
             raise InvalidInput(

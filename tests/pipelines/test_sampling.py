@@ -252,6 +252,8 @@ def test_too_few_clips_for_a_step_fails():
         ({"shard_id": 2, "num_shards": 2}, "shard_id is 2; with num_shards=2 use 0 to 1"),
         ({"windows": 0}, "windows is 0"),
         ({"shuffle_shards": 0}, "shuffle_shards is 0"),
+        ({"frames": 10**12}, "frames is 1000000000000; it must be at most 1000000"),
+        ({"windows": 10**20, "training": False}, "windows is 1.*0; it must be at most 1000000"),
         ({"short_clips": "pad"}, "short_clips is 'pad'; use one of loop, error"),
         ({"training": False, "crops": 2}, "crops is 2; use 1, the centre, or 3"),
         ({"windows": 10}, "windows=10 and crops=1 are for evaluation"),
