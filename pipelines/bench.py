@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from preprocess.console import printable
-from preprocess.errors import InvalidInput, KineflowError
+from preprocess.console import Command
+from preprocess.errors import InvalidInput
 
 if TYPE_CHECKING:
     import numpy as np
@@ -218,7 +218,7 @@ def table(comparison: Comparison) -> str:
     return "\n".join(lines)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("shards")
 @click.option("--backend", default="auto", show_default=True, help="auto, dali or torch.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
@@ -246,13 +246,9 @@ def main(shards: str, backend: str, streams: str, threads: str, rounds: int, bat
     """
     from pipelines import open_loader
 
-    try:
-        options["streams"] = tuple(streams.split(","))
-        loaders = [open_loader(shards, backend=backend, threads=number, **options) for number in _numbers(threads)]
-        comparison = compare(*loaders, rounds=rounds, batches=batches)
-    except KineflowError as error:
-        click.echo(f"Error: {printable(str(error))}", err=True)
-        raise SystemExit(error.exit_status) from error
+    options["streams"] = tuple(streams.split(","))
+    loaders = [open_loader(shards, backend=backend, threads=number, **options) for number in _numbers(threads)]
+    comparison = compare(*loaders, rounds=rounds, batches=batches)
     click.echo(
         f"{datetime.now(UTC):%Y-%m-%d}  {platform.processor() or platform.machine()}, {os.cpu_count()} cores; "
         f"{type(loaders[0]).__name__} on {loaders[0].device}"

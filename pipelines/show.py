@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from preprocess.console import LocalPath, printable
-from preprocess.errors import InvalidInput, KineflowError
+from preprocess.console import Command, LocalPath, printable
+from preprocess.errors import InvalidInput
 from preprocess.paths import publish
 from preprocess.shards import Index, ShardSet
 from preprocess.shards.layout import SPLITS
@@ -16,18 +16,15 @@ _MOST_ROWS = 100
 """Of a sheet: with 64 frames of 224 pixels as many take 6 GB, and a PNG has a limit too."""
 
 
-def show_clip(folder: Path, *, out: Path, split: str | None = None, key: str | None = None, columns: int = 6) -> str:
+def show_clip(folder: Path, *, out: Path, key: str, split: str | None = None, columns: int = 6) -> None:
     """Write the contact sheet of one clip as it is stored.
 
     Args:
         folder: of `index.json`.
         out: the PNG to write.
+        key: of the clip.
         split: `train`, `val`, `test` or `extra`; the first that has clips if not given.
-        key: of the clip; the split's first clip if not given.
         columns: frames to show.
-
-    Returns:
-        The clip's key.
 
     Raises:
         InvalidInput: no such split or key.
@@ -38,12 +35,10 @@ def show_clip(folder: Path, *, out: Path, split: str | None = None, key: str | N
 
     shards = ShardSet(folder, split or _first_split(folder))
     keys = [shards.key(row) for row in range(len(shards))]
-    if key is not None and key not in keys:
+    if key not in keys:
         close = difflib.get_close_matches(key, keys, n=3, cutoff=0.3) or keys[:3]
         raise InvalidInput(f"no clip {key!r} in split {shards.split!r} of {folder}; try {', '.join(close)}")
-    clip = 0 if key is None else keys.index(key)
-    _write(out, contact_sheet(shards, clip=clip, columns=columns))
-    return keys[clip]
+    _write(out, contact_sheet(shards, clip=keys.index(key), columns=columns))
 
 
 def show_input(
@@ -110,7 +105,7 @@ def _write(out: Path, sheet_HWC: Any) -> None:
     publish(out, cv2.imencode(".png", cv2.cvtColor(sheet_HWC, cv2.COLOR_RGB2BGR))[1].tobytes())
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("shards", type=LocalPath(exists=True, file_okay=False))
 @click.option("--split", type=click.Choice(SPLITS), help="Default: the first that has clips.")
 @click.option("--seed", default=0, show_default=True, help="Of the training.")
@@ -145,24 +140,21 @@ def main(
         python -m pipelines.show shards --split val --evaluation --windows 2 --crops 3 --clips 1
         python -m pipelines.show shards --split val --key ab3dEf_hIjk_000002_000012 --out yoga.png
     """
-    try:
-        if key is not None:
-            shown = [show_clip(shards, out=out, split=split, key=key, columns=columns)]
-        else:
-            shown = show_input(
-                shards,
-                out=out,
-                split=split,
-                epoch=epoch,
-                position=position,
-                clips=clips,
-                columns=columns,
-                training=not evaluation,
-                **options,
-            )
-    except KineflowError as error:
-        click.echo(f"Error: {printable(str(error))}", err=True)
-        raise SystemExit(error.exit_status) from error
+    if key is not None:
+        show_clip(shards, out=out, split=split, key=key, columns=columns)
+        shown = [key]
+    else:
+        shown = show_input(
+            shards,
+            out=out,
+            split=split,
+            epoch=epoch,
+            position=position,
+            clips=clips,
+            columns=columns,
+            training=not evaluation,
+            **options,
+        )
     click.echo(f"{out}: {', '.join(map(printable, shown))}")
 
 

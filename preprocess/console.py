@@ -19,8 +19,8 @@ from preprocess.address import is_address, shown
 from preprocess.errors import EnvironmentProblem, KineflowError
 
 
-class CommandGroup(click.Group):
-    """A group whose commands end a `KineflowError` with its message and exit status, never a traceback."""
+class Command(click.Command):
+    """A command that ends a `KineflowError` with its message and exit status, never a traceback."""
 
     def main(self, *args: Any, **options: Any) -> Any:
         """Run a command line; one whose output finds no room ends likewise."""
@@ -36,12 +36,16 @@ class CommandGroup(click.Group):
             sys.exit(EnvironmentProblem.exit_status)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the chosen command."""
+        """Run it, or of a group the chosen command."""
         try:
             return super().invoke(ctx)
         except KineflowError as error:
             click.echo(f"Error: {printable(str(error))}", err=True)
             ctx.exit(error.exit_status)
+
+
+class CommandGroup(Command, click.Group):
+    """A group whose commands end in the same way."""
 
 
 class LocalPath(click.Path):

@@ -1,10 +1,13 @@
+import errno
+from unittest.mock import Mock
+
 import cv2
 import pytest
 from click.testing import CliRunner
 
 from pipelines.contact_sheet import sheet_size
 from pipelines.show import main, show_clip, show_input
-from preprocess.errors import InvalidInput
+from preprocess.errors import EnvironmentProblem, InvalidInput
 from preprocess.shards import ShardSet
 from tests.pipelines.small_loader import open_small
 from tests.pipelines.tiny_shards import flat_clip, write_set
@@ -62,8 +65,10 @@ def test_key_shows_the_clip_as_it_is_stored(shards, tmp_path):
     assert cv2.imread(str(out)).shape[:2] == sheet_size(ShardSet(shards, "val"), clip=3, columns=4)
 
 
-def test_first_clip_of_the_first_split_is_shown_by_default(shards, tmp_path):
-    assert show_clip(shards, out=tmp_path / "clip.png") == "train00"
+def test_first_split_is_shown_by_default(shards, tmp_path):
+    show_clip(shards, out=tmp_path / "clip.png", key="train00")
+    show_clip(shards, out=tmp_path / "same.png", key="train00", split="train")
+    assert (tmp_path / "clip.png").read_bytes() == (tmp_path / "same.png").read_bytes()
 
 
 def test_unknown_key_fails(shards, tmp_path):
@@ -78,6 +83,12 @@ def test_command_ends_an_error_with_its_message_and_status(shards, tmp_path):
     assert "index.json does not exist" in result.output
 
 
+def test_output_without_room_ends_likewise(shards, tmp_path, monkeypatch):
+    monkeypatch.setattr("click.echo", Mock(side_effect=[OSError(errno.ENOSPC, "No space left on device"), None]))
+    result = CliRunner().invoke(main, [str(shards), "--key", "train00", "--out", str(tmp_path / "clip.png")])
+    assert result.exit_code == EnvironmentProblem.exit_status
+
+
 class _NoText(str):
     """A key of somebody else's shard."""
 
@@ -87,6 +98,6 @@ class _NoText(str):
 
 def test_key_that_is_no_utf8_is_named_all_the_same(tmp_path):
     folder = write_set(tmp_path, {"val": [[flat_clip(_NoText("c"), label=0, frames=9)]]})
-    assert show_clip(folder, out=tmp_path / "clip.png") == r"c\xff"
+    show_clip(folder, out=tmp_path / "clip.png", key=r"c\xff")
     with pytest.raises(InvalidInput, match=r"crop 64 does not fit clip c\\xff"):
         open_small(folder, "torch", training=False, crop=64)
