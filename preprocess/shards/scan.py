@@ -43,18 +43,14 @@ class Stream:
             components=3 if name == "rgb" else 1,
         )
 
-    def clip_of(self, frames: np.ndarray) -> np.ndarray:
-        """The clips that frames belong to, as rows of the table."""
-        return np.searchsorted(self.first, frames, side="right") - 1
-
-    def clip_of_frame(self, frame: int) -> int:
-        """The clip that a frame belongs to."""
-        return int(self.clip_of(np.array([frame]))[0])
+    def clip_of(self, frame: int) -> int:
+        """The clip that a frame belongs to, as a row of the table."""
+        return int(np.searchsorted(self.first, frame, side="right")) - 1
 
     def fault(self, frame: int, descriptor: int) -> str | None:
         """What is wrong with a frame's JPEG, as a verb and its object; None if nothing can be seen."""
         begin, end = self.begin[frame : frame + 2].tolist()
-        clip = self.clip_of_frame(frame)
+        clip = self.clip_of(frame)
         header = read_jpeg_header(os.pread(descriptor, min(end - begin, LONGEST_HEADER), begin))
         if header is None or os.pread(descriptor, 2, end - 2) != END:
             return "is not a whole JPEG"
@@ -153,7 +149,8 @@ class _Marks:
         bytes_N, starts, ends = np.frombuffer(piece, np.uint8), begin[low:high] - at, begin[low + 1 : high + 1] - at
         # of a frame that is too short the bytes are another's, and do not count
         found = bytes_N.take(starts[:, None] + self._places, mode="clip")
-        good = (found == self._values[self.stream.clip_of(np.arange(low, high))]).all(axis=1)
+        clips = np.searchsorted(self.stream.first, np.arange(low, high), side="right") - 1
+        good = (found == self._values[clips]).all(axis=1)
         good &= (bytes_N[ends - 2] == END[0]) & (bytes_N[ends - 1] == END[1]) & (ends - starts >= self._shortest)
         self.good[low:high] = good
 

@@ -154,7 +154,7 @@ def _problems(descriptor: int, head: ShardHead, streams: list[Stream], scanned: 
             yield f"{stream.name} has CRC-32 {found:08x}, written as {expected[row]:08x}", keys[row]
         told: set[int] = set()  # one frame of a clip is enough to know that it must be made again
         for frame in scanned.suspect[stream.name].tolist():
-            row = stream.clip_of_frame(frame)
+            row = stream.clip_of(frame)
             fault = None if row in told else stream.fault(frame, descriptor)
             if fault is not None:
                 told.add(row)
