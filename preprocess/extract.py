@@ -1,5 +1,6 @@
 """One decode of a clip to everything a shard keeps of it: resized frames and flow, as JPEGs."""
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -126,7 +127,7 @@ class _Job:
 
     def decode(self) -> None:
         """File to frames."""
-        config, limit = self._config, round(MAX_SECONDS * self._config.fps)
+        config, limit = self._config, math.ceil(MAX_SECONDS * self._config.fps)
         most = self._max_frames or limit + 1
         try:
             with self.clock.running("decode"):

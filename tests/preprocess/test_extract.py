@@ -1,5 +1,6 @@
 import hashlib
 from dataclasses import replace
+from fractions import Fraction
 
 import cv2
 import numpy as np
@@ -78,6 +79,13 @@ def test_too_long_clip_fails(clip, tmp_path, monkeypatch):
     monkeypatch.setattr(extract_module, "MAX_SECONDS", 0.1)
     with pytest.raises(BadMedia, match=r"longer than 120 s; trim it first"):
         run(clip, tmp_path)
+
+
+def test_clip_of_the_greatest_length_is_taken_at_a_rate_that_does_not_divide_it(clip, tmp_path, monkeypatch):
+    monkeypatch.setattr(extract_module, "MAX_SECONDS", Fraction(6, 25))
+    config = replace(CONFIG, fps=Fraction(30000, 1001))
+    (done,) = extract_all([(clip, 3)], tmp_path, config=config, backend="opencv")
+    assert len(done.result.rgb) == 8  # at 7/fps it is still shown, at 8/fps no more
 
 
 def test_clip_is_the_file_that_the_manifest_names(clip, tmp_path):
