@@ -49,7 +49,8 @@ def main(folder: Path) -> None:
         )
     process = Process.of(command.pid)
     if process is not None:  # else it has ended already
-        Started(process=process).write(folder)
+        with suppress(EnvironmentProblem):  # a disk that is full costs the page its progress, not the job
+            Started(process=process).write(folder)
     was_cancelled = _wait(command.pid, grace_s=asked.grace_s)
     # before it is reaped, while nobody else can get its number: what it has left behind
     with suppress(ProcessLookupError):

@@ -42,6 +42,12 @@ def test_how_it_ended_is_written_down_when_that_can_be_done(folder):
     assert Ended.read(folder).exit_status == 2
 
 
+def test_command_goes_on_where_its_process_cannot_be_written_down(folder):
+    (folder / "command.json").mkdir()  # as good as a disk that just became full
+    supervise(folder, GO)
+    assert Ended.read(folder).exit_status == 2
+
+
 @pytest.mark.parametrize("said", [b"", b"g"])
 def test_nothing_runs_when_who_asked_died_before_it_said_go(said, folder):
     supervise(folder, said)
