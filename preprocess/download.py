@@ -51,6 +51,8 @@ _RECORDS = (LIST_NAME, LIST_INFO_NAME, LEDGER_NAME, MISSING_NAME, MANIFEST_NAME)
 """Files beside the clips, with an address too."""
 _ANSWERS = {Outcome.UNAVAILABLE, Outcome.BAD_MEDIA}
 """Outcomes that a source stays with; another one may have the clip all the same."""
+_NO_GOOD = {Outcome.BAD_MEDIA, Outcome.QUARANTINED}
+"""Outcomes of the copies that archives have."""
 _WEIGHTS = {Outcome.TEMPORARY: 1, Outcome.QUARANTINED: 2}
 """Of outcomes that stand whatever another source answers: the heavier one, of several."""
 _YOUTUBE_PAUSE_S = 900.0
@@ -116,7 +118,8 @@ def download(
         already = count_outcomes(left, entries, wanted.refused, done=done)
         status = RunStatus(config.out, command="download", total=len(todo), already=already)
         ended = RunState.STOPPED
-        failed: dict[str, tuple[str, str]] = {}
+        # clips of which an archive had no good copy: another one may, and a count must not fall
+        undecided: dict[str, tuple[Outcome, str]] = {}
         try:
             run = _Run(
                 wanted=wanted,
@@ -136,13 +139,17 @@ def download(
                     if _is_done(before):
                         continue  # archives may hold a clip twice: it counts once
                     fetched += entry.outcome is Outcome.DONE
-                    status.count(entry.outcome, source=entry.source, instead_of=failed.get(entry.key))
-                    if entry.key not in failed:
+                    if entry.key not in undecided:
                         on_clip(entry, len(todo))
-                    if entry.outcome is not Outcome.DONE:
-                        failed[entry.key] = entry.outcome, entry.source
+                    if entry.outcome in _NO_GOOD and entry.source.endswith("mirror"):
+                        undecided[entry.key] = entry.outcome, entry.source
+                    else:
+                        undecided.pop(entry.key, None)
+                        status.count(entry.outcome, source=entry.source)
             ended = RunState.FINISHED
         finally:
+            for outcome, source in undecided.values():
+                status.count(outcome, source=source)
             status.publish(state=ended)
             shutil.rmtree(workspace(config.out), ignore_errors=True)
             missing = write_missing(config.out, left, entries, wanted.refused)

@@ -155,17 +155,12 @@ class RunStatus:
         # clips by number of the time slice; of the latest slices only, so that days cost no more than minutes
         self._slices: deque[tuple[int, int]] = deque(maxlen=_BUCKETS)
 
-    def count(self, outcome: str, *, source: str = "", instead_of: tuple[str, str] | None = None) -> None:
-        """One clip got its outcome, from `source` if one was asked; `instead_of` is how it was counted before."""
+    def count(self, outcome: str, *, source: str = "") -> None:
+        """One clip got its outcome, from `source` if one was asked."""
         self._advance(self._clock())
         self._outcomes[outcome] += 1
         if source:
             self._sources[source][outcome] += 1
-        if instead_of is not None:
-            before, asked = instead_of
-            self._outcomes[before] -= 1
-            self._sources[asked][before] -= 1
-            return
         number = int(self._worked_s // _BUCKET_S)
         clips = self._slices.pop()[1] if self._slices and self._slices[-1][0] == number else 0
         self._slices.append((number, clips + 1))
@@ -258,8 +253,8 @@ class RunStatus:
             updated=now,
             total=self._total,
             finished=self._outcomes.total(),
-            outcomes=dict(+self._outcomes),
-            sources={source: dict(+outcomes) for source, outcomes in self._sources.items() if +outcomes},
+            outcomes=dict(self._outcomes),
+            sources={source: dict(outcomes) for source, outcomes in self._sources.items()},
             already=dict(self._already),
             waiting=waiting,
             rate_per_s=self.rate_per_s,

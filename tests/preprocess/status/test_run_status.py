@@ -59,17 +59,6 @@ def test_published_is_what_happened(tmp_path, clock):
     assert (status.work, status.shards) == (Work(), None)
 
 
-def test_an_outcome_in_place_of_another_counts_once(tmp_path, clock):
-    run = start(tmp_path, clock)
-    for _ in range(3):
-        run.count("temporary", source="mirror")
-    run.count("done", source="youtube", instead_of=("temporary", "mirror"))
-    run.publish(state="running")
-    status = Status.read(tmp_path)
-    assert (status.finished, status.outcomes) == (3, {"temporary": 2, "done": 1})
-    assert status.sources == {"mirror": {"temporary": 2}, "youtube": {"done": 1}}
-
-
 def test_published_is_what_was_worked(tmp_path, clock):
     shards = ShardCount(total=5, already=1, made=0)
     run = RunStatus(tmp_path, command="flow", total=9, already={}, shards=shards, clock=clock)
