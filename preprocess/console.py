@@ -18,6 +18,9 @@ import click
 from preprocess.address import is_address, shown
 from preprocess.errors import EnvironmentProblem, KineflowError
 
+_LONGEST_EXPONENT = 3
+"""Characters of it in a number: one of ten takes Python minutes, in which no other thread runs."""
+
 
 class Command(click.Command):
     """A command that ends a `KineflowError` with its message and exit status, never a traceback."""
@@ -77,6 +80,8 @@ class PlaceType(click.Path):
 def fraction(text: str) -> Fraction:
     """The type of an option: a number, exact, as 30000/1001 is not 29.97."""
     try:
+        if len(text.lower().partition("e")[2]) > _LONGEST_EXPONENT:
+            raise ValueError
         return Fraction(text)
     except (ValueError, ZeroDivisionError) as error:
         raise click.BadParameter(f"{text!r} is not a number or fraction such as 25 or 30000/1001") from error

@@ -165,6 +165,7 @@ PLACES = [
         (("flow", "EMPTY", "--out", "o"), 2, "holds no finished clips"),
         (("flow", "EMPTY", "--out", "o", "--short-side", "8"), 2, "short_side must be 16 to 2304 pixels, got 8"),
         (("flow", "EMPTY", "--out", "o", "--fps", "x"), 2, "'x' is not a number or fraction"),
+        (("flow", "EMPTY", "--out", "o", "--fps", "1e5000000"), 2, "'1e5000000' is not a number or fraction"),
         (("flow", "EMPTY", "--out", "o", "--backend", "magic"), 2, "flow backend 'magic' is unknown; use auto, "),
         (("flow", "EMPTY", "--out", "o", "--labels", "none"), 2, "label file none does not exist"),
         (("flow", "EMPTY", "--out", "o", "--labels", ""), 2, "label file . cannot be read"),
