@@ -5,6 +5,7 @@ SHA-256 to know that it was made. Nothing else is ever put in place of a shard.
 """
 
 import json
+import re
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -26,6 +27,8 @@ from preprocess.shards.verify import Finding
 from preprocess.target import FolderTarget
 from preprocess.typed_json import decode
 from preprocess.verification import verify_folder
+
+_FPS = re.compile(r"\d+(/\d+)?", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +145,10 @@ def config_of(index: Index) -> FlowConfig:
     where = f"the configuration in {INDEX_NAME}"
     values = dict(index.config)
     try:
-        fps = Fraction(str(values.pop("fps")))
+        fps_text = str(values.pop("fps"))
+        if not _FPS.fullmatch(fps_text):  # Fraction takes exponents, and of a large one makes as many digits
+            raise ValueError(f"fps is {fps_text!r:.50}")
+        fps = Fraction(fps_text)
         tvl1 = decode(Tvl1Params, values.pop("tvl1"), where=f"{where}: tvl1")
         config = FlowConfig(fps=fps, tvl1=tvl1, **values)
     except InvalidInput:
