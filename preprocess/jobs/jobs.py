@@ -25,6 +25,7 @@ GRACE_S = 30.0
 """Seconds from the request to stop to the kill: what is computed is finished before the request is heard."""
 
 _ID = re.compile(r"[0-9a-f]{16}")
+_NEEDS = "jobs need a ROOT to write to"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,12 +229,12 @@ class Jobs:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Until the block ends no other thread or server starts or forgets a job."""
-        make_folder(self._folder)
+        make_folder(self._folder, remedy=_NEEDS)
         path = self._folder / ".lock"
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise EnvironmentProblem(f"cannot write {path}: {error.strerror}; jobs need a ROOT to write to") from error
+            raise EnvironmentProblem(f"cannot write {path}: {error.strerror}; {_NEEDS}") from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield

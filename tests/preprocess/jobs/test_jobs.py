@@ -209,6 +209,12 @@ def test_output_in_use_is_told_by_the_command(jobs, root):
     assert f"clips is in use by process {os.getpid()} on " in job.note
 
 
+def test_root_that_takes_no_records_is_told(root):
+    (root / ".kineflow-serve").touch()  # as good as a disk that is mounted read-only
+    with pytest.raises(EnvironmentProblem, match=r"cannot make the folder .*; jobs need a ROOT to write to"):
+        Jobs(root).start("verify", {"shards": ["nowhere"]})
+
+
 def test_nothing_starts_that_is_not_recorded(root, monkeypatch):
     def full(self, folder):
         raise EnvironmentProblem("disk full")
