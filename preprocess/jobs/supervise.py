@@ -57,7 +57,7 @@ def main(folder: Path) -> None:
         os.killpg(command.pid, signal.SIGKILL)
     exit_status = command.wait()
     ended = Ended(at=time.time(), exit_status=exit_status, was_cancelled=was_cancelled)
-    while True:
+    while not _is_gone(folder):
         try:
             ended.write(folder)
             break
@@ -83,6 +83,17 @@ def _wait(pid: int, *, grace_s: float) -> bool:
             os.killpg(pid, signal.SIGKILL)
             signal.sigwait({signal.SIGCHLD})
     return kill_at is not None
+
+
+def _is_gone(folder: Path) -> bool:
+    """Whether somebody deleted it, perhaps with all of ROOT, which is not to be made anew."""
+    try:
+        folder.stat()
+    except FileNotFoundError:
+        return True
+    except OSError:  # the disk does not answer now
+        return False
+    return False
 
 
 def _tie_to_supervisor() -> None:

@@ -1,4 +1,5 @@
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -46,6 +47,17 @@ def test_command_goes_on_where_its_process_cannot_be_written_down(folder):
     (folder / "command.json").mkdir()  # as good as a disk that just became full
     supervise(folder, GO)
     assert Ended.read(folder).exit_status == 2
+
+
+def test_root_that_was_deleted_is_not_made_anew(folder):
+    command = [sys.executable, "-m", "preprocess.jobs.supervise", folder]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as supervisor:
+        supervisor.stdin.write(GO)
+        supervisor.stdin.close()
+        wait_until(lambda: Started.read(folder) is not None)
+        shutil.rmtree(folder)
+    assert supervisor.returncode == 0
+    assert not folder.exists()
 
 
 @pytest.mark.parametrize("said", [b"", b"g"])
