@@ -18,8 +18,7 @@ import click
 from preprocess.address import is_address, shown
 from preprocess.errors import EnvironmentProblem, KineflowError
 
-_LONGEST_EXPONENT = 3
-"""Characters of it in a number: one of ten takes Python minutes, in which no other thread runs."""
+_FRACTION_LENGTH = 100  # characters
 
 
 class Command(click.Command):
@@ -80,7 +79,8 @@ class PlaceType(click.Path):
 def fraction(text: str) -> Fraction:
     """The type of an option: a number, exact, as 30000/1001 is not 29.97."""
     try:
-        if len(text.lower().partition("e")[2]) > _LONGEST_EXPONENT:
+        # of an exponent Fraction makes as many digits, which no message and perhaps no memory holds
+        if "e" in text.lower() or len(text) > _FRACTION_LENGTH:
             raise ValueError
         return Fraction(text)
     except (ValueError, ZeroDivisionError) as error:

@@ -128,6 +128,7 @@ PLACES = [
     (("flow",), ("--out", "o")),
     (("download", "LIST", "--out", "o", "--source-dir"), ()),
 ]
+NO_NUMBERS = ("x", "1/0", "1e5000", "9" * 3000 + "." + "9" * 3000)  # the last two have more digits than Python prints
 
 
 @pytest.mark.parametrize(
@@ -164,8 +165,7 @@ PLACES = [
         (("flow", "none", "--out", "o"), 2, "folder of clips none does not exist"),
         (("flow", "EMPTY", "--out", "o"), 2, "holds no finished clips"),
         (("flow", "EMPTY", "--out", "o", "--short-side", "8"), 2, "short_side must be 16 to 2304 pixels, got 8"),
-        (("flow", "EMPTY", "--out", "o", "--fps", "x"), 2, "'x' is not a number or fraction"),
-        (("flow", "EMPTY", "--out", "o", "--fps", "1e5000000"), 2, "'1e5000000' is not a number or fraction"),
+        *((("flow", "EMPTY", "--out", "o", "--fps", fps), 2, "is not a number or fraction") for fps in NO_NUMBERS),
         (("flow", "EMPTY", "--out", "o", "--backend", "magic"), 2, "flow backend 'magic' is unknown; use auto, "),
         (("flow", "EMPTY", "--out", "o", "--labels", "none"), 2, "label file none does not exist"),
         (("flow", "EMPTY", "--out", "o", "--labels", ""), 2, "label file . cannot be read"),
