@@ -46,8 +46,8 @@ def convert(source: Path, target: Path, *, labels: Path | None = None) -> Conver
 
     Args:
         source: see `weights.load`.
-        target: `.safetensors`, with model, stream, classes, width, short side, class names and the hash of `source` in
-            its metadata; or `.npz`, DeepMind's variables of an I3D. A file of that name is replaced.
+        target: `.safetensors`, with all that `WeightsInfo` tells and the hash of `source` in its metadata; or `.npz`,
+            DeepMind's variables of an I3D. A file of that name is replaced.
         labels: class names, one a line, where `source` carries none.
 
     Raises:
@@ -122,6 +122,8 @@ def _npz(model: Network, info: WeightsInfo, _: str) -> _Written:
         notes.append(f"the short side of {info.short_side} pixels is not in it: {SHORT_SIDE} will be taken for it")
     if info.fps != FPS:
         notes.append(f"the {info.fps} frames a second are not in it: {FPS} will be taken for them")
+    if info.transfer is not None:
+        notes.append(f"transfer {info.transfer}, by which they were trained, is not in it: results will not tell it")
     if info.fold is not None:
         notes.append(f"fold {info.fold}, which they were trained on, is not in it: a test on others is not refused")
     if any(name.endswith("gamma") for name in variables):

@@ -122,7 +122,7 @@ def test_tensors_and_numbers_are_those_of_the_file(released, tmp_path):
 def test_what_npz_does_not_hold_is_told(tmp_path):
     network = small("i3d", "rgb", classes=2)
     torch.save(network.state_dict(), tmp_path / "w.pt")
-    info = replace(weights.describe(tmp_path / "w.pt"), short_side=64, fps=Fraction(15), fold=1)
+    info = replace(weights.describe(tmp_path / "w.pt"), short_side=64, fps=Fraction(15), transfer="full", fold=1)
     (tmp_path / "w.safetensors").write_bytes(write_safetensors(network, info, source={}))
     (tmp_path / "labels.txt").write_text("a\nb\n")
     done = convert(tmp_path / "w.safetensors", tmp_path / "w.npz", labels=tmp_path / "labels.txt")
@@ -131,6 +131,7 @@ def test_what_npz_does_not_hold_is_told(tmp_path):
         "the class names",
         "the short side of 64 pixels",
         "the 15 frames a second",
+        "transfer full, by which they were trained,",
         "fold 1, which they were trained on,",
         "BatchNorm's scale",
     ]
