@@ -212,7 +212,12 @@ def check_size(clips: ShardSet, *, frames: int, crop: int, model: str) -> None:
     check_least(model, frames=frames, crop=crop)
     short_side = int(np.minimum(clips.clips.height, clips.clips.width).min())
     if crop > short_side:
-        raise InvalidInput(f"crop {crop} is larger than the short side of the shards, {short_side} pixels; use less")
+        least = network_class(model).min_crop()
+        larger = f"{model} needs {least}, make them with `preprocess flow --short-side` of that or more"
+        raise InvalidInput(
+            f"crop {crop} is larger than the short side of the shards, {short_side} pixels; "
+            f"{larger if least > short_side else 'use less'}"
+        )
 
 
 def check_least(model: str, *, frames: int, crop: int) -> None:

@@ -111,8 +111,10 @@ def test_too_few_frames_fails(data):
 
 
 def test_crop_beyond_the_short_side_fails(data):
-    with pytest.raises(InvalidInput, match=r"crop 41 is larger than the short side of the shards, 40 pixels"):
+    with pytest.raises(InvalidInput, match=r"crop 41 is larger than the short side of the shards, 40 pixels; use less"):
         check_training(replace(data, crop=41), model="i3d")
+    with pytest.raises(InvalidInput, match=r"40 pixels; c3d needs 194, make them with `preprocess flow --short-side`"):
+        check_training(replace(data, frames=16, crop=224), model="c3d")
 
 
 def test_scoring_without_any_label_fails(tmp_path):
