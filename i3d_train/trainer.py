@@ -70,6 +70,13 @@ class Trainer:
         self.group = group
         self.device = resolve_device(config.device)
         self.precision = choose_precision(config.precision, self.device)
+        if self.precision == "bf16" and self.device.type == "cpu":
+            # torch 2.13 with AVX-512 leaves most of a 3x3x3 kernel's gradient unset where it sees two frames, as those
+            # of I3D's last blocks do of 16
+            logger.warning(
+                "gradients of 3-D convolutions in bf16 are wrong on some CPUs, for clips as short as 16 frames; "
+                "use --precision fp32 where there is no GPU"
+            )
         data = DataConfig(
             shards=config.shards,
             stream=config.stream,
