@@ -1,7 +1,6 @@
 """What weights are for: which network, of what streams, classes and width."""
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -12,6 +11,7 @@ from i3d_train.config import TRANSFERS
 from i3d_train.models import MODELS, network_class
 from preprocess.address import shown
 from preprocess.errors import InvalidInput
+from preprocess.exact_number import exact_number
 
 HEADER = "kineflow"
 """Name of the one entry that our safetensors files have in their metadata."""
@@ -22,7 +22,8 @@ FPS = Fraction(25)
 """Frames a second of the same."""
 _MAX_SIDE = 65_500
 """The largest that a shard may have."""
-_FRACTION = re.compile(r"[1-9]\d{0,19}(/[1-9]\d{0,19})?", re.ASCII)
+_SLOWEST, _FASTEST = Fraction(1, 1000), 1000
+"""Frames a second that a shard may have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,10 +146,9 @@ def fps_of(value: object) -> Fraction:
     """
     if value is None:
         return FPS
-    # in full: Fraction takes exponents, and of a large one makes as many digits
-    if not isinstance(value, str) or not _FRACTION.fullmatch(value):
+    if not _SLOWEST <= (fps := exact_number(value)) <= _FASTEST:
         raise ValueError(f"fps is {value!r}")
-    return Fraction(value)
+    return fps
 
 
 def _fold_of(value: object) -> int | None:

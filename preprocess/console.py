@@ -17,8 +17,7 @@ import click
 
 from preprocess.address import is_address, shown
 from preprocess.errors import EnvironmentProblem, KineflowError
-
-_FRACTION_LENGTH = 100  # characters
+from preprocess.exact_number import exact_number
 
 
 class Command(click.Command):
@@ -77,14 +76,11 @@ class PlaceType(click.Path):
 
 
 def fraction(text: str) -> Fraction:
-    """The type of an option: a number, exact, as 30000/1001 is not 29.97."""
+    """The type of an option, see `exact_number`."""
     try:
-        # of an exponent Fraction makes as many digits, which no message and perhaps no memory holds
-        if "e" in text.lower() or len(text) > _FRACTION_LENGTH:
-            raise ValueError
-        return Fraction(text)
-    except (ValueError, ZeroDivisionError) as error:
-        raise click.BadParameter(f"{text!r} is not a number or fraction such as 25 or 30000/1001") from error
+        return exact_number(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 def _check_place(value: Any, kind: click.Path, param: click.Parameter | None, ctx: click.Context | None) -> None:

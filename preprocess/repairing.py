@@ -5,17 +5,16 @@ SHA-256 to know that it was made. Nothing else is ever put in place of a shard.
 """
 
 import json
-import re
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from pathlib import Path
 
 from preprocess.clip_source import FolderSource
 from preprocess.clips import find_clips
 from preprocess.config import FlowConfig, WorkerConfig
 from preprocess.errors import BadMedia, InvalidInput, UnreadableFile, WorkerDied
+from preprocess.exact_number import exact_number
 from preprocess.extract import check_bytes
 from preprocess.flow import Tvl1Params, resolve_backend
 from preprocess.made_shards import ShardResult
@@ -27,8 +26,6 @@ from preprocess.shards.verify import Finding
 from preprocess.target import FolderTarget
 from preprocess.typed_json import decode
 from preprocess.verification import verify_folder
-
-_FPS = re.compile(r"\d+(/\d+)?", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,15 +142,12 @@ def config_of(index: Index) -> FlowConfig:
     where = f"the configuration in {INDEX_NAME}"
     values = dict(index.config)
     try:
-        fps_text = str(values.pop("fps"))
-        if not _FPS.fullmatch(fps_text):  # Fraction takes exponents, and of a large one makes as many digits
-            raise ValueError(f"fps is {fps_text!r:.50}")
-        fps = Fraction(fps_text)
+        fps = exact_number(values.pop("fps"))
         tvl1 = decode(Tvl1Params, values.pop("tvl1"), where=f"{where}: tvl1")
         config = FlowConfig(fps=fps, tvl1=tvl1, **values)
     except InvalidInput:
         raise
-    except (KeyError, ValueError, TypeError, ZeroDivisionError) as error:
+    except (KeyError, ValueError, TypeError) as error:
         raise InvalidInput(
             f"{where} is not one of this version ({error!r}); repair with the version that made the shards"
         ) from error

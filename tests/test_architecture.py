@@ -15,6 +15,7 @@ SHARED = {
     f"preprocess.{name}"
     for name in (
         "errors",
+        "exact_number",
         "paths",
         "console",
         "labels",

@@ -128,7 +128,7 @@ PLACES = [
     (("flow",), ("--out", "o")),
     (("download", "LIST", "--out", "o", "--source-dir"), ()),
 ]
-NO_NUMBERS = ("x", "1/0", "1e5000", "9" * 3000 + "." + "9" * 3000)  # the last two have more digits than Python prints
+NO_NUMBERS = ("x", "1e5000")
 
 
 @pytest.mark.parametrize(
