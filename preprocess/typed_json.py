@@ -87,7 +87,6 @@ def read_record(
     """
     try:
         document = json.loads(read_regular(path, most=most))
-        json.dumps(document, ensure_ascii=False).encode()  # an escape may stand for what no answer can carry
     except FileNotFoundError:
         return None
     except OSError as error:

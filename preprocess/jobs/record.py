@@ -57,6 +57,10 @@ class Record:
             return None
         if not all(0 <= getattr(record, name, 0) <= LAST_SECOND for name in ("created", "at")):
             raise InvalidInput(f"{path} holds a time that no calendar has")
+        try:
+            json.dumps(asdict(record), ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:  # an escape may stand for what no answer can carry
+            raise InvalidInput(f"{path} holds a text that is none ({error.reason})") from error
         return record
 
 

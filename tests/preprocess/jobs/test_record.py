@@ -35,13 +35,18 @@ def test_record_that_is_not_there(tmp_path):
         ('{"version": 1}', "lacks at, exit_status, was_cancelled"),
         (json.dumps({"version": 1, "at": "1", "exit_status": 0, "was_cancelled": False}), "at should be float"),
         (json.dumps({"version": 1, "at": 1e308, "exit_status": 0, "was_cancelled": False}), "no calendar has"),
-        ('{"version": 1, "host": "\\ud800"}', "is not JSON .*surrogates"),
     ],
 )
 def test_damaged_record(content, message, tmp_path):
     (tmp_path / "ended.json").write_text(content)
     with pytest.raises(InvalidInput, match=message):
         Ended.read(tmp_path)
+
+
+def test_text_that_no_answer_can_carry_is_damage(tmp_path):
+    Started(process=Process(pid=3, started=4, boot="\ud800")).write(tmp_path)
+    with pytest.raises(InvalidInput, match=r"command\.json holds a text that is none \(surrogates"):
+        Started.read(tmp_path)
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
