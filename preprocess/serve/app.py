@@ -60,7 +60,7 @@ def create_app(config: ServeConfig) -> FastAPI:
 
     Raises:
         InvalidInput: the file for the index is something else.
-        EnvironmentProblem: the index cannot be written.
+        EnvironmentProblem: the index cannot be written, or another server has it.
     """
     # the documentation pages of FastAPI load scripts from elsewhere
     app = FastAPI(

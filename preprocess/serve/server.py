@@ -9,10 +9,8 @@ import uvicorn
 
 from preprocess.errors import EnvironmentProblem, InvalidInput
 from preprocess.outcomes import MANIFEST_NAME
-from preprocess.paths import exclusive
 from preprocess.serve.app import create_app
 from preprocess.serve.config import ServeConfig
-from preprocess.serve.index.schema import make_index_folder
 from preprocess.serve.run_folders import find_runs
 
 
@@ -28,20 +26,15 @@ def serve(config: ServeConfig, *, on_ready: Callable[[str], None] = lambda addre
         EnvironmentProblem: the port is taken, the index cannot be written, or another server has it.
     """
     check_root(config.root)
-    listener = listen(config)
-    with listener:
-        index = config.index_path
-        make_index_folder(index)
-        # a folder that somebody names for it may be that of a run, which holds it
-        with exclusive(index, lock=index.with_name(f"{index.name}.lock")):
-            app = create_app(config)
-            # no access log: addresses hold what people search for, headers hold the token
-            settings = uvicorn.Config(
-                app, access_log=False, log_level="warning", server_header=False, timeout_graceful_shutdown=1
-            )
-            host = f"[{config.host}]" if ":" in config.host else config.host
-            on_ready(f"http://{host}:{listener.getsockname()[1]}/")
-            uvicorn.Server(settings).run(sockets=[listener])
+    with listen(config) as listener:
+        app = create_app(config)
+        # no access log: addresses hold what people search for, headers hold the token
+        settings = uvicorn.Config(
+            app, access_log=False, log_level="warning", server_header=False, timeout_graceful_shutdown=1
+        )
+        host = f"[{config.host}]" if ":" in config.host else config.host
+        on_ready(f"http://{host}:{listener.getsockname()[1]}/")
+        uvicorn.Server(settings).run(sockets=[listener])
 
 
 def check_root(root: Path) -> None:

@@ -5,7 +5,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from preprocess.serve.index.counts import outcomes_of
 from preprocess.serve.index.entries import Entries
 from preprocess.serve.index.manifests import ManifestFeed
 from preprocess.serve.index.samples import Sample, take_sample
-from preprocess.serve.index.schema import open_for_reading, open_for_writing, remove, transaction
+from preprocess.serve.index.schema import held, open_for_reading, open_for_writing, remove, transaction
 from preprocess.serve.index.shards import ShardFeed
 from preprocess.serve.run_folders import Kind, RunFolder
 from preprocess.serve.runs import Runs
@@ -49,13 +49,14 @@ class Indexer:
 
     Raises:
         InvalidInput: the file is something else.
-        EnvironmentProblem: it cannot be written.
+        EnvironmentProblem: it cannot be written, or another server has it.
     """
 
     def __init__(self, path: Path, *, runs: Runs) -> None:
         self._path = path
         self._runs = runs
-        self._db = open_for_writing(path)
+        self._lock = ExitStack()
+        self._take()
         self._entries = Entries(self._db)
         self._local = threading.local()
         self._opening = threading.Lock()
@@ -77,6 +78,7 @@ class Indexer:
         if self._thread:
             self._thread.join()
         self._db.close()
+        self._lock.close()
 
     def distrust(self) -> None:
         """Have the index made anew: somebody who read it found it damaged."""
@@ -111,7 +113,7 @@ class Indexer:
     def catch_up(self) -> None:
         """Take all that is there now, or until this is stopped."""
         folders = self._runs.folders()
-        if self._is_doubted.is_set() or not self._path.exists():  # deleted, as it may be: nobody could open it any more
+        if self._is_doubted.is_set() or self._inode != self._inode_now():
             self._make_anew()
         elif self._is_undone:
             self._remember_anew()
@@ -156,12 +158,27 @@ class Indexer:
             self._told[what] = repr(error)
             logger.error(what, exc_info=error)
 
+    def _take(self, *, anew: bool = False) -> None:
+        """Open the file, which no other server may have: its lock may have been deleted with it."""
+        self._lock.enter_context(held(self._path))
+        if anew:
+            remove(self._path)
+        self._db = open_for_writing(self._path)
+        self._inode = self._inode_now()
+
+    def _inode_now(self) -> int | None:
+        """Number of the file that others would open; not that of ours any more once it was deleted, as it may be."""
+        try:
+            return self._path.stat().st_ino
+        except FileNotFoundError:
+            return None
+
     def _make_anew(self) -> None:
         with self._opening:  # nobody may meet the moment without a file, or without its log or its tables
-            self._db.close()
-            remove(self._path)
-            self._db = open_for_writing(self._path)
             self._generation += 1
+            self._db.close()
+            self._lock.close()
+            self._take(anew=True)
         self._remember_anew()
         self._is_doubted.clear()
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from preprocess.errors import EnvironmentProblem, InvalidInput
-from preprocess.paths import make_folder
+from preprocess.paths import exclusive, make_folder
 from preprocess.serve.config import STATE_FOLDER
 
 VERSION = 1
@@ -96,16 +96,20 @@ CREATE VIRTUAL TABLE name USING fts5 (text, content='', tokenize='trigram');
 logger = logging.getLogger(__name__)
 
 
-def make_index_folder(path: Path) -> None:
-    """Make the folder of the index, unless it is there.
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Hold the index for this process, by a lock beside it; its folder is made unless it is there.
 
     Raises:
-        EnvironmentProblem: it cannot be made; names `--index`.
+        EnvironmentProblem: another process holds it, or the folder cannot be made; names `--index`.
     """
     try:
         make_folder(path.parent)
     except EnvironmentProblem as error:
         raise EnvironmentProblem(f"{error}, for the index with --index") from error
+    # a folder that somebody names for it may be that of a run, which holds it
+    with exclusive(path, lock=path.with_name(f"{path.name}.lock")):
+        yield
 
 
 def open_for_writing(path: Path) -> sqlite3.Connection:
@@ -115,7 +119,6 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
         InvalidInput: the file is something else; names `--index`.
         EnvironmentProblem: it cannot be written; names `--index`.
     """
-    make_index_folder(path)
     try:
         if not _is_ours(path):
             raise InvalidInput(f"{path} is no index of `preprocess serve`, so it stays; name another file with --index")

@@ -1,5 +1,6 @@
 """A small ROOT with a folder of clips and one of shards, and a client of its server."""
 
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -27,6 +28,7 @@ SIZE = (48, 64)
 CLIPS = (clip(1), clip(2), clip(3, label="zumba"), clip(4, label=EVIL, split="val"), clip(5, label=None, split="val"))
 """The first three are done, and two of them in shards."""
 KEYS = [one.key for one in CLIPS]
+_NUMBERS = itertools.count()
 
 
 def make_root(folder: Path) -> Path:
@@ -57,8 +59,9 @@ def indexed(root: Path, path: Path | None = None) -> Indexer:
 
 
 def client_of(root: Path, *, headers: Mapping[str, str] | None = None, **config: Any) -> TestClient:
-    """A client that follows no redirects, of a server whose index has all that is there now."""
-    app = create_app(ServeConfig(root=root, **config))
+    """A client that follows no redirects, of a server with an index of its own that has all that is there now."""
+    index = root / ".kineflow-serve" / f"{next(_NUMBERS)}.sqlite"
+    app = create_app(ServeConfig(root=root, **{"index": index, **config}))
     app.state.index.catch_up()
     return TestClient(app, base_url=URL, headers=headers, follow_redirects=False)
 

@@ -61,6 +61,26 @@ def test_deleting_it_changes_nothing(small, path):
     assert content(indexed(small, path)) == before
 
 
+def test_deleted_with_its_lock_it_is_still_of_one_server(small, path):
+    first = indexed(small, path)
+    shutil.rmtree(path.parent)
+    first.catch_up()
+    with pytest.raises(EnvironmentProblem, match="is in use by process"):
+        Indexer(path, runs=Runs(small))
+    shutil.rmtree(path.parent)
+    second = indexed(small, path)
+    append(small, [done(clip(6))])
+    second.catch_up()
+    with pytest.raises(EnvironmentProblem, match="is in use by process"):
+        first.catch_up()
+    assert outcomes(first) == outcomes(second) == ALL | {"done": 4}  # no dead file is read
+    second.stop()
+    append(small, [done(clip(7))])
+    first.catch_up()
+    assert outcomes(first) == ALL | {"done": 5}
+    first.stop()
+
+
 def test_it_is_kept_between_starts(small, path, monkeypatch):
     indexed(small, path).stop()
     monkeypatch.setattr("preprocess.serve.index.manifests.parse_line", lambda line: pytest.fail("read again"))
@@ -169,9 +189,10 @@ def test_nothing_is_left_of_it_while_somebody_reads(small, path):
     indexer = indexed(small, path)
     with closing(schema.open_for_reading(path)):
         indexer.stop()
-        assert len(list(path.parent.iterdir())) == 3
+        lock = path.with_name("index.sqlite.lock")
+        assert len(list(path.parent.iterdir())) == 4
         schema.remove(path)
-        assert list(path.parent.iterdir()) == []
+        assert list(path.parent.iterdir()) == [lock]
 
 
 def test_runs_come_and_go(small, path):
@@ -248,8 +269,8 @@ def test_readers_go_on_while_it_is_made_anew(small, path, monkeypatch):
     assert problems == []
 
 
-def test_of_a_transaction_that_fails_nothing_stays(path):
-    with closing(schema.open_for_writing(path)) as db:
+def test_of_a_transaction_that_fails_nothing_stays(tmp_path):
+    with closing(schema.open_for_writing(tmp_path / "index.sqlite")) as db:
         with suppress(KeyError), schema.transaction(db):
             db.execute("INSERT INTO label (name) VALUES ('half')")
             raise KeyError
