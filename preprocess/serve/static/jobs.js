@@ -1,5 +1,6 @@
 // Keeps the parts of a page of jobs that are marked `data-live` as the server has them, and follows the log.
 const EVERY_MS = 1000;
+const AT_REST_MS = 3000; // while nothing runs: another browser, or a program, may start a job
 const MOST_CHARACTERS = 2_000_000; // of the log on the page; the oldest go first
 
 const log = document.getElementById("job-log");
@@ -43,8 +44,8 @@ async function look() {
       silence.hidden = false;
     }
   }
-  if (isRunning()) setTimeout(look, EVERY_MS);
+  setTimeout(look, isRunning() ? EVERY_MS : AT_REST_MS);
 }
 
 if (log) toEnd();
-if (isRunning()) setTimeout(look, EVERY_MS);
+setTimeout(look, EVERY_MS);

@@ -95,6 +95,8 @@ def test_forget_one_job_and_the_rest(tab, root):
     tab.get_by_role("button", name="Forget them").click()
     expect(tab.locator("#job-list")).to_have_text("No job has run yet.")
     assert Jobs(root).newest(1).total == 0
+    past_job(root, f"{3:016x}")  # from elsewhere
+    expect(tab.locator(".job-table tbody tr")).to_have_count(1)
 
 
 def test_job_that_is_forgotten_elsewhere_is_told(url, browser, root):
