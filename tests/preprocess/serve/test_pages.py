@@ -21,7 +21,7 @@ from preprocess.shards.write import write_shard
 from preprocess.status.run_status import RunStatus
 from preprocess.wanted import LIST_NAME, Wanted
 from tests.pipelines.tiny_shards import LABELS, textured_clip
-from tests.preprocess.clip_folders import clip, done, failed
+from tests.preprocess.clip_folders import clip, done, failed, write_folder
 from tests.preprocess.serve.small_root import CLIPS, EVIL, FORM, KEYS, SIZE, append, client_of, make_root, run_of
 
 ESCAPED = "&lt;script&gt;alert(1)&lt;/script&gt;"
@@ -131,8 +131,11 @@ def test_a_clip_that_a_shard_was_made_without_has_no_picture(small):
 
 
 def test_a_cell_of_a_clip_tells_all_its_runs(small):
-    row = next(row for row in client_of(small).get("/clips").text.split("<tr>") if KEYS[0] in row)
-    assert "clips, shards" in row
+    write_folder(small / "more", CLIPS[4:], [failed(CLIPS[4], Outcome.TEMPORARY, "server_error")])
+    _, _, first, *_, last = client_of(small).get("/clips").text.split("<tr>")
+    assert "clips, shards" in first
+    assert "clips, more" in last
+    assert "temporary <small>timeout,</small> <small>server error</small>" in last
 
 
 @pytest.mark.parametrize(
