@@ -8,7 +8,8 @@ from preprocess.metrics.sampling import free_bytes
 from preprocess.serve.index.counts import RunRow, failures, outcomes_of, read_runs
 from preprocess.serve.index.samples import Sample, read_samples
 from preprocess.serve.run_folders import RunFolder
-from preprocess.status.run_view import Lookout, RunView
+from preprocess.status.manifest_tail import ManifestCounts
+from preprocess.status.run_view import RunView, look_at
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,18 +34,6 @@ class RunState:
     """Byte of the manifest and what is wrong, of some."""
 
 
-class _IndexCounts:
-    """What the index knows of a manifest, in place of reading it."""
-
-    def __init__(self, db: sqlite3.Connection, row: RunRow, outcomes: dict[str, int]) -> None:
-        self.outcomes = outcomes
-        self.missing = tuple((count.outcome, count.cause, count.clips) for count in failures(db, run=row.code))
-        self.malformed = 0  # pages name damaged lines one by one
-
-    def refresh(self) -> None:
-        """The index is refreshed elsewhere."""
-
-
 def run_states(db: sqlite3.Connection, folders: tuple[RunFolder, ...]) -> list[RunState]:
     """All runs that are in the index, by name."""
     by_code = {run.id: run for run in folders}
@@ -53,9 +42,11 @@ def run_states(db: sqlite3.Connection, folders: tuple[RunFolder, ...]) -> list[R
 
 def _state(db: sqlite3.Connection, folder: RunFolder, row: RunRow) -> RunState:
     outcomes = outcomes_of(db, row.number)
+    missing = tuple((count.outcome, count.cause, count.clips) for count in failures(db, run=row.code))
+    counts = ManifestCounts(outcomes=outcomes, missing=missing)  # damaged lines are named one by one below
     view, problem = None, ""
     try:
-        view = Lookout(folder.folder, counts=_IndexCounts(db, row, outcomes)).look()
+        view = look_at(folder.folder, count=lambda: counts)
     except InvalidInput as error:
         problem = str(error)
     ((shards,),) = db.execute("SELECT count(*) FROM shard WHERE run = ?", (row.number,))

@@ -1,6 +1,7 @@
 """The manifest's outcomes and causes, kept up to date by reading only what was added since the last look."""
 
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,6 +15,18 @@ Kind = tuple[str, str]
 _OUTCOMES = {outcome.value for outcome in Outcome}
 
 
+@dataclass(frozen=True, kw_only=True)
+class ManifestCounts:
+    """What a manifest holds."""
+
+    outcomes: dict[str, int]
+    """Outcome to clips, only those that occur, `done` first."""
+    missing: tuple[tuple[str, str, int], ...]
+    """Outcome, cause and clips of all that is not done, most frequent first."""
+    malformed: int = 0
+    """Lines that are no entries, such as one torn by a kill or changed by a disk."""
+
+
 class ManifestTail:
     """Counts of a manifest that another process appends to.
 
@@ -25,7 +38,7 @@ class ManifestTail:
         self._path = folder / MANIFEST_NAME
         self._forget(inode=0)
 
-    def refresh(self) -> None:
+    def refresh(self) -> ManifestCounts:
         """Read on from where the last look ended; a line that is not finished yet is left for the next one.
 
         Raises:
@@ -38,29 +51,15 @@ class ManifestTail:
             self._forget(inode=0)
         except OSError as error:
             raise InvalidInput(f"cannot read {self._path}: {error.strerror}") from error
-
-    @property
-    def outcomes(self) -> dict[str, int]:
-        """Outcome to clips, only those that occur, `done` first."""
-        counts: Counter[str] = Counter()
+        outcomes: Counter[str] = Counter()
         for (outcome, _), clips in self._counts.items():
-            counts[outcome] += clips
-        return {outcome.value: counts[outcome.value] for outcome in Outcome if counts[outcome.value]}
-
-    @property
-    def missing(self) -> tuple[tuple[str, str, int], ...]:
-        """Outcome, cause and clips of all that is not done, most frequent first."""
-        kinds = [
-            (outcome, cause, clips)
-            for (outcome, cause), clips in self._counts.items()
-            if clips and outcome != Outcome.DONE.value
-        ]
-        return tuple(sorted(kinds, key=lambda kind: (-kind[2], kind)))
-
-    @property
-    def malformed(self) -> int:
-        """Lines that are no entries, such as one torn by a kill or changed by a disk."""
-        return self._malformed
+            outcomes[outcome] += clips
+        missing = [(*kind, clips) for kind, clips in self._counts.items() if clips and kind[0] != Outcome.DONE]
+        return ManifestCounts(
+            outcomes={outcome.value: outcomes[outcome] for outcome in Outcome if outcomes[outcome]},
+            missing=tuple(sorted(missing, key=lambda kind: (-kind[2], kind))),
+            malformed=self._malformed,
+        )
 
     def _forget(self, *, inode: int) -> None:
         self._inode = inode

@@ -3,13 +3,14 @@
 import fcntl
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from preprocess.errors import InvalidInput
 from preprocess.regular_file import open_regular
-from preprocess.status.manifest_tail import ManifestTail
+from preprocess.status.manifest_tail import ManifestCounts, ManifestTail
 from preprocess.status.run_status import RunState, Status
 
 SILENT_S = 30.0
@@ -75,77 +76,67 @@ class RunView:
         }
 
 
-class ManifestCounts(Protocol):
-    """What `Lookout` asks of a manifest; see `ManifestTail`."""
-
-    @property
-    def outcomes(self) -> dict[str, int]:
-        """Outcome to clips."""
-
-    @property
-    def missing(self) -> tuple[tuple[str, str, int], ...]:
-        """Outcome, cause and clips of all that is not done."""
-
-    @property
-    def malformed(self) -> int:
-        """Lines that are no entries."""
-
-    def refresh(self) -> None:
-        """Read what was added."""
-
-
 class Lookout:
     """Looks at a run's folder again and again; what it read of the manifest once it does not read twice.
 
     Args:
         folder: of the clips of a download, or of the shards of a flow run.
-        counts: what is known of the manifest from elsewhere; by default it is read.
-
-    Raises:
-        InvalidInput: no such folder.
     """
 
-    def __init__(self, folder: Path, *, counts: "ManifestCounts | None" = None) -> None:
-        if not folder.is_dir():
-            raise InvalidInput(f"folder {folder} does not exist; `preprocess download` and `preprocess flow` make them")
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._tail = counts or ManifestTail(folder)
+        self._tail = ManifestTail(folder)
 
     def look(self) -> RunView:
         """What can be said now.
 
         Raises:
-            InvalidInput: the manifest cannot be read, or there is nothing that a run leaves.
+            InvalidInput: as `look_at`, or the manifest cannot be read.
         """
-        notes = []
-        status = None
-        # before the status: a run that ends in between publishes that and is not taken for one that was killed
-        lock = look_at_lock(self._folder)
-        try:
-            status = Status.read(self._folder)
-        except InvalidInput as error:
-            notes.append(f"{error}; what follows, if anything, is from the manifest alone")
-        now = time.time()
-        self._tail.refresh()
-        if self._tail.malformed:
-            notes.append(f"{self._tail.malformed} lines of the manifest are torn or malformed and were left out")
-        if not (status or lock.is_held or self._tail.outcomes or notes):
-            raise InvalidInput(
-                f"{self._folder} has neither a status nor a manifest: no `preprocess download` or `flow` has run there"
-            )
-        is_alive, note = _judge(status, lock, now)
-        is_going = status is not None and status.state in _GOING
-        is_other = bool(lock.is_held) and (status is None or lock.holder not in {"", _who(status)})
-        return RunView(
-            now=now,
-            status=status,
-            state=_state(status, is_alive),
-            is_alive=is_alive,
-            goes_on=is_other or (is_going and is_alive is not False),
-            notes=tuple(filter(None, (note, *notes))),
-            outcomes=self._tail.outcomes,
-            missing=self._tail.missing,
+        return look_at(self._folder, count=self._tail.refresh)
+
+
+def look_at(folder: Path, *, count: Callable[[], ManifestCounts]) -> RunView:
+    """What can be said of a run now.
+
+    Args:
+        folder: of the clips of a download, or of the shards of a flow run.
+        count: gives what the manifest holds.
+
+    Raises:
+        InvalidInput: no such folder, or there is nothing in it that a run leaves.
+    """
+    if not folder.is_dir():
+        raise InvalidInput(f"folder {folder} does not exist; `preprocess download` and `preprocess flow` make them")
+    notes = []
+    status = None
+    # before the status: a run that ends in between publishes that and is not taken for one that was killed
+    lock = look_at_lock(folder)
+    try:
+        status = Status.read(folder)
+    except InvalidInput as error:
+        notes.append(f"{error}; what follows, if anything, is from the manifest alone")
+    now = time.time()
+    counts = count()
+    if counts.malformed:
+        notes.append(f"{counts.malformed} lines of the manifest are torn or malformed and were left out")
+    if not (status or lock.is_held or counts.outcomes or notes):
+        raise InvalidInput(
+            f"{folder} has neither a status nor a manifest: no `preprocess download` or `flow` has run there"
         )
+    is_alive, note = _judge(status, lock, now)
+    is_going = status is not None and status.state in _GOING
+    is_other = bool(lock.is_held) and (status is None or lock.holder not in {"", _who(status)})
+    return RunView(
+        now=now,
+        status=status,
+        state=_state(status, is_alive),
+        is_alive=is_alive,
+        goes_on=is_other or (is_going and is_alive is not False),
+        notes=tuple(filter(None, (note, *notes))),
+        outcomes=counts.outcomes,
+        missing=counts.missing,
+    )
 
 
 def read_state(folder: Path) -> tuple[Status | None, str]:
@@ -154,7 +145,7 @@ def read_state(folder: Path) -> tuple[Status | None, str]:
     Raises:
         InvalidInput: as `Status.read`.
     """
-    lock = look_at_lock(folder)  # first, as in `Lookout.look`
+    lock = look_at_lock(folder)  # first, as in `look_at`
     status = Status.read(folder)
     is_alive, _ = _judge(status, lock, time.time())
     return status, _state(status, is_alive)

@@ -167,7 +167,7 @@ def test_document_is_json_of_epoch_seconds_and_counts(folder):
 
 def test_no_folder_fails(tmp_path):
     with pytest.raises(InvalidInput, match="none does not exist"):
-        Lookout(tmp_path / "none")
+        Lookout(tmp_path / "none").look()
 
 
 def test_folder_without_a_trace_of_a_run_fails(tmp_path):
