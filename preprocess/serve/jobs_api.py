@@ -1,11 +1,10 @@
 """Jobs for programs: `/api/v1/commands` and `/api/v1/jobs`."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException, Query, Request, Response
+from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from preprocess.commands.schema import DESCRIBED, CommandSchema
@@ -28,7 +27,20 @@ _MEANINGS = {
 
 Scalar = bool | int | float | str
 
-router = APIRouter(prefix="/api/v1", tags=["jobs"])
+
+def refusals() -> Iterator[None]:
+    """What jobs refuse to a request as an answer of HTTP; a dependency."""
+    try:
+        yield
+    except NoSuchJob as error:
+        raise HTTPException(404, str(error)) from error
+    except JobConflict as error:
+        raise HTTPException(409, str(error)) from error
+    except InvalidInput as error:
+        raise HTTPException(422, str(error)) from error
+
+
+router = APIRouter(prefix="/api/v1", tags=["jobs"], dependencies=[Depends(refusals)])
 
 
 class _Model(BaseModel):
@@ -126,19 +138,6 @@ def _may(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": Problem, "description": _MEANINGS[status]} for status in statuses}
 
 
-@contextmanager
-def refusals() -> Iterator[None]:
-    """What is refused within the block as an answer of HTTP."""
-    try:
-        yield
-    except NoSuchJob as error:
-        raise HTTPException(404, str(error)) from error
-    except JobConflict as error:
-        raise HTTPException(409, str(error)) from error
-    except InvalidInput as error:
-        raise HTTPException(422, str(error)) from error
-
-
 @router.get("/commands", summary="What can be a job, and its options")
 def get_commands() -> list[CommandSchema]:
     """Every command with the options that `preprocess COMMAND --help` shows, read from the command itself.
@@ -166,8 +165,7 @@ def post_job(request: Request, response: Response, wanted: NewJob) -> JobAnswer:
     once it runs ends the job. Paths are relative to ROOT and must stay below it. One job of each command runs at a time
     (409). The job outlives the server.
     """
-    with refusals():
-        job = jobs_of(request).start(wanted.command, {name: _texts(value) for name, value in wanted.options.items()})
+    job = jobs_of(request).start(wanted.command, {name: _texts(value) for name, value in wanted.options.items()})
     response.headers["Location"] = f"{router.prefix}/jobs/{job.id}"
     return JobAnswer.of(job, root=request.app.state.root)
 
@@ -175,8 +173,7 @@ def post_job(request: Request, response: Response, wanted: NewJob) -> JobAnswer:
 @router.get("/jobs/{id}", summary="One job", responses=_may(404, 422))
 def get_job(request: Request, id: str) -> JobAnswer:  # noqa: A002 as the field is called
     """State, exit status and progress of a job."""
-    with refusals():
-        return JobAnswer.of(jobs_of(request).find(id), root=request.app.state.root)
+    return JobAnswer.of(jobs_of(request).find(id), root=request.app.state.root)
 
 
 @router.get("/jobs/{id}/log", summary="What a job said", responses=_may(404, 422))
@@ -190,8 +187,7 @@ def get_log(
     Ask again with `next` for what follows: there is more at once while `next` is less than `size`, but for a line that
     is still being written. Codes for terminals are left out, control characters escaped.
     """
-    with refusals():
-        return jobs_of(request).log(id, offset=offset)
+    return jobs_of(request).log(id, offset=offset)
 
 
 @router.post("/jobs/{id}/cancel", summary="Tell a job to stop", status_code=202, responses=_may(404, 409, 422))
@@ -200,8 +196,7 @@ def post_cancel(request: Request, id: str) -> JobAnswer:  # noqa: A002
 
     It takes no body, but is sent as `application/json`, as all that changes something.
     """
-    with refusals():
-        return JobAnswer.of(jobs_of(request).cancel(id), root=request.app.state.root)
+    return JobAnswer.of(jobs_of(request).cancel(id), root=request.app.state.root)
 
 
 @router.post("/jobs/{id}/resume", summary="Go on with a job", status_code=201, responses=_may(404, 409, 422))
@@ -210,8 +205,7 @@ def post_resume(request: Request, response: Response, id: str) -> JobAnswer:  # 
 
     It takes no body, but is sent as `application/json`, as all that changes something.
     """
-    with refusals():
-        job = jobs_of(request).resume(id)
+    job = jobs_of(request).resume(id)
     response.headers["Location"] = f"{router.prefix}/jobs/{job.id}"
     return JobAnswer.of(job, root=request.app.state.root)
 
@@ -222,8 +216,7 @@ def delete_job(request: Request, id: str) -> None:  # noqa: A002
 
     It takes no body.
     """
-    with refusals():
-        jobs_of(request).forget(id)
+    jobs_of(request).forget(id)
 
 
 @router.delete("/jobs", summary="Forget all jobs that have ended")

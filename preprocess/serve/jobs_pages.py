@@ -23,7 +23,7 @@ _MOST_PLACES = 200
 _MOST_KNOWN = 8
 _CSRF = "csrf"
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, dependencies=[Depends(refusals)])
 
 
 async def _form(request: Request) -> FormData:
@@ -67,9 +67,8 @@ def start_job(
 @router.get("/jobs/{id}")
 def job(request: Request, id: str) -> HTMLResponse:  # noqa: A002 as the field is called
     """One job with the end of its log."""
-    with refusals():
-        found = jobs_of(request).find(id)
-        log = jobs_of(request).log(id)
+    found = jobs_of(request).find(id)
+    log = jobs_of(request).log(id)
     run = next((run for run in request.app.state.runs.folders() if run.name == found.output), None)
     again = f"/jobs/new/{found.command}?{urlencode(found.options, doseq=True)}"
     progress = progress_of(found, root=request.app.state.root)
@@ -90,8 +89,7 @@ def job(request: Request, id: str) -> HTMLResponse:  # noqa: A002 as the field i
 @router.get("/jobs/{id}/log.txt")
 def whole_log(request: Request, id: str) -> StreamingResponse:  # noqa: A002
     """All that a job has said so far, as plain text."""
-    with refusals():
-        first = jobs_of(request).log(id, offset=0)
+    first = jobs_of(request).log(id, offset=0)
 
     def parts() -> Iterator[str]:
         part: LogPart = first
@@ -105,22 +103,19 @@ def whole_log(request: Request, id: str) -> StreamingResponse:  # noqa: A002
 @router.post("/jobs/{id}/cancel")
 def cancel(request: Request, id: str) -> RedirectResponse:  # noqa: A002
     """Tell a job to stop."""
-    with refusals():
-        return _to(jobs_of(request).cancel(id))
+    return _to(jobs_of(request).cancel(id))
 
 
 @router.post("/jobs/{id}/resume")
 def resume(request: Request, id: str) -> RedirectResponse:  # noqa: A002
     """Go on with a job."""
-    with refusals():
-        return _to(jobs_of(request).resume(id))
+    return _to(jobs_of(request).resume(id))
 
 
 @router.post("/jobs/{id}/forget")
 def forget(request: Request, id: str) -> RedirectResponse:  # noqa: A002
     """Remove the record and the log of a job."""
-    with refusals():
-        jobs_of(request).forget(id)
+    jobs_of(request).forget(id)
     return RedirectResponse("/jobs", status_code=303)
 
 
