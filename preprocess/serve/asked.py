@@ -1,13 +1,11 @@
 """What requests ask for, within bounds: parameters that several addresses share, and what they name."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from sqlite3 import Connection
 from typing import Annotated
 
 from fastapi import HTTPException, Query, Request
 
-from preprocess.errors import BadShard
 from preprocess.serve.clip_record import ShardClip, find_shard_clip
 from preprocess.serve.index.clips import ClipQuery
 from preprocess.serve.index.indexer import Indexer
@@ -29,12 +27,10 @@ Number = Annotated[int, Query(ge=0, le=_LARGEST_NUMBER)]
 Most = Annotated[int, Query(ge=1, le=200, description="Clips of a page")]
 
 
-@contextmanager
-def index_of(request: Request) -> Iterator[Connection]:
+def index_of(request: Request) -> AbstractContextManager[Connection]:
     """The index, for one request."""
     indexer: Indexer = request.app.state.index
-    with indexer.reading() as db:
-        yield db
+    return indexer.reading()
 
 
 def clip_query(
@@ -78,10 +74,7 @@ def shard_clip_asked(request: Request, run: RunCode, key: Key) -> tuple[Shard, S
     """The clip of a shard that a request names."""
     folder = run_asked(request, run)
     with index_of(request) as db:
-        try:
-            found = find_shard_clip(db, key, run=folder, shards=request.app.state.shards)
-        except BadShard as error:
-            raise HTTPException(409, str(error)) from error
+        found = find_shard_clip(db, key, run=folder, shards=request.app.state.shards)
     if found is None:
         raise HTTPException(404, f"{folder.name} has no frames of {key[:80]!r}")
     return found

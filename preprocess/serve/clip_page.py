@@ -5,7 +5,6 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import Response
 
-from preprocess.errors import BadShard
 from preprocess.flow.quantise import FLOW_BOUND
 from preprocess.serve import charts
 from preprocess.serve.asked import Key, RunCode, index_of, shard_clip_asked
@@ -31,25 +30,14 @@ def statistics_asked(
     request: Request, asked: Annotated[tuple[Shard, ShardClip], Depends(shard_clip_asked)]
 ) -> FlowStatistics:
     """Statistics of the clip of a shard that a request names."""
-    try:
-        found: FlowStatistics = request.app.state.statistics.get(*asked)
-    except BadShard as error:
-        raise HTTPException(409, str(error)) from error
+    found: FlowStatistics = request.app.state.statistics.get(*asked)
     return found
 
 
 @router.get("/clip")
 def clip(request: Request, record: Annotated[ClipRecord, Depends(clip_asked)], run: RunCode | None = None) -> Response:
     """One clip."""
-    shown = record.shown(run)
-    return page(
-        request,
-        "clip.html",
-        record=record,
-        shown=shown,
-        magnitudes=MAGNITUDES,
-        bound=FLOW_BOUND,
-    )
+    return page(request, "clip.html", record=record, shown=record.shown(run), magnitudes=MAGNITUDES)
 
 
 @router.get("/fragments/statistics")

@@ -6,7 +6,6 @@ import numpy as np
 from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import Response
 
-from preprocess.errors import BadShard
 from preprocess.serve import pictures
 from preprocess.serve.asked import shard_clip_asked
 from preprocess.serve.clip_record import ShardClip
@@ -30,12 +29,8 @@ def thumbnail(request: Request, asked: Asked) -> Response:
         return _not_modified(tag)
     number = clip.frames // 2
     content = shard.jpeg("rgb", int(shard.clips.rgb_first[clip.row]) + number)
-    try:
-        small = pictures.thumbnail(
-            content, height=clip.height, width=clip.width, source=f"frame {number} of the clip in {clip.name}"
-        )
-    except BadShard as error:
-        raise HTTPException(409, str(error)) from error
+    source = f"frame {number} of the clip in {clip.name}"
+    small = pictures.thumbnail(content, height=clip.height, width=clip.width, source=source)
     return _kept(small, "image/jpeg", tag)
 
 

@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from preprocess.errors import EnvironmentProblem, KineflowError
+from preprocess.errors import BadShard, EnvironmentProblem, KineflowError
 from preprocess.serve.render import page
 
 API = "/api/"
@@ -80,7 +80,8 @@ async def _validation(request: Request, error: Exception) -> Response:
 
 async def _ours(request: Request, error: Exception) -> Response:
     assert isinstance(error, KineflowError)
-    return answer(request, 503 if isinstance(error, EnvironmentProblem) else 400, str(error))
+    status = 503 if isinstance(error, EnvironmentProblem) else 409 if isinstance(error, BadShard) else 400
+    return answer(request, status, str(error))
 
 
 async def _index(request: Request, error: Exception) -> Response:
