@@ -4,11 +4,12 @@ What the page says is in `templates/page.html`. All text is escaped: keys, label
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from itertools import groupby
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from preprocess.console import printable
+from preprocess.excerpt import one_line
 from preprocess.report.camera import POINTS
 from preprocess.report.charts import HEIGHT, WIDTH, Chart, draw_chart
 from preprocess.report.content import ClipName, Part, Report
@@ -59,7 +60,12 @@ def report_page(report: Report, *, sheets: Iterable[Sheet], pictures: Mapping[Cl
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"share": share, "number": number, "text": _text, "label": label_text}
+    environment.filters |= {
+        "share": share,
+        "number": number,
+        "text": partial(one_line, length=_LONGEST_REASON),
+        "label": label_text,
+    }
     parts = {"all": report.all, **report.splits}
     # one split is all there is: a second column would say the same
     columns = list((parts if len(report.splits) > 1 else report.splits).items())
@@ -127,8 +133,3 @@ def _charts(name: str, part: Part) -> Iterator[tuple[str, Chart]]:
         if histogram is not None:
             drawn = draw_chart(histogram, title=f"{name}: {title}", counted=counted, text=lambda value: f"{value:,.0f}")
             yield topic, drawn
-
-
-def _text(text: str) -> str:
-    """Text from elsewhere, its control characters visible and its length bounded; escaped by the template."""
-    return printable(text if len(text) <= _LONGEST_REASON else f"{text[: _LONGEST_REASON - 3]}...")
