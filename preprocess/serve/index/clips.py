@@ -105,13 +105,9 @@ def find_clips(db: sqlite3.Connection, query: ClipQuery) -> ClipPage:
 
 def find_clip(db: sqlite3.Connection, key: str) -> FoundClip | None:
     """All that the runs say of one clip; None if no run knows it."""
-    numbers = [number for (number,) in db.execute("SELECT id FROM run")]
-    rows = [
-        (key, entry)
-        for number in numbers
-        for (entry,) in db.execute("SELECT id FROM entry WHERE run = ? AND key = ?", (number, key))
-    ]
-    clips, _ = _page(db, iter(rows), most=1)
+    # in this order, or SQLite may go through all entries: they are sorted by key within a run
+    rows = db.execute("SELECT key, entry.id FROM run CROSS JOIN entry ON run = run.id AND key = ?", (key,))
+    clips, _ = _page(db, rows, most=1)
     return clips[0] if clips else None
 
 
