@@ -28,7 +28,7 @@ from preprocess.serve.index.counts import failures, labels, messages
 from preprocess.serve.problems import BAD_QUERY, DAMAGED, NOT_FOUND
 from preprocess.serve.retrying import advice
 from preprocess.serve.run_folders import Kind, RunFolder
-from preprocess.serve.run_states import RunState, run_states
+from preprocess.serve.run_states import RunNow, run_states
 
 MOST_MESSAGES = 500
 
@@ -107,7 +107,7 @@ def dataset(request: Request, folder: Annotated[RunFolder, Depends(run_asked)]) 
     )
 
 
-def _run(state: RunState) -> RunModel:
+def _run(state: RunNow) -> RunModel:
     row = state.row
     torn = [DamageModel(where=f"byte {at} of the manifest", reason=reason) for at, reason in state.damaged_lines]
     bad = [DamageModel(where=name, reason=reason) for name, reason in state.damaged_shards]

@@ -13,7 +13,7 @@ from preprocess.status.run_view import RunView, look_at
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunState:
+class RunNow:
     """One run."""
 
     folder: RunFolder
@@ -34,13 +34,13 @@ class RunState:
     """Byte of the manifest and what is wrong, of some."""
 
 
-def run_states(db: sqlite3.Connection, folders: tuple[RunFolder, ...]) -> list[RunState]:
+def run_states(db: sqlite3.Connection, folders: tuple[RunFolder, ...]) -> list[RunNow]:
     """All runs that are in the index, by name."""
     by_code = {run.id: run for run in folders}
     return [_state(db, by_code[row.code], row) for row in read_runs(db) if row.code in by_code]
 
 
-def _state(db: sqlite3.Connection, folder: RunFolder, row: RunRow) -> RunState:
+def _state(db: sqlite3.Connection, folder: RunFolder, row: RunRow) -> RunNow:
     outcomes = outcomes_of(db, row.number)
     missing = tuple((count.outcome, count.cause, count.clips) for count in failures(db, run=row.code))
     counts = ManifestCounts(outcomes=outcomes, missing=missing)  # damaged lines are named one by one below
@@ -54,7 +54,7 @@ def _state(db: sqlite3.Connection, folder: RunFolder, row: RunRow) -> RunState:
         "SELECT name, problem FROM shard WHERE run = ? AND problem != '' ORDER BY name LIMIT 20", (row.number,)
     )
     torn = db.execute("SELECT at, reason FROM damage WHERE run = ? ORDER BY at LIMIT 20", (row.number,))
-    return RunState(
+    return RunNow(
         folder=folder,
         row=row,
         view=view,

@@ -7,7 +7,7 @@ from preprocess.serve import charts
 from preprocess.serve.asked import RunOrAll, index_of
 from preprocess.serve.render import page
 from preprocess.serve.run_folders import RunFolder
-from preprocess.serve.run_states import RunState, run_states
+from preprocess.serve.run_states import RunNow, run_states
 
 router = APIRouter(include_in_schema=False)
 
@@ -51,7 +51,7 @@ def _answer(request: Request, template: str, *, one: RunFolder | None) -> Respon
     )
 
 
-def _timeline(state: RunState) -> charts.Timeline | None:
+def _timeline(state: RunNow) -> charts.Timeline | None:
     samples = list(state.samples)
     # of a run at rest there is nothing to see but a line
     if len(samples) > 1 and samples[-1].outcomes == samples[-2].outcomes and not (state.view and state.view.goes_on):
