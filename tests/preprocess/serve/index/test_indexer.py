@@ -15,7 +15,6 @@ from preprocess.serve.index.clips import ClipQuery, find_clip, find_clips
 from preprocess.serve.index.counts import failures, labels, messages, read_runs
 from preprocess.serve.index.entries import Entries
 from preprocess.serve.index.indexer import Indexer
-from preprocess.serve.index.samples import MOST, Sample, read_samples, take_sample
 from preprocess.serve.runs import Runs
 from tests.preprocess.clip_folders import clip, done
 from tests.preprocess.serve.small_root import KEYS, append, indexed, make_root, outcomes
@@ -391,18 +390,3 @@ def test_names_and_times_that_sqlite_does_not_take(small, path):
         runs = {run.name: run for run in read_runs(db)}
     assert outcomes(indexed(small, path), "shards\\udcff") == {"done": 2}
     assert "damaged" in runs["broken\\udcff"].note
-
-
-def test_samples_show_what_changed_and_stay_few(small, path):
-    indexer = indexed(small, path)
-    db = schema.open_for_writing(path)
-    for number in range(3 * MOST):
-        take_sample(db, 77, Sample(at=float(number), outcomes={"done": number}))
-    found = read_samples(db, 77)
-    assert MOST // 2 <= len(found) <= MOST
-    assert (found[0].at, found[-1].at) == (0.0, 3 * MOST - 1.0)
-    for at in (1e6, 2e6, 3e6, 4e6):
-        take_sample(db, 77, Sample(at=at, outcomes={"done": 5}))
-    assert [one.at for one in read_samples(db, 77)[-2:]] == [1e6, 4e6]
-    db.close()
-    indexer.stop()
