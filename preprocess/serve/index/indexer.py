@@ -170,7 +170,7 @@ class Indexer:
         """Number of the file that others would open; not that of ours any more once it was deleted, as it may be."""
         try:
             return self._path.stat().st_ino
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
     def _make_anew(self) -> None:
