@@ -166,8 +166,8 @@ def test_a_wrong_token_and_the_right_one(small, open_tab, tmp_path):
         expect(tab).to_have_url(f"{address}/login")
 
 
-def test_signing_in_from_another_machine(small, browser):
-    with serving(small, token=TOKEN, names=(ELSEWHERE,)) as address:
+def test_signing_in_from_another_machine(small, browser, tmp_path):
+    with serving(small, token=TOKEN, names=(ELSEWHERE,), index=tmp_path / "index.sqlite") as address:
         # not `open_tab`: there the browser complains that it ignores headers which are for TLS only
         context = browser.new_context(base_url=address.replace("127.0.0.1", ELSEWHERE))
         tab = context.new_page()
