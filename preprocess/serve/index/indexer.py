@@ -58,7 +58,7 @@ class Indexer:
         self._lock = ExitStack()
         self._take()
         self._entries = Entries(self._db)
-        self._local = threading.local()
+        self._idle: list[sqlite3.Connection] = []
         self._opening = threading.Lock()
         self._generation = 0
         self._is_doubted = threading.Event()
@@ -77,6 +77,8 @@ class Indexer:
         self._stop.set()
         if self._thread:
             self._thread.join()
+        with self._opening:
+            self._close_readers()
         self._db.close()
         self._lock.close()
 
@@ -91,18 +93,21 @@ class Indexer:
         Raises:
             sqlite3.DatabaseError: it is damaged.
         """
-        db = getattr(self._local, "db", None)
-        if db is None or self._local.generation != self._generation:
-            if db is not None:
-                db.close()
-            with self._opening:
-                self._local.db = db = open_for_reading(self._path)
-                self._local.generation = self._generation
-        db.execute("BEGIN")
+        with self._opening:
+            generation = self._generation
+            db = self._idle.pop() if self._idle else open_for_reading(self._path)
         try:
+            db.execute("BEGIN")
             yield db
-        finally:
             db.execute("COMMIT")
+        except BaseException:
+            db.close()
+            raise
+        with self._opening:
+            if generation == self._generation:
+                self._idle.append(db)
+            else:
+                db.close()
 
     def progress(self) -> Progress:
         """How far it is."""
@@ -175,12 +180,19 @@ class Indexer:
 
     def _make_anew(self) -> None:
         with self._opening:  # nobody may meet the moment without a file, or without its log or its tables
-            self._generation += 1
+            self._close_readers()
             self._db.close()
             self._lock.close()
             self._take(anew=True)
         self._remember_anew()
         self._is_doubted.clear()
+
+    def _close_readers(self) -> None:
+        """Those that are read from are closed when they come back."""
+        self._generation += 1
+        for db in self._idle:
+            db.close()
+        self._idle.clear()
 
     def _remember_anew(self) -> None:
         """What was undone must not be remembered."""

@@ -137,8 +137,10 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
 
 
 def open_for_reading(path: Path) -> sqlite3.Connection:
-    """The index, for one thread that only looks."""
-    connection = sqlite3.connect(f"file:{_quoted(path)}?mode=ro", uri=True, isolation_level=None)
+    """The index, for one who only looks; any thread may, one after the other."""
+    connection = sqlite3.connect(
+        f"file:{_quoted(path)}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
+    )
     try:
         connection.execute("PRAGMA query_only = 1")
         # opens the write-ahead log too, which it finds by name: later on that may be the log of another index

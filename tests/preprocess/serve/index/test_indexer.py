@@ -5,6 +5,7 @@ import sqlite3
 import threading
 import time
 from contextlib import closing, suppress
+from pathlib import Path
 
 import pytest
 
@@ -78,6 +79,13 @@ def test_deleted_with_its_lock_it_is_still_of_one_server(small, path):
     first.catch_up()
     assert outcomes(first) == ALL | {"done": 5}
     first.stop()
+
+
+def test_stopped_it_has_no_file_open(small, path):
+    indexer = indexed(small, path)
+    indexer.progress()
+    indexer.stop()
+    assert not [link for link in map(os.path.realpath, Path("/proc/self/fd").iterdir()) if link.startswith(str(path))]
 
 
 def test_it_is_kept_between_starts(small, path, monkeypatch):
