@@ -41,6 +41,8 @@ class _State:
     """In a row."""
     walled_since: float | None = None
     paused_until: float = 0.0
+    shown_until: float = 0.0
+    """The same by the calendar."""
     probe_until: float = 0.0
     """Until then nothing but the one request that is out."""
     reason: str = ""
@@ -50,10 +52,10 @@ class Limiter:
     """Says who may send the next request.
 
     Args:
-        clock: seconds since the epoch.
+        clock: seconds, rising: one that is set back, as a calendar's may be, would hold requests up for as long.
     """
 
-    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._states: defaultdict[str, _State] = defaultdict(_State)
 
@@ -115,7 +117,8 @@ class Limiter:
         if is_row or retry_after_s is not None:
             # 30 doublings are more than an hour of any pause, and a number that a float holds
             growing_s = min(pause_s * 2 ** min(state.pauses, 30), LONGEST_PAUSE_S) if is_row else 0.0
-            state.paused_until = now + max(growing_s, retry_after_s or 0.0)
+            length_s = max(growing_s, retry_after_s or 0.0)
+            state.paused_until, state.shown_until = now + length_s, time.time() + length_s
             state.pauses += 1
             state.walls = 0
             state.probe_until = 0.0
@@ -124,7 +127,7 @@ class Limiter:
         """Which of `identities` are left alone, and until when."""
         now = self._clock()
         return [
-            Pause(identity=name, until=state.paused_until, reason=state.reason)
+            Pause(identity=name, until=state.shown_until, reason=state.reason)
             for name in identities
             if (state := self._states[name]).paused_until > now
         ]
