@@ -24,6 +24,7 @@ YOUTUBE_PER_HOUR = 300.0
 
 Source: yt-dlp wiki, Extractors, "This content isn't available, try again later"."""
 
+_LEAST_RATE = 0.01  # videos an hour: one in four days
 _LONGEST_S = 7 * 86_400  # timers take no infinity
 _OPTION_OF = {"directory": "--source-dir", "mirror": "--mirror", "url": "--url-template"}
 
@@ -196,7 +197,10 @@ class DownloadConfig:
             _check(not unused, f"{_OPTION_OF[name]} is given, but {','.join(self.sources)} leaves out {name}")
         _check(self.retry <= set(RETRYABLE), f"retry knows {', '.join(RETRYABLE)}, got {sorted(self.retry)}")
         _check(0 < self.min_share <= 1, f"min_share must be above 0 and at most 1, got {self.min_share}")
-        _check(self.rate is None or self.rate > 0, f"rate must be above 0 videos an hour, got {self.rate}")
+        _check(
+            self.rate is None or self.rate >= _LEAST_RATE,
+            f"rate must be at least {_LEAST_RATE} videos an hour, got {self.rate}",
+        )
         for name in ("socket_timeout_s", "deadline_s", "give_up_s"):
             _check(
                 0 < getattr(self, name) <= _LONGEST_S,

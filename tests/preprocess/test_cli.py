@@ -147,7 +147,7 @@ NO_NUMBERS = ("x", "1e5000")
         (("download", "LIST", "--out", "o", "--mirror", "nowhere"), 2, "mirror 'nowhere' is neither of kinetics400"),
         (("download", "LIST", "--out", "o", "--proxy", "host"), 2, "proxy 'host' is not an address such as"),
         (("download", "LIST", "--out", "o", "--cookies", "none.txt"), 2, "cookie file none.txt does not exist"),
-        (("download", "LIST", "--out", "o", "--rate", "0"), 2, "rate must be above 0 videos an hour, got 0"),
+        (("download", "LIST", "--out", "o", "--rate", "0"), 2, "rate must be at least 0.01 videos an hour, got 0"),
         (
             ("download", "LIST", "--out", "o", "--deadline", "0"),
             2,

@@ -223,7 +223,7 @@ def test_missing_lists_what_no_source_had(run, mirror, tmp_path):
         ({"sources": ("mirror", "youtube")}, "source mirror needs --mirror"),
         ({"sources": ("youtube",), "mirror": "kinetics400"}, "--mirror is given, but youtube leaves out mirror"),
         ({"sources": ("youtube", "youtube")}, "a source stands twice in youtube,youtube"),
-        ({"rate": 0.0}, "rate must be above 0 videos an hour, got 0"),
+        ({"rate": 1e-300}, "rate must be at least 0.01 videos an hour, got 1e-300"),
         ({"deadline_s": -1.0}, "deadline_s must be above 0 s and at most 604800 s, got -1"),
         ({"deadline_s": float("inf")}, "deadline_s must be above 0 s and at most 604800 s, got inf"),
     ],
