@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 from preprocess.clip_source import ClipSource, FolderSource, check_apart
 from preprocess.config import FlowConfig, WorkerConfig
@@ -13,10 +15,9 @@ from preprocess.errors import BadMedia
 from preprocess.extract import MAX_SECONDS, TOO_LONG, extract_all
 from preprocess.flow import BACKENDS, resolve_backend
 from preprocess.outcomes import MANIFEST_NAME
-from preprocess.paths import check_not_taken
-from preprocess.plan import check_earlier, make_plan, read_plan
+from preprocess.plan import PLAN_NAME, check_earlier, make_plan, read_plan
 from preprocess.status.work import Work
-from preprocess.target import FolderTarget, Target
+from preprocess.target import FolderTarget, ObjectTarget, Target
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +66,7 @@ def estimate(
         pairs_a_clip: flow fields to compute of each there.
 
     Raises:
-        InvalidInput: `make_shards` would refuse these clips, labels, or what is in `out`; of an address only as far as
-            its staging folder here tells.
+        InvalidInput: `make_shards` would refuse these clips, labels, or what is in `out`.
         BadMedia: none of the sampled clips can be decoded.
     """
     backend = resolve_backend(config.backend)
@@ -75,8 +75,8 @@ def estimate(
     check_apart(source, target)
     found = source.clips()
     plan = make_plan(found, config=config, backend=backend, labels=labels)
-    check_not_taken(target.folder, MANIFEST_NAME, holds="clips", place=target.name)
-    check_earlier(read_plan(target.folder), plan, place=target.name, replan=replan)
+    target.check_not_taken(MANIFEST_NAME, holds="clips")
+    check_earlier(_earlier_plan(target), plan, place=target.name, replan=replan)
     spent, jpeg_bytes = Work(), 0
     makeable = [clip for clip in found if clip.duration_s <= MAX_SECONDS]
     failed = {clip.key: f"{clip.path}: {TOO_LONG}" for clip in found if clip.duration_s > MAX_SECONDS}
@@ -113,3 +113,12 @@ def estimate(
         free_bytes=target.free_bytes(),
         failed=failed,
     )
+
+
+def _earlier_plan(target: Target) -> dict[str, Any] | None:
+    """See `read_plan`; what an address has counts, as in a run."""
+    if isinstance(target, ObjectTarget):
+        with TemporaryDirectory() as folder:
+            if target.store.get(PLAN_NAME, Path(folder, PLAN_NAME)):
+                return read_plan(Path(folder), place=target.name)
+    return read_plan(target.folder, place=target.name)

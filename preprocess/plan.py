@@ -133,8 +133,12 @@ def planned_bytes(clip: ClipFile, config: FlowConfig) -> int:
     return round(duration_s * config.fps * height * width * bytes_px * _MARGIN)
 
 
-def read_plan(folder: Path) -> dict[str, Any] | None:
+def read_plan(folder: Path, *, place: str = "") -> dict[str, Any] | None:
     """What `plan.json` of an earlier run says; None when there is none.
+
+    Args:
+        folder: that it is in.
+        place: name of the folder for messages; by default its path.
 
     Raises:
         InvalidInput: the file is damaged.
@@ -153,7 +157,9 @@ def read_plan(folder: Path) -> dict[str, Any] | None:
     except OSError as error:
         raise EnvironmentProblem(f"{path} cannot be read: {error.strerror}; see to its mode and its disk") from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InvalidInput(f"{path} is damaged ({error!r}); delete it, or choose another folder") from error
+        raise InvalidInput(
+            f"{place or folder}/{PLAN_NAME} is damaged ({error!r}); delete it, or choose another folder"
+        ) from error
 
 
 def check_earlier(old: dict[str, Any] | None, plan: Plan, *, place: str, replan: bool) -> None:

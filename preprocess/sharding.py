@@ -327,7 +327,7 @@ def attributes_of(plan: Plan, config: FlowConfig, backend: str) -> ShardAttribut
 def _adopt_plan(target: Target, plan: Plan, *, replan: bool) -> None:
     """Make `plan` the plan of the target, or refuse when another one's shards are there."""
     target.check_not_taken(MANIFEST_NAME, holds="clips")
-    old = read_plan(target.folder)
+    old = read_plan(target.folder, place=target.name)
     check_earlier(old, plan, place=target.name, replan=replan)
     if old is not None and old["fingerprint"] == plan.fingerprint:
         return
