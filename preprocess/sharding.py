@@ -29,7 +29,7 @@ from preprocess.status.work import Work
 from preprocess.target import FolderTarget, ObjectTarget, Target
 from preprocess.trials import KILLED_REASON, Notes, Trials, run_shards
 from preprocess.words import size
-from preprocess.workers import Tick
+from preprocess.workers import Tick, worker_pool
 
 _RECORDS = (PLAN_NAME, JOURNAL_NAME, INDEX_NAME)
 """Files beside the shards, with an address too; the index last."""
@@ -93,7 +93,7 @@ def make_shards(
     plan = make_plan(source.clips(), config=config, backend=backend, labels=labels)
     make_folder(target.folder)
     with exclusive(target.folder), swept(target.folder), target.records(_RECORDS) as records:
-        _adopt_plan(target, plan, replan=replan)
+        _adopt_plan(target, plan, source=source, workers=workers, replan=replan)
         records.send()
         attributes = attributes_of(plan, config, backend)
         check = journal = None
@@ -324,7 +324,7 @@ def attributes_of(plan: Plan, config: FlowConfig, backend: str) -> ShardAttribut
     )
 
 
-def _adopt_plan(target: Target, plan: Plan, *, replan: bool) -> None:
+def _adopt_plan(target: Target, plan: Plan, *, source: ClipSource, workers: WorkerConfig, replan: bool) -> None:
     """Make `plan` the plan of the target, or refuse when another one's shards are there."""
     target.check_not_taken(MANIFEST_NAME, holds="clips")
     old = read_plan(target.folder, place=target.name)
@@ -332,8 +332,11 @@ def _adopt_plan(target: Target, plan: Plan, *, replan: bool) -> None:
     if old is not None and old["fingerprint"] == plan.fingerprint:
         return
     former = [shard.name for shard in plan.shards] if old is None else old["shards"]
-    # before it is adopted: a run with a lower quality, as the message advises, is to meet no other plan
+    # before it is adopted: a run of a lower quality or on fewer GPUs, as the messages advise, is to meet no other plan
     check_space(target, plan.shards, instead_of=former)
+    if workers.address is not None:
+        with worker_pool(workers, writes=target.shared, reads=source.witnesses(plan.shards[0].clips)):
+            pass
     if old is not None:
         # the index first: no reader may meet one without its shards
         for name in (INDEX_NAME, JOURNAL_NAME, *former):

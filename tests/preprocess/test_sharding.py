@@ -1,7 +1,5 @@
 import json
 import shutil
-import threading
-import time
 from dataclasses import replace
 from fractions import Fraction
 
@@ -15,7 +13,6 @@ from preprocess.clips import find_clips
 from preprocess.config import FlowConfig, WorkerConfig
 from preprocess.errors import BadMedia, EnvironmentProblem, InvalidInput
 from preprocess.estimate import estimate
-from preprocess.flow import BACKENDS
 from preprocess.media_process import read_clip
 from preprocess.sharding import make_shards, threads_a_task
 from preprocess.shards import EncodedClip, Shard, ShardSet
@@ -257,6 +254,15 @@ def test_replan_without_room_drops_nothing(clips, shards, monkeypatch):
     assert sorted(freed) == sorted(name for name in before if name.endswith(".h5"))
 
 
+def test_cluster_that_cannot_do_it_leaves_no_plan_and_drops_nothing(clips, shards, tmp_path):
+    before, workers = contents(shards), WorkerConfig(workers=1, address="127.0.0.1:9")
+    for out in (shards, tmp_path / "new"):
+        with pytest.raises(EnvironmentProblem, match="cannot start or reach the Ray cluster"):
+            make_shards(clips, out, config=FlowConfig(short_side=48), workers=workers, replan=True)
+    assert contents(shards) == before
+    assert contents(tmp_path / "new") == {}
+
+
 def test_room_counts_what_is_deleted_first(shards):
     target, names = FolderTarget(folder=shards), [path.name for path in shards.glob("*.h5")]
     sizes = sum(path.stat().st_size for path in shards.glob("*.h5"))
@@ -334,41 +340,6 @@ def test_lowest_frame_rate_is_within_the_bound_that_names_it(clips, tmp_path):
     assert [run(clips, tmp_path / "shards", config=config).made for _ in range(2)] == [3, 0]
 
 
-def test_estimate_counts_and_measures_and_writes_nothing(clips, tmp_path):
-    found = estimate(
-        clips, tmp_path / "shards", config=CONFIG, workers=WorkerConfig(workers=2), sample=6, pairs_a_clip=3
-    )
-    assert (found.clips, found.shards, found.measured_pairs) == (6, 3, 15)
-    assert found.pairs == sum(range(4, 9))
-    assert found.hours == pytest.approx(found.pairs / found.pairs_per_s / 2 / 3600)
-    assert list(found.failed) == ["broken"]
-    assert not (tmp_path / "shards").exists()
-
-
-def test_estimate_is_without_clips_that_the_run_will_refuse_as_too_long(clips, tmp_path, monkeypatch):
-    monkeypatch.setattr("preprocess.estimate.MAX_SECONDS", 0.3)  # clips of 8 and 9 frames have more
-    found = estimate(clips, tmp_path / "shards", config=CONFIG, workers=WorkerConfig(workers=0), pairs_a_clip=1)
-    assert (found.clips, found.pairs) == (6, 4 + 5 + 6)
-    assert sum(reason.endswith("longer than 120 s; trim it first") for reason in found.failed.values()) == 2
-
-
-def test_estimate_refuses_what_the_run_would(clips, shards):
-    workers = WorkerConfig(workers=0)
-    with pytest.raises(InvalidInput, match=r"labels of the clips are not in the given list, such as 'surfing'"):
-        estimate(clips, shards, config=CONFIG, workers=workers, labels=["yoga"])
-    other = FlowConfig(short_side=64, clips_per_shard=2)
-    with pytest.raises(InvalidInput, match=r"short_side was 48, is 64\).*--replan"):
-        estimate(clips, shards, config=other, workers=workers)
-    assert estimate(clips, shards, config=other, workers=workers, replan=True).clips == 6
-
-
-def test_estimate_of_broken_clips_fails(tmp_path):
-    (tmp_path / "train" / "yoga").mkdir(parents=True)
-    (tmp_path / "train" / "yoga" / "x.mp4").write_bytes(b"\x00")
-    with pytest.raises(BadMedia, match=r"none of the 1 sampled clips can be decoded; the first: x\.mp4"):
-        estimate(tmp_path, tmp_path / "out", config=CONFIG, workers=WorkerConfig(workers=0))
-
-
 def test_orientation_of_rgb_and_flow_agrees(shared_data, tmp_path):
     (tmp_path / "clips" / "train" / "segway").mkdir(parents=True)
     shutil.copy(shared_data / "codec" / "decord_video_90.mov", tmp_path / "clips" / "train" / "segway")
@@ -378,23 +349,3 @@ def test_orientation_of_rgb_and_flow_agrees(shared_data, tmp_path):
     flow = cv2.imdecode(shard_set.jpeg("flow", 0, 0), cv2.IMREAD_UNCHANGED)
     assert frame.shape == (85, 48, 3)  # stored as 568x320, shown upright
     assert flow.shape == (170, 48)
-
-
-def test_estimate_on_a_gpu_is_of_whole_clips_at_once_and_leaves_out_what_is_compiled(clips, tmp_path, monkeypatch):
-    sizes, threads = set(), set()
-
-    def codes_of_clip(frames_THW, params, **_):
-        threads.add(threading.get_ident())
-        if frames_THW.shape[1:] not in sizes:
-            time.sleep(2)
-            sizes.add(frames_THW.shape[1:])
-        return np.full((len(frames_THW) - 1, 2, *frames_THW.shape[1:]), 128, np.uint8)
-
-    gpu = replace(BACKENDS["opencv"], on_gpu=True, codes_of_clip=codes_of_clip, clips_at_once=3)
-    monkeypatch.setitem(BACKENDS, "fast", gpu)
-    config = FlowConfig(short_side=48, clips_per_shard=2, backend="fast")
-    workers = WorkerConfig(workers=1, gpus=1, helpers=2)
-    found = estimate(clips, tmp_path / "shards", config=config, workers=workers, pairs_a_clip=1)
-    assert found.measured_pairs == sum(range(4, 9))
-    assert found.pairs_per_s > found.measured_pairs / 2
-    assert len(threads) > 1

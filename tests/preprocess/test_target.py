@@ -3,7 +3,6 @@
 import hashlib
 import re
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,7 +11,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from preprocess import object_store, records
 from preprocess.annotations import read_lists
-from preprocess.clip_source import FolderSource, source_of
+from preprocess.clip_source import source_of
 from preprocess.config import DownloadConfig, FlowConfig, WorkerConfig
 from preprocess.download import download
 from preprocess.errors import BadMedia, EnvironmentProblem, InvalidInput
@@ -329,22 +328,6 @@ def test_estimate_reads_clips_at_an_address(inputs, tmp_path):
     found = estimate(source_of(ADDRESS), target, config=CONFIG, workers=HERE)
     assert (found.clips, found.failed, found.free_bytes) == (CLIPS, {}, None)
     assert not (tmp_path / "two").exists()
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("plan.json", None, r"bucket/shards was planned with something else \(short_side was 48, is 64\)"),
-        ("plan.json", b"{", r"^memory://bucket/shards/plan\.json is damaged"),
-        ("manifest.jsonl", b"", r"bucket/shards holds clips \(manifest\.jsonl\)"),
-    ],
-)
-def test_estimate_refuses_what_an_address_holds_already(inputs, tmp_path, name, content, message):
-    source, target = FolderSource(folder=inputs / "clips"), target_of(SHARDS, staging=tmp_path / "new")
-    with target.making(name) as path:
-        path.write_bytes((inputs / "shards" / name).read_bytes() if content is None else content)
-    with pytest.raises(InvalidInput, match=message):
-        estimate(source, target, config=replace(CONFIG, short_side=64), workers=HERE)
 
 
 def test_address_without_a_manifest_fails():
