@@ -5,6 +5,7 @@ from collections.abc import Container, Iterable, Sequence
 from preprocess.card.clips import CARD_CLIPS_NAME
 from preprocess.card.content import Card, ClassCount, Share, ordered_splits, short
 from preprocess.excerpt import markdown
+from preprocess.words import size
 
 
 def card_page(card: Card) -> str:
@@ -117,7 +118,7 @@ def _content(card: Card) -> str:
     rows = [
         ["duration", f"{content.seconds:,.0f} s, {content.seconds / 3600:,.2f} hours"],
         ["frames", f"{content.frames:,}"],
-        ["size", f"{content.bytes / 1e9:,.2f} GB" if content.bytes >= 1e9 else f"{content.bytes / 1e6:,.2f} MB"],
+        ["size", size(content.bytes)],
         ["width x height", _shares(content.frame_sizes)],
         ["frames a second", _shares(content.frame_rates)],
         ["source", _shares(content.sources)],

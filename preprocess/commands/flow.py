@@ -151,8 +151,10 @@ def _read_labels(name: str) -> tuple[str, ...]:
 
 
 def _print_flow(report: "FlowReport", target: "Target") -> None:
-    size = f"{report.clips} clips, {report.bytes / 1e6:.1f} MB"
-    click.echo(f"shards: {report.shards} ({report.made} by this run), {size} in {target.name}")
+    from preprocess.words import size
+
+    holding = f"{report.clips} clips, {size(report.bytes)}"
+    click.echo(f"shards: {report.shards} ({report.made} by this run), {holding} in {target.name}")
     if pairs := report.work.flow_pairs:
         rates = f"{pairs / report.elapsed_s:.1f} pairs/s, all workers together"
         shares = ", ".join(f"{stage} {seconds:.0f} s" for stage, seconds in report.work.seconds.items())

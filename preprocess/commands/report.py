@@ -52,6 +52,7 @@ def report(shards: Path, out: Path, clips: int, frames: int, per_class: int, see
     from preprocess.progress import ShowProgress
     from preprocess.report.content import Sampling
     from preprocess.report.making import check_place, json_path, make_report
+    from preprocess.words import size
 
     check_place(out, shards=shards)
     sampling = Sampling(clips=clips, frames=frames, per_class=per_class, seed=seed)
@@ -61,9 +62,9 @@ def report(shards: Path, out: Path, clips: int, frames: int, per_class: int, see
         made = make_report(shards, sampling=sampling, workers=workers, on_clip=progress.step)
     made.write(out)
     _print_report(made.report)
-    size, seconds = out.stat().st_size / 1e6, time.monotonic() - started
+    seconds = time.monotonic() - started
     rate = f"{seconds:.1f} s, {made.report.all.sampled / seconds:.1f} clips/s"
-    click.echo(f"wrote {out} ({size:.1f} MB) and {json_path(out).name} in {rate}")
+    click.echo(f"wrote {out} ({size(out.stat().st_size)}) and {json_path(out).name} in {rate}")
     if not made.report.is_whole:
         raise SystemExit(1)
 

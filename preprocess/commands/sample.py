@@ -32,10 +32,11 @@ def sample(folder: Path, train: int, val: int, width: int, height: int, seed: in
         preprocess download sample/list.csv --source-dir sample/videos --out clips
     """
     from preprocess.sample import SampleConfig, make_sample
+    from preprocess.words import size
 
     config = SampleConfig(videos_per_class=train, val_per_class=val, width=width, height=height, seed=seed)
     summary = make_sample(folder, config=config)
     videos = f"{summary.train_videos} training and {summary.val_videos} validation videos"
-    click.echo(f"{videos} of {summary.classes} classes, {summary.total_bytes / 1e6:.1f} MB")
+    click.echo(f"{videos} of {summary.classes} classes, {size(summary.total_bytes)}")
     click.echo(f"list:   {summary.list_path}")
     click.echo(f"videos: {summary.videos_folder}, with the true flow of each beside it")

@@ -13,7 +13,7 @@ from preprocess.console import printable
 from preprocess.excerpt import one_line
 from preprocess.status.run_view import RunView
 from preprocess.status.work import Work
-from preprocess.words import rate, span
+from preprocess.words import rate, size, span
 
 LOOK_EVERY_S = 1.0
 LINE_EVERY_S = 30.0
@@ -115,7 +115,7 @@ def _work(work: Work, *, elapsed_s: float) -> Iterator[str]:
         return
     pairs = f", {work.flow_pairs:,} flow pairs" if work.flow_pairs else ""
     rate = f" ({work.flow_pairs / elapsed_s:.1f}/s)" if pairs and elapsed_s > 0 else ""
-    yield f"work      {work.frames:,} frames{pairs}{rate}, {work.bytes / 1e6:,.1f} MB published"
+    yield f"work      {work.frames:,} frames{pairs}{rate}, {size(work.bytes)} published"
     stages = ", ".join(f"{stage} {span(seconds)}" for stage, seconds in _longest_first(work.seconds))
     yield f"          {stages or 'no stage timed'}, all workers added up"
 

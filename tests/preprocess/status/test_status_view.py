@@ -62,7 +62,7 @@ def test_lines_say_how_far_the_run_is():
 
 def test_lines_say_what_was_worked():
     text = "\n".join(lines(VIEW))
-    assert "work      2,700,000 frames, 9,000.0 MB published\n          fetch 2 h 01 min, " in text
+    assert "work      2,700,000 frames, 8.4 GiB published\n          fetch 2 h 01 min, " in text
     assert "shards" not in text
 
 
@@ -72,7 +72,7 @@ def test_lines_of_a_flow_run_have_its_shards_and_pairs():
     status = replace(STATUS, command="flow", pauses=(), work=work, shards=shards, already={"done": 1280})
     text = "\n".join(lines(replace(VIEW, status=status, outcomes={}, missing=())))
     assert "before    1,280 done (100.0 %)\nshards    50 of 700, 30 of them by this run\n" in text
-    assert "work      100,400 frames, 100,000 flow pairs (13.3/s), 5.0 MB published\n" in text
+    assert "work      100,400 frames, 100,000 flow pairs (13.3/s), 4.8 MiB published\n" in text
     assert text.endswith("          flow 2 h 01 min, decode 1 min 00 s, all workers added up")
 
 
