@@ -11,6 +11,7 @@ from rich.text import Text
 
 from preprocess.console import printable
 from preprocess.excerpt import one_line
+from preprocess.status.run_status import Status
 from preprocess.status.run_view import RunView
 from preprocess.status.work import Work
 from preprocess.words import rate, size, span
@@ -34,7 +35,7 @@ def summary(view: RunView) -> str:
     if status is None:
         return _safe(f"{view.state}: {_counts(view.outcomes)}")
     left = [f"{span(view.left_s)} left"] if view.left_s is not None else []
-    parts = [f"{status.finished:,} of {status.total:,} clips", *_rate(view), *left]
+    parts = [_progress(status), *_rate(view), *left]
     return _safe(f"{_clock(view.now)} {view.state}: {', '.join(parts)}; {_counts(status.outcomes)}")
 
 
@@ -98,9 +99,10 @@ def _run(view: RunView) -> Iterator[str]:
     yield f"time      {span(end - status.started)} since {_clock(status.started)}{left}"
     share = f" ({100 * status.finished / status.total:.1f} %)" if status.total else ""
     waiting = f", {status.waiting:,} waiting for another try" if status.waiting else ""
-    yield f"progress  {status.finished:,} of {status.total:,} clips{share}{waiting}"
-    yield f"rate      {', '.join(_rate(view)) or 'not known yet'}"
-    yield f"this run  {_counts(status.outcomes)}"
+    yield f"progress  {_progress(status)}{share}{waiting}"
+    if status.total:
+        yield f"rate      {', '.join(_rate(view)) or 'not known yet'}"
+        yield f"this run  {_counts(status.outcomes)}"
     for source, outcomes in sorted(status.sources.items()):
         yield f"  {source}: {_counts(outcomes)}"
     if (shards := status.shards) is not None:
@@ -108,6 +110,10 @@ def _run(view: RunView) -> Iterator[str]:
             yield f"before    {_counts(status.already)}"
         yield f"shards    {shards.already + shards.made:,} of {shards.total:,}, {shards.made:,} of them by this run"
     yield from _work(status.work, elapsed_s=status.updated - status.started)
+
+
+def _progress(status: Status) -> str:
+    return f"{status.finished:,} of {status.total:,} clips" if status.total else "no clips to try"
 
 
 def _work(work: Work, *, elapsed_s: float) -> Iterator[str]:

@@ -76,6 +76,13 @@ def test_lines_of_a_flow_run_have_its_shards_and_pairs():
     assert text.endswith("          flow 2 h 01 min, decode 1 min 00 s, all workers added up")
 
 
+def test_run_without_clips_to_try_says_so():
+    view = ended(status=replace(STATUS, total=0, finished=0, outcomes={}, sources={}, waiting=0))
+    text = "\n".join(lines(view))
+    assert "\nprogress  no clips to try\nwork " in text
+    assert " finished: no clips to try, " in summary(view)
+
+
 def test_an_ended_run_has_no_time_left_and_no_pauses():
     text = "\n".join(lines(ended()))
     assert "left" not in text
