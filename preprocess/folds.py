@@ -100,7 +100,7 @@ def _ucf101_class(text: str) -> tuple[str, int]:
     """A line `1 ApplyEyeMakeup`."""
     number, _, name = text.partition(" ")
     label = canonical(name, label_table("ucf101"))
-    if label is None or not number.isdecimal():
+    if label is None or not re.fullmatch("[0-9]{1,9}", number):
         raise InvalidInput(f"classInd.txt has the line {text[:60]!r}, expected the number and name of a UCF-101 class")
     return label, int(number)
 
