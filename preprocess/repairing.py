@@ -7,16 +7,15 @@ SHA-256 to know that it was made. Nothing else is ever put in place of a shard.
 import json
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from preprocess.clip_source import FolderSource
 from preprocess.clips import find_clips
 from preprocess.config import FlowConfig, WorkerConfig
 from preprocess.errors import BadMedia, InvalidInput, UnreadableFile, WorkerDied
-from preprocess.exact_number import exact_number
 from preprocess.extract import check_bytes
-from preprocess.flow import Tvl1Params, resolve_backend
+from preprocess.flow import resolve_backend
 from preprocess.made_shards import ShardResult
 from preprocess.paths import exclusive, rename_into_place, swept, temporary_beside
 from preprocess.plan import PLAN_NAME, Plan, PlannedShard, difference, make_plan, read_plan
@@ -139,17 +138,14 @@ def config_of(index: Index) -> FlowConfig:
     Raises:
         InvalidInput: the index holds none that this version knows.
     """
-    where = f"the configuration in {INDEX_NAME}"
-    values = dict(index.config)
     try:
-        fps = exact_number(values.pop("fps"))
-        tvl1 = decode(Tvl1Params, values.pop("tvl1"), where=f"{where}: tvl1")
-        config = FlowConfig(fps=fps, tvl1=tvl1, **values)
-    except InvalidInput:
-        raise
-    except (KeyError, ValueError, TypeError) as error:
+        config = decode(FlowConfig, index.config, where="config")
+        if unknown := sorted(index.config.keys() - asdict(config).keys()):
+            raise InvalidInput(f"config has {', '.join(unknown)}")
+    except InvalidInput as error:
         raise InvalidInput(
-            f"{where} is not one of this version ({error!r}); repair with the version that made the shards"
+            f"the configuration in {INDEX_NAME} is not one of this version: {error}; repair with the version that made "
+            "the shards"
         ) from error
     return config
 

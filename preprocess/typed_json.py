@@ -5,12 +5,14 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import is_dataclass
 from enum import StrEnum
+from fractions import Fraction
 from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from preprocess.errors import InvalidInput
+from preprocess.exact_number import exact_number
 from preprocess.regular_file import read_regular
 
 Kind = TypeVar("Kind")
@@ -20,8 +22,8 @@ def decode(kind: type[Kind], value: object, *, where: str) -> Kind:
     """`value`, as `json.loads` gave it, as a `kind`.
 
     Args:
-        kind: a dataclass whose fields are dataclasses, `str`, `int`, `float`, `bool`, a `StrEnum`, `X | None`,
-            `tuple[X, ...]` or `dict[str, X]`. Fields that it does not know are passed over.
+        kind: a dataclass whose fields are dataclasses, `str`, `int`, `float`, `bool`, a `StrEnum`, `Fraction` (in JSON
+            a text), `X | None`, `tuple[X, ...]` or `dict[str, X]`. Fields that it does not know are passed over.
         value: objects, arrays, texts, numbers.
         where: what the value was read from, for messages.
 
@@ -100,9 +102,8 @@ def read_record(
 
 def _decode(kind: Any, value: Any, where: str) -> Any:
     if isinstance(kind, UnionType):
-        if value is None:
-            return None
-        (kind,) = (part for part in get_args(kind) if part is not NoneType)
+        (part,) = (part for part in get_args(kind) if part is not NoneType)
+        return None if value is None else _decode(part, value, where)
     if is_dataclass(kind):
         return _decode_object(kind, value, where)
     container = get_origin(kind)
@@ -110,6 +111,8 @@ def _decode(kind: Any, value: Any, where: str) -> Any:
         return tuple(_decode(get_args(kind)[0], part, f"{where}[{number}]") for number, part in enumerate(value))
     if container is dict and isinstance(value, dict):
         return {name: _decode(get_args(kind)[1], part, f"{where}.{name}") for name, part in value.items()}
+    if kind is Fraction:
+        return _fraction(value, where)
     if kind is float and type(value) in {int, float} and not _is_beyond(value) and math.isfinite(value):
         return float(value)
     if isinstance(kind, type) and issubclass(kind, StrEnum) and value in list(kind):
@@ -117,6 +120,13 @@ def _decode(kind: Any, value: Any, where: str) -> Any:
     if kind in {str, int, bool} and type(value) is kind and not _is_beyond(value):
         return value
     raise InvalidInput(f"{where} should be {getattr(kind, '__name__', kind)}, it is {value!r:.80}")
+
+
+def _fraction(value: object, where: str) -> Fraction:
+    try:
+        return exact_number(value)
+    except ValueError as error:
+        raise InvalidInput(f"{where}: {error}") from error
 
 
 def _is_beyond(value: Any) -> bool:

@@ -130,13 +130,15 @@ def test_missing_index_is_told(folder, shards):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"fps": "x"}, "the configuration in index.json is not one of this version"),
+        ({"fps": "x"}, "the configuration in index.json is not one of this version: config.fps: 'x' is not a number"),
         ({"fps": "1e5000000"}, "'1e5000000' is not a number"),
         ({"short_side": 4}, "short_side must be 16 to 2304"),
-        ({"short_side": "48"}, "is not one of this version"),
-        ({"tvl1": {"tau": "fast"}}, "index.json: tvl1 lacks"),
+        ({"short_side": "48"}, "is not one of this version: config.short_side should be int, it is '48'"),
+        ({"rgb_quality": 95.0}, "is not one of this version: config.rgb_quality should be int, it is 95.0"),
+        ({"tvl1": {"tau": "fast"}}, "is not one of this version: config.tvl1 lacks"),
         ({"backend": "magic"}, "flow backend 'magic' is unknown"),
-        ({"evil": 1}, "is not one of this version"),
+        ({"backend": ["magic"]}, r"is not one of this version: config.backend should be str, it is \['magic'\]"),
+        ({"evil": 1}, "is not one of this version: config has evil"),
     ],
 )
 def test_strange_configuration_is_refused(folder, shards, change, message):
