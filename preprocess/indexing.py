@@ -21,6 +21,7 @@ from preprocess.outcomes import (
     ManifestEntry,
     Outcome,
     append_manifest,
+    cell,
     csv_of,
     read_manifest,
 )
@@ -184,7 +185,7 @@ def _publish(out: Path, entries: Mapping[str, ManifestEntry], folds: Folds, unli
         rows = [(video.key, video.label, _split(video, fold)) for video in folds.videos if video.key in done]
         publish(out / FOLD_LISTS[fold], csv_of([_FOLD_COLUMNS, *rows]))
     missing = [
-        ("", "", entry.key, entry.label, entry.split, entry.outcome.value, entry.cause, entry.reason)
+        ("", "", cell(entry.key), entry.label, entry.split, entry.outcome.value, entry.cause, cell(entry.reason))
         for entry in entries.values()
         if entry.outcome is not Outcome.DONE
     ]

@@ -258,17 +258,17 @@ def _missing_row(clip: Clip, entry: Standing | None) -> Sequence[object]:
         clip.youtube_id,
         clip.time_start,
         clip.time_end,
-        _cell(clip.label or ""),
+        cell(clip.label or ""),
         clip.split,
         status,
         cause,
-        _cell(reason),
+        cell(reason),
     )
 
 
 def _refused_row(row: RefusedRow) -> Sequence[object]:
     reason = f"{row.reason}: {','.join(row.row)[:200]!r}"
-    return (row.list_name, row.line, "", "", "", "", "", REFUSED, "", _cell(reason))
+    return (row.list_name, row.line, "", "", "", "", "", REFUSED, "", cell(reason))
 
 
 def csv_of(rows: Iterable[Sequence[object]]) -> Iterator[bytes]:
@@ -280,6 +280,6 @@ def csv_of(rows: Iterable[Sequence[object]]) -> Iterator[bytes]:
         yield text.getvalue().encode(errors="backslashreplace")
 
 
-def _cell(text: str) -> str:
-    # spreadsheets run cells that begin like a formula
+def cell(text: str) -> str:
+    """A text from elsewhere for a list that people open: a spreadsheet runs a cell that begins like a formula."""
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t")) else text

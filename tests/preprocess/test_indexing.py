@@ -138,20 +138,21 @@ def test_what_is_missing_is_named(run, folder, splits):
     (folder / "wave" / "a(!)#&;.avi").unlink()
     (folder / "walk" / "c.avi").write_bytes(b"no video")
     (folder / "walk" / "unheard of.mp4").write_bytes(b"")
-    (splits / "walk_test_split3.txt").write_text("\n \nwhat\n")
+    (splits / "walk_test_split3.txt").write_text("\n \nwhat\n=1+2.avi 1\n")
     report = run()
-    assert report.outcomes == {"done": 1, "unavailable": 1, "bad_media": 1}
-    assert (report.refused, report.missing, report.unlisted, report.splits) == (1, 3, 1, {"test": 1})
+    assert report.outcomes == {"done": 1, "unavailable": 2, "bad_media": 1}
+    assert (report.refused, report.missing, report.unlisted, report.splits) == (1, 4, 1, {"test": 1})
     found = [
         (row["key"], row["list"], row["line"], row["status"], row["cause"]) for row in rows(folder / "missing.csv")
     ]
     assert found == [
+        ("'=1+2", "", "", "unavailable", "not_found"),  # or a spreadsheet would run it
         ("a(!)#&;", "", "", "unavailable", "not_found"),
         ("c", "", "", "bad_media", "damaged"),
         ("", "walk_test_split3.txt", "3", "refused", ""),
         ("", "", "", "unlisted", ""),
     ]
-    assert rows(folder / "missing.csv")[3]["reason"] == "no list names it: walk/unheard of.mp4"
+    assert rows(folder / "missing.csv")[4]["reason"] == "no list names it: walk/unheard of.mp4"
     assert [row["key"] for row in rows(folder / "fold1.csv")] == ["b"]
 
 
