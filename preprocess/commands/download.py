@@ -10,10 +10,10 @@ from preprocess.commands.options import (
     FILE,
     FOLDER,
     PLACE,
+    address_option,
     metrics_options,
     staging_option,
     worker_config,
-    worker_options,
 )
 from preprocess.commands.stopping import stoppable
 
@@ -71,7 +71,7 @@ if TYPE_CHECKING:
     help="Also try these of earlier runs again; what failed for now always is.  [repeat]",
 )
 @click.option("--workers", type=int, help="Worker processes; 0 is this process alone.  [default: one a core]")
-@worker_options
+@address_option
 @metrics_options
 def download(
     lists: tuple[Path, ...],

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from preprocess.commands.options import PLACE, metrics_options, staging_option, worker_config, worker_options
+from preprocess.commands.options import PLACE, address_option, metrics_options, staging_option, worker_config
 from preprocess.commands.stopping import stoppable
 from preprocess.console import fraction, printable
 from preprocess.labels import DATASETS
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 @click.option("--replan", is_flag=True, help="Drop the shards in OUT when they were planned otherwise.")
 @click.option("--retry-failed", is_flag=True, help="Make those shards in OUT again that lack clips which failed.")
 @click.option("--dry-run", is_flag=True, help="Measure a few clips and say what the run will take; write nothing.")
-@worker_options
+@address_option
 @metrics_options
 def flow(
     clips: Path | str,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from preprocess.commands.options import FOLDER, worker_config, worker_options
+from preprocess.commands.options import FOLDER, address_option, worker_config
 from preprocess.commands.stopping import stoppable
 from preprocess.console import printable
 from preprocess.folds import FOLDS, SPLIT_FILES
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     help="Write here, with hard links to the videos (or copies), where DIR is read-only.  [default: DIR]",
 )
 @click.option("--workers", type=int, help="Worker processes; 0 is this process alone.  [default: one a core]")
-@worker_options
+@address_option
 def index(
     dataset: str,
     folder: Path,

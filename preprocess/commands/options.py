@@ -16,21 +16,17 @@ FILE = LocalPath(dir_okay=False)
 PLACE = PlaceType(file_okay=False, path_type=Path)
 
 
-def worker_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Where workers run."""
-    return click.option(
-        "--address", metavar="HOST:PORT", help="Ray cluster to run on ('auto' finds one on this machine)."
-    )(command)
-
-
-def staging_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """What goes with `--out` at an address, for `preprocess.target.target_of`."""
-    return click.option(
-        "--staging",
-        type=FOLDER,
-        help="Folder on this machine for what a run into an address keeps while it goes.  [default: one of its own in "
-        "the user's cache]",
-    )(command)
+address_option = click.option(
+    "--address", metavar="HOST:PORT", help="Ray cluster to run on ('auto' finds one on this machine)."
+)
+"""Where workers run."""
+staging_option = click.option(
+    "--staging",
+    type=FOLDER,
+    help="Folder on this machine for what a run into an address keeps while it goes.  [default: one of its own in the "
+    "user's cache]",
+)
+"""What goes with `--out` at an address, for `preprocess.target.target_of`."""
 
 
 def metrics_options(command: Callable[..., Any]) -> Callable[..., Any]:

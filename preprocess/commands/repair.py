@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from preprocess.commands.options import FOLDER, worker_config, worker_options
+from preprocess.commands.options import FOLDER, address_option, worker_config
 from preprocess.commands.stopping import stoppable
 from preprocess.excerpt import one_line
 
@@ -14,7 +14,7 @@ from preprocess.excerpt import one_line
 @click.argument("clips", type=FOLDER)
 @click.option("--gpus", type=int, help="GPUs to compute flow on, for shards that were made on GPUs.")
 @click.option("--cpus", type=int, help="CPU worker processes; 0 is this process alone.  [default: one a core]")
-@worker_options
+@address_option
 def repair(shards: Path, clips: Path, gpus: int | None, cpus: int | None, address: str | None) -> None:
     """Make the damaged and missing shards of SHARDS again from CLIPS, byte for byte as they were.
 
