@@ -45,6 +45,8 @@ class ManifestTail:
             InvalidInput: the manifest cannot be read.
         """
         try:
+            if self._path.is_fifo():
+                raise InvalidInput(f"cannot read {self._path}: it is a pipe")  # which would be waited for
             with self._path.open("rb") as file:
                 self._read_on(file)
         except FileNotFoundError:

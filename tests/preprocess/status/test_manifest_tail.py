@@ -1,5 +1,7 @@
+import os
 import random
 import tracemalloc
+from pathlib import Path
 
 import pytest
 
@@ -122,7 +124,8 @@ def test_missing_clips_are_by_how_many_and_then_by_name(tmp_path):
     ]
 
 
-def test_manifest_that_cannot_be_read_fails(tmp_path):
-    (tmp_path / MANIFEST_NAME).mkdir()
-    with pytest.raises(InvalidInput, match=f"cannot read .*{MANIFEST_NAME}: Is a directory"):
+@pytest.mark.parametrize(("make", "what"), [(Path.mkdir, "Is a directory"), (os.mkfifo, "it is a pipe")])
+def test_manifest_that_cannot_be_read_fails(tmp_path, make, what):
+    make(tmp_path / MANIFEST_NAME)
+    with pytest.raises(InvalidInput, match=f"cannot read .*{MANIFEST_NAME}: {what}"):
         counts_of(tmp_path)
