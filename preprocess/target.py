@@ -100,8 +100,12 @@ class FolderTarget:
         check_not_taken(self.folder, sign, holds=holds)
 
     def remove(self, name: str) -> None:
-        """Delete a file, if it is there."""
-        inside(self.folder, name).unlink(missing_ok=True)
+        """Delete a file, if it is there.
+
+        Raises:
+            EnvironmentProblem: it cannot be deleted.
+        """
+        _delete(inside(self.folder, name))
 
     def free_bytes(self, *, without: Sequence[str] = ()) -> int | None:
         """Room for further files, once those of `without` are deleted; None where nobody knows."""
@@ -167,7 +171,7 @@ class ObjectTarget:
     def remove(self, name: str) -> None:
         """See `FolderTarget`."""
         self.store.remove(name)
-        inside(self.folder, name).unlink(missing_ok=True)
+        _delete(inside(self.folder, name))
 
     def free_bytes(self, *, without: Sequence[str] = ()) -> int | None:
         """See `FolderTarget`."""
@@ -217,6 +221,15 @@ def target_of(place: Path | str, *, staging: Path | None = None) -> Target:
 def workspace(folder: Path) -> Path:
     """Where unfinished files of a run are, in its folder; emptied before and after each run."""
     return folder / UNFINISHED
+
+
+def _delete(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:  # there is a folder of its name, for example
+        raise EnvironmentProblem(
+            f"{path} cannot be deleted: {error.strerror}; move it away, then run the command again"
+        ) from error
 
 
 def _staging_of(store: ObjectStore) -> Path:

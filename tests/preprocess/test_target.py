@@ -303,6 +303,8 @@ def test_a_folder_tells_what_it_holds(tmp_path, monkeypatch):
     for _ in range(2):
         target.remove("val/a.mp4")
     assert not has("val/a.mp4", 4)
+    with pytest.raises(EnvironmentProblem, match=r"clips/val cannot be deleted: Is a directory; move it away"):
+        target.remove("val")
 
 
 def test_an_address_tells_what_it_holds(tmp_path):
