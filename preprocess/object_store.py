@@ -52,17 +52,20 @@ class ObjectStore:
             writes: whether files will be put there.
 
         Raises:
-            InvalidInput: an address that fsspec does not know, of no host, that is only read, or that means several
-                folders.
+            InvalidInput: an address that fsspec does not know, of no host, bucket or folder, that is only read, or that
+                means several folders.
             EnvironmentProblem: fsspec, or the package that it needs for this address, is not installed; or no server
                 answers.
         """
-        if writes and self._protocol in _READ_ONLY:
+        protocol, _, place = self.address.partition("://")
+        if not (protocol and place.strip("/")):  # as of `s3://$BUCKET` without BUCKET
+            raise InvalidInput(f"{self.address!r} names no bucket or folder; give an address such as s3://bucket/clips")
+        if writes and protocol in _READ_ONLY:
             raise InvalidInput(
                 f"{self.name} is read-only, as every address of this kind; write to a folder, or to a store such as "
                 "s3://bucket/clips"
             )
-        if self._protocol in _READ_ONLY and not names_host(self.address):
+        if protocol in _READ_ONLY and not names_host(self.address):
             raise InvalidInput(f"{self.name} cannot be opened; give http(s)://host/path")
         _, root = self._open()
         if writes and re.search(r"[*?[]", root):  # fsspec deletes and moves all that fits it

@@ -202,6 +202,12 @@ def test_unknown_address_fails():
         ObjectStore("nowhere://bucket").check()
 
 
+@pytest.mark.parametrize("address", ["s3://", "file://", "file:///", "http://", "://bucket"])
+def test_address_of_nothing_fails(address):
+    with pytest.raises(InvalidInput, match=rf"^'{address}' names no bucket or folder; give an address such as s3://b"):
+        ObjectStore(address).check(writes=True)
+
+
 @pytest.mark.parametrize("address", ["http://[x/clips", "https://x:99999/clips", "http:///clips"])
 def test_address_of_no_host_fails(address):
     with pytest.raises(InvalidInput, match=rf"{re.escape(address)} cannot be opened; give http\(s\)://host/path"):
