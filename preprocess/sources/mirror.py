@@ -124,7 +124,8 @@ def check_mirror(mirror: str) -> None:
         quoted(mirror)
         return
     try:
-        is_there = mirror in MIRRORS or Path(mirror).is_file() or Path(mirror).is_dir()
+        # an empty one, as of `--mirror "$ARCHIVES"` without ARCHIVES, is not the folder that one is in
+        is_there = mirror in MIRRORS or (mirror != "" and (Path(mirror).is_file() or Path(mirror).is_dir()))
     except OSError as error:
         raise InvalidInput(f"mirror {mirror!r} cannot be looked at: {error.strerror}") from error
     if not is_there:

@@ -145,7 +145,7 @@ def test_replacements_of_ones_own_are_known_by_their_name(tmp_path):
     assert [archive.replaces for archive in archives_of(str(tmp_path))] == [True, False]
 
 
-@pytest.mark.parametrize("name", ["kinetics500", "/no/such/folder", "ftp://host/list.txt"])
+@pytest.mark.parametrize("name", ["", "kinetics500", "/no/such/folder", "ftp://host/list.txt"])
 def test_unknown_mirror_fails(name):
     with pytest.raises(InvalidInput, match="is neither of kinetics400, kinetics600, kinetics700"):
         archives_of(name)
