@@ -208,10 +208,8 @@ class DownloadConfig:
             )
         names = [one.name for one in self.identities]
         _check(len(names) > 0, "at least one identity is needed")
-        twice = next((name for name in names if names.count(name) > 1), "")
-        _check(
-            len(set(names)) == len(names), f"two identities are called {twice!r}; rename a cookie file or leave one out"
-        )
+        twice = next((name for name in names if names.count(name) > 1), None)
+        _check(twice is None, f"two identities are called {twice!r}; rename a cookie file or leave one out")
 
     @property
     def chain(self) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 from preprocess.config import WorkerConfig
 from preprocess.errors import DeviceDead, DeviceLost, EnvironmentProblem, WorkerDied
@@ -30,7 +30,6 @@ Item = TypeVar("Item")
 Taken_co = TypeVar("Taken_co", covariant=True)
 Value = TypeVar("Value")
 Shared = TypeVar("Shared")
-
 
 Tick = Callable[[Any], None]
 """Called by a task for each part of its work that is finished, with what the driver is told of it: picklable, small."""
@@ -184,8 +183,7 @@ class WorkerPool:
             max_restarts=-1,
             max_task_retries=-1,
         )
-        proxy: Any = _Proxy(self._ray, actor.remote(make))
-        return proxy  # type: ignore[no-any-return]
+        return cast(Shared, _Proxy(self._ray, actor.remote(make)))
 
     def hosted(self, make: Callable[[], Shared]) -> Shared:
         """One object for this run, which its tasks may be given too; otherwise as `shared`.
@@ -197,8 +195,7 @@ class WorkerPool:
         here = self._ray.get_runtime_context().get_node_id()
         beside = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(here, soft=True)
         actor = self._ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(_Holder)
-        proxy: Any = _Proxy(self._ray, actor.options(scheduling_strategy=beside).remote(make))
-        return proxy  # type: ignore[no-any-return]
+        return cast(Shared, _Proxy(self._ray, actor.options(scheduling_strategy=beside).remote(make)))
 
     def _run_here(
         self,

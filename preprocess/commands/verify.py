@@ -50,12 +50,12 @@ def verify(shards: Path, decode: bool, workers: int | None, as_json: bool) -> No
     if as_json:
         _print_json(result)
     else:
-        print_verification(result, shards)
+        _print_verification(result, shards)
     if result.findings:
         raise SystemExit(1)
 
 
-def print_verification(result: "Verification", shards: Path) -> None:
+def _print_verification(result: "Verification", shards: Path) -> None:
     """The result in two or three lines; findings of single shards are told as they come."""
     from preprocess.shards.index import INDEX_NAME
     from preprocess.words import size
