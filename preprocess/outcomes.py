@@ -143,10 +143,7 @@ class ManifestEntry:
         Raises:
             ValueError, TypeError, KeyError: it is none.
         """
-        _check_fields(values)
-        values["outcome"] = _OUTCOMES[values["outcome"]]
-        for name in _REPEATED:
-            values[name] = _shared.setdefault(values[name], values[name])
+        _check_fields(values, repeated=("split", "label", "cause", "source", "fps"))
         entry = object.__new__(cls)
         for name, set_field in _SETTERS.items():
             set_field(entry, values[name])
@@ -161,16 +158,21 @@ class ManifestEntry:
 # Kinetics-700 has 650,000 entries. The __init__ of a frozen dataclass takes twice the time of its slots, and a label's
 # text would be there a thousand times.
 _SETTERS = {field.name: ManifestEntry.__dict__[field.name].__set__ for field in fields(ManifestEntry)}
-_REPEATED = ("split", "label", "cause", "source", "fps")
 _OUTCOMES = {outcome.value: outcome for outcome in Outcome}
 _NAMES = tuple(_SETTERS)
 _standing_fields = itemgetter(*Standing._fields)
 _shared: dict[Any, Any] = {}
 
 
-def _check_fields(values: dict[str, Any]) -> None:
+def _check_fields(values: dict[str, Any], *, repeated: Iterable[str]) -> None:
+    """That they are those of an entry; the outcome, and texts that are `repeated` in many lines, become one object."""
     if tuple(values) != _NAMES:
         raise TypeError(f"fields {sorted(values.keys() ^ _SETTERS.keys())} are unknown or missing")
+    if not isinstance(values["key"], str):
+        raise TypeError("its key is no text")
+    values["outcome"] = _OUTCOMES[values["outcome"]]
+    for name in repeated:
+        values[name] = _shared.setdefault(values[name], values[name])
 
 
 @collector_paused()
@@ -193,10 +195,7 @@ def read_standings(
 
 
 def _standing(values: dict[str, Any], *, is_there: Callable[[str, int], bool]) -> tuple[str, Standing]:
-    _check_fields(values)
-    values["outcome"] = _OUTCOMES[values["outcome"]]
-    for name in ("split", "label", "source"):
-        values[name] = _shared.setdefault(values[name], values[name])
+    _check_fields(values, repeated=("split", "label", "source"))
     if values["outcome"] is Outcome.DONE and not is_there(values["path"], values["bytes"]):
         values |= {"outcome": Outcome.TEMPORARY, "cause": Cause.NOT_FOUND.value, "reason": GONE}
     return values["key"], Standing._make(_standing_fields(values))

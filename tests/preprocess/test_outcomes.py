@@ -50,16 +50,17 @@ def test_torn_last_line_is_left_out_and_not_glued_to_the_next(tmp_path, caplog):
 
 
 def test_standings_are_those_of_the_whole_entries(tmp_path, caplog):
-    lines = [asdict(entry(letter * 11, Outcome.UNAVAILABLE, "Private video", "private")) for letter in "abcdef"]
+    lines = [asdict(entry(letter * 11, Outcome.UNAVAILABLE, "Private video", "private")) for letter in "abcdefg"]
     del lines[1]["frozen_s"]
     lines[2]["mood"] = "glad"
     del lines[3]["split"]
     lines[4] |= {"outcome": "lost"}
+    lines[5] |= {"key": ["f"]}
     lines.append({**lines[0], "outcome": "done", "source": "url", "sha256": "0" * 64})
     (tmp_path / MANIFEST_NAME).write_bytes(b"".join(map(line_of, lines)))
     standings = read_standings(tmp_path)
-    assert [key[0] for key in standings] == ["a", "f"]
-    assert caplog.text.count("torn or malformed") == 4
+    assert [key[0] for key in standings] == ["a", "g"]
+    assert caplog.text.count("torn or malformed") == 5
     assert standings == {key: found.standing for key, found in read_manifest(tmp_path).items()}
     first, second = standings.values()
     assert first == (Outcome.DONE, "train", "yoga", "private", "Private video", "url", "0" * 64)
