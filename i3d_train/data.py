@@ -19,6 +19,7 @@ from i3d_train.models.sampling import Sampling
 from i3d_train.options import Reading
 from i3d_train.weight_info import WeightsInfo
 from pipelines import Loader, open_loader, portion
+from pipelines.portion import OpenClips
 from preprocess.address import shown
 from preprocess.errors import InvalidInput
 from preprocess.shards import ShardAttributes, ShardSet
@@ -59,47 +60,53 @@ class DataConfig(Reading):
     """In training, shuffle within so many shards at a time."""
 
 
-def open_clips(config: DataConfig, *, split: str) -> ShardSet:
-    """The clips that `open_batches` would read, but for those of shards that it would skip.
+def open_clips(shards: Path | str, *, split: str, reading: Reading, balanced: bool = False) -> OpenClips:
+    """Open the clips of one split.
+
+    Args:
+        shards: folder or address of `index.json`.
+        split: `train`, `val`, `test` or `extra`.
+        reading: which of them, and how.
+        balanced: whether their classes will be drawn equally often, for which all shards have to be readable.
 
     Raises:
         NoClips: none of that split.
         InvalidInput: no such shards, or a list that does not go with them.
         BadShard: the shards break their contract.
     """
-    opened = portion.open_clips(
-        config.shards,
+    return portion.open_clips(
+        shards,
         split=split,
-        clips=config.clips,
-        skip_bad=config.on_bad_shard == "skip" and not config.balanced,
-        storage=portion.Storage(cache=config.cache, cache_bytes=config.cache_bytes),
+        clips=reading.clips,
+        skip_bad=reading.on_bad_shard == "skip" and not balanced,
+        storage=portion.Storage(cache=reading.cache, cache_bytes=reading.cache_bytes),
     )
-    return readable(opened.shards, split=split)
 
 
-def readable(clips: ShardSet, *, split: str) -> ShardSet:
+def readable(clips: OpenClips) -> ShardSet:
     """Without the clips of shards that are skipped, of which nothing is known but their number."""
-    if not clips.bad:
-        return clips
-    return clips.only(np.flatnonzero(~np.isin(clips.shard_of_clip, list(clips.bad))), split=split)
+    shards = clips.shards
+    if not shards.bad:
+        return shards
+    assert shards.split is not None
+    return shards.only(np.flatnonzero(~np.isin(shards.shard_of_clip, list(shards.bad))), split=shards.split)
 
 
 def open_batches(
-    config: DataConfig, *, split: str, training: bool, device: torch.device, rank: int = 0, ranks: int = 1
+    config: DataConfig, clips: OpenClips, *, training: bool, device: torch.device, rank: int = 0, ranks: int = 1
 ) -> Loader:
-    """A loader of one split.
+    """A loader.
 
     Args:
         config: which batches.
-        split: `train`, `val`, `test` or `extra`.
+        clips: of which clips; the loaders of a run may share them.
         training: shuffled with random window, crop and flip; otherwise natural order and the centre.
         device: where decoding may happen and the batches are wanted.
         rank: which of the processes this is that read the split together, from 0.
         ranks: how many they are.
     """
     return open_loader(
-        config.shards,
-        split=split,
+        clips,
         streams=STREAMS_READ[config.stream],
         frames=config.frames,
         crop=config.crop,
@@ -145,7 +152,7 @@ def network_input(
 
 def check_training(
     config: DataConfig, *, model: str, processes: int = 1, short_side: int | None = None, fps: Fraction | None = None
-) -> ShardSet:
+) -> OpenClips:
     """The `train` split, once it is known that this run can be trained on it.
 
     Args:
@@ -159,7 +166,8 @@ def check_training(
         InvalidInput: no such split, clips without a label, too few clips, frames or pixels.
         BadShard: the shards break their contract.
     """
-    clips = open_clips(config, split="train")
+    opened = open_clips(config.shards, split="train", reading=config, balanced=config.balanced)
+    clips = readable(opened)
     unlabelled = np.flatnonzero(clips.clips.label == UNLABELLED)
     if len(unlabelled):
         raise InvalidInput(
@@ -181,7 +189,7 @@ def check_training(
                 f"with `preprocess flow {option} {wanted}`, or give {option} {stored}"
             )
     check_size(clips, frames=config.frames, crop=config.crop, model=model)
-    return clips
+    return opened
 
 
 def check_scoring(clips: ShardSet, *, frames: int, crop: int, model: str) -> None:

@@ -12,7 +12,15 @@ import torch
 
 from i3d_train import weights
 from i3d_train.clip_logits import ClipLogits, ViewAverage
-from i3d_train.data import STREAMS_READ, UNLABELLED, check_scoring, note_small_crop, readable, warn_of_other_videos
+from i3d_train.data import (
+    STREAMS_READ,
+    UNLABELLED,
+    check_scoring,
+    note_small_crop,
+    open_clips,
+    readable,
+    warn_of_other_videos,
+)
 from i3d_train.device import choose_precision
 from i3d_train.evaluation_folder import write_evaluation
 from i3d_train.events import Observer, Scored, ignore
@@ -24,6 +32,7 @@ from i3d_train.scoring import answers, ranked
 from i3d_train.weight_info import WeightsInfo
 from pipelines import Loader, open_loader
 from pipelines.device import resolve_device
+from pipelines.portion import OpenClips
 from preprocess.address import folder_name, shown
 from preprocess.errors import InvalidInput
 from preprocess.labels import dataset_of
@@ -125,8 +134,9 @@ def evaluate(config: EvaluateConfig, *, observe: Observer = ignore) -> Results:
     crop = config.crop or network.sampling.crop
     device = resolve_device(config.device)
     precision = choose_precision(config.precision, device)
-    loader = _open(config, stream=info.stream, frames=frames, crop=crop, device=device)
-    _check_clips(readable(loader.shards, split=config.split), info, frames=frames, crop=crop)
+    clips = open_clips(config.shards, split=config.split, reading=config)
+    _check_clips(readable(clips), info, frames=frames, crop=crop)
+    loader = _open(config, clips, stream=info.stream, frames=frames, crop=crop, device=device)
     warn_of_other_videos(info, loader.shards.attributes)
     note_small_crop(crop)
     names = class_names(info.num_classes, known=info.labels, file=config.labels)
@@ -167,10 +177,11 @@ def evaluate(config: EvaluateConfig, *, observe: Observer = ignore) -> Results:
     return results
 
 
-def _open(config: EvaluateConfig, *, stream: str, frames: int | None, crop: int, device: torch.device) -> Loader:
+def _open(
+    config: EvaluateConfig, clips: OpenClips, *, stream: str, frames: int | None, crop: int, device: torch.device
+) -> Loader:
     return open_loader(
-        config.shards,
-        split=config.split,
+        clips,
         streams=STREAMS_READ[stream],
         frames=frames,
         windows=config.windows,

@@ -18,7 +18,16 @@ import numpy as np
 import torch
 
 from i3d_train import weights
-from i3d_train.data import STREAMS_READ, UNLABELLED, check_least, network_input, warn_of_other_videos
+from i3d_train.data import (
+    STREAMS_READ,
+    UNLABELLED,
+    check_least,
+    check_size,
+    network_input,
+    open_clips,
+    readable,
+    warn_of_other_videos,
+)
 from i3d_train.device import autocast, choose_precision, enough_memory
 from i3d_train.events import Observer, Scored, ignore
 from i3d_train.feature_file import ClipFeatures, check_name, writing
@@ -31,6 +40,7 @@ from i3d_train.step_times import step_frames
 from i3d_train.weight_info import WeightsInfo
 from pipelines import Loader, open_loader
 from pipelines.device import resolve_device
+from pipelines.portion import OpenClips
 from preprocess.address import shown
 from preprocess.errors import BadMedia, InvalidInput, UnreadableFile
 from preprocess.shards.layout import SPLITS
@@ -152,7 +162,9 @@ def extract(config: FeaturesConfig, *, observe: Observer = ignore) -> FeaturesRe
         if config.shards is None:
             clips, total = _of_videos(config, info, crop=crop, failed=failed), len(config.videos)
         else:
-            loader = _open(config, stream=info.stream, crop=crop, device=device)
+            opened = open_clips(config.shards, split=config.split, reading=config)
+            check_size(readable(opened), frames=frames, crop=crop, model=info.model)
+            loader = _open(config, opened, stream=info.stream, crop=crop, device=device)
             warn_of_other_videos(info, loader.shards.attributes)
             attributes |= {"labels": list(loader.labels), "fps": float(loader.shards.attributes.fps)}
             clips, total = _of_shards(loader, info.stream), len(loader.shards)
@@ -200,11 +212,9 @@ def _check_window(model: str, *, frames: int, crop: int) -> None:
         raise InvalidInput(f"{model} sees every {every}th frame, so frames must be a multiple of it, got {frames}")
 
 
-def _open(config: FeaturesConfig, *, stream: str, crop: int, device: torch.device) -> Loader:
-    assert config.shards is not None
+def _open(config: FeaturesConfig, clips: OpenClips, *, stream: str, crop: int, device: torch.device) -> Loader:
     return open_loader(
-        config.shards,
-        split=config.split,
+        clips,
         streams=STREAMS_READ[stream],
         frames=None,
         crop=crop,

@@ -10,6 +10,7 @@ import torch
 from i3d_train.data import DataConfig, open_batches
 from i3d_train.process_group import ProcessGroup
 from pipelines import Batch
+from pipelines.portion import OpenClips
 from preprocess.errors import InvalidInput
 
 logger = logging.getLogger(__name__)
@@ -21,7 +22,8 @@ class Feed:
     A step never takes clips of two epochs, so that a step cut into parts has the same clips as a whole one.
 
     Args:
-        data: which clips; `batch_size` is that of a step of this process.
+        data: how they are read; `batch_size` is that of a step of this process.
+        clips: of the training split.
         parts: equal batches that a step is cut into.
         device: where the batches are wanted.
         group: processes that read the split together.
@@ -30,11 +32,13 @@ class Feed:
         steps_per_epoch: whole steps of an epoch; clips that do not fill one are left out of it.
     """
 
-    def __init__(self, data: DataConfig, *, parts: int, device: torch.device, group: ProcessGroup) -> None:
+    def __init__(
+        self, data: DataConfig, clips: OpenClips, *, parts: int, device: torch.device, group: ProcessGroup
+    ) -> None:
         self._parts = parts
         self._loader = open_batches(
             replace(data, batch_size=data.batch_size // parts),
-            split="train",
+            clips,
             training=True,
             device=device,
             rank=group.rank,

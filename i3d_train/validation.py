@@ -17,6 +17,7 @@ from i3d_train.data import (
     network_input,
     open_batches,
     open_clips,
+    readable,
     warn_of_unseen_classes,
 )
 from i3d_train.device import autocast
@@ -25,9 +26,9 @@ from i3d_train.models.network import Network
 from i3d_train.process_group import ProcessGroup
 from i3d_train.scoring import Scores, score
 from pipelines import Loader
+from pipelines.portion import OpenClips
 from preprocess.address import shown
 from preprocess.errors import BadShard, InvalidInput, NoClips
-from preprocess.shards import ShardSet
 
 logger = logging.getLogger(__name__)
 
@@ -40,25 +41,28 @@ class Validation:
     """Scores a network on another split than it learns from; each process takes a part of the clips.
 
     Args:
-        data: which clips, how many at a time.
+        data: how clips are read, and how many at a time.
+        clips: of the other split.
+        train: of the split that it learns from.
         device: of the network.
         precision: that it computes in.
         group: processes that validate together.
-        split: which one.
-        precise_bn: batches of each process from which BatchNorm's averages are measured first; 0 leaves them.
+        precise_bn: batches of `train`, of each process, from which BatchNorm's averages are measured first; 0 leaves
+            them.
     """
 
     def __init__(
         self,
         data: DataConfig,
+        clips: OpenClips,
         *,
+        train: OpenClips,
         device: torch.device,
         precision: str,
         group: ProcessGroup,
-        split: str = "val",
         precise_bn: int = 0,
     ) -> None:
-        self._data, self._split = data, split
+        self._data, self._clips, self._train = data, clips, train
         self._device, self._precision, self._group = device, precision, group
         self._precise_bn = precise_bn
         self._loader: Loader | None = None
@@ -84,7 +88,7 @@ class Validation:
         if self._precise_bn:
             self._measure_batch_norm(model, should_stop=should_stop)
         if self._loader is None:
-            self._loader = self._open(self._data, split=self._split, training=False)
+            self._loader = self._open(self._data, self._clips, training=False)
         total = len(self._loader.shards)
 
         def scored(done: int) -> None:
@@ -101,13 +105,15 @@ class Validation:
             return None
         scores = sum(parts, start=Scores())
         if not scores.clips:
-            raise BadShard(f"no labelled clip of the {self._split} split can be read: {self._loader.skipped}")
+            raise BadShard(
+                f"no labelled clip of the {self._clips.shards.split} split can be read: {self._loader.skipped}"
+            )
         return Validated(step=step, loss=scores.loss, top1=scores.top1, top5=scores.top5, clips=scores.clips)
 
     def _measure_batch_norm(self, model: Network, *, should_stop: Callable[[], bool]) -> None:
         if self._bn_loader is None:
             # another seed than the training's own loader: these are not the clips of its first steps
-            self._bn_loader = self._open(replace(self._data, seed=self._data.seed + 1), split="train", training=True)
+            self._bn_loader = self._open(replace(self._data, seed=self._data.seed + 1), self._train, training=True)
             self._bn_start = self._bn_loader.state_dict()
         # always the same batches, so that a resumed run measures what an uninterrupted one does
         self._bn_loader.load_state_dict(self._bn_start)
@@ -125,10 +131,10 @@ class Validation:
             batch_norm.measure(model, inputs, group=self._group)
         model.train(was_training)
 
-    def _open(self, data: DataConfig, *, split: str, training: bool) -> Loader:
+    def _open(self, data: DataConfig, clips: OpenClips, *, training: bool) -> Loader:
         return open_batches(
             data,
-            split=split,
+            clips,
             training=training,
             device=self._device,
             rank=self._group.rank,
@@ -140,7 +146,7 @@ def open_validation(
     config: TrainConfig,
     data: DataConfig,
     *,
-    train: ShardSet,
+    train: OpenClips,
     device: torch.device,
     precision: str,
     group: ProcessGroup,
@@ -149,7 +155,7 @@ def open_validation(
 
     Args:
         config: of the run.
-        data: which clips, `batch_size` being that of a step.
+        data: how clips are read, `batch_size` being that of a step.
         train: the clips that are trained on; classes that are only validated are told.
         device: of the network.
         precision: that it computes in.
@@ -160,34 +166,30 @@ def open_validation(
             is not.
         BadShard: the shards break their contract.
     """
-    lacks = _nothing_to_score(data, split=config.val_split, model=config.model, train=train)
-    if lacks is None:
-        return Validation(
-            replace(data, batch_size=config.batch_size // config.accumulate),
-            device=device,
-            precision=precision,
-            group=group,
-            split=config.val_split,
-            precise_bn=config.precise_bn,
-        )
+    split = config.val_split
+    try:
+        clips = open_clips(data.shards, split=split, reading=data)
+    except NoClips as error:
+        lacks = str(error)
+    else:
+        there = readable(clips)
+        if (there.clips.label != UNLABELLED).any():
+            check_scoring(there, frames=data.frames, crop=data.crop, model=config.model)
+            warn_of_unseen_classes(readable(train), there)
+            return Validation(
+                replace(data, batch_size=config.batch_size // config.accumulate),
+                clips,
+                train=train,
+                device=device,
+                precision=precision,
+                group=group,
+                precise_bn=config.precise_bn,
+            )
+        lacks = f"no clip of the {split} split in {shown(data.shards)} has a label"
     if config.schedule == "plateau":
         raise InvalidInput(
             f"schedule plateau follows the validation loss and {lacks}; use --schedule step, or another --val-split "
             f"or shards that have labelled clips of it"
         )
     logger.warning("%s: no validation; --val-split names another split", lacks)
-    return None
-
-
-def _nothing_to_score(data: DataConfig, *, split: str, model: str, train: ShardSet) -> str | None:
-    """Why nothing can be validated; None where it can."""
-    try:
-        # which only training is
-        clips = open_clips(replace(data, balanced=False), split=split)
-    except NoClips as error:
-        return str(error)
-    if (clips.clips.label == UNLABELLED).all():
-        return f"no clip of the {split} split in {shown(data.shards)} has a label"
-    check_scoring(clips, frames=data.frames, crop=data.crop, model=model)
-    warn_of_unseen_classes(train, clips)
     return None

@@ -12,7 +12,7 @@ from preprocess.errors import EnvironmentProblem, InvalidInput
 if TYPE_CHECKING:
     from pipelines.dali import ClipLoader
     from pipelines.loader import Batch, Loader
-    from pipelines.portion import Portion, Shards
+    from pipelines.portion import OpenClips, Portion, Shards
     from pipelines.torch_loader import TorchClipLoader
 
 __all__ = ["LOADERS", "Batch", "ClipLoader", "Loader", "Portion", "TorchClipLoader", "open_loader"]
@@ -37,11 +37,11 @@ def __getattr__(name: str) -> Any:
     return getattr(import_module(_HOMES[name]), name)
 
 
-def open_loader(shards: "Shards", *, backend: str = "auto", **options: Any) -> "Loader":
+def open_loader(shards: "Shards | OpenClips", *, backend: str = "auto", **options: Any) -> "Loader":
     """Open a loader by the name of its backend.
 
     Args:
-        shards: folder or address of `index.json`, or several with their weights.
+        shards: folder or address of `index.json`, several with their weights, or what is open already.
         backend: one of `LOADERS`, or `auto`: DALI where it is installed, otherwise torch and a warning.
         options: of the loader, see `pipelines.loader.Loader`.
 

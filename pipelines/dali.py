@@ -15,7 +15,7 @@ from pipelines.dali_source import Part, Source, region
 from pipelines.decode import decode
 from pipelines.loader import CHANNELS, FLOW_STD, RGB_MEAN, RGB_STD, Loader, Streams
 from pipelines.normalise import normalise
-from pipelines.portion import Shards
+from pipelines.portion import OpenClips, Shards
 from pipelines.reader import Sample
 from pipelines.sampling import SamplePlan
 from preprocess.errors import BadShard, EnvironmentProblem, InvalidInput
@@ -39,7 +39,7 @@ class ClipLoader(Loader):
         options: see `Loader`.
     """
 
-    def __init__(self, shards: Shards, *, hw_decoder_load: float = HW_DECODER_LOAD, **options: Any) -> None:
+    def __init__(self, shards: Shards | OpenClips, *, hw_decoder_load: float = HW_DECODER_LOAD, **options: Any) -> None:
         if not 0 <= hw_decoder_load <= 1:
             raise InvalidInput(f"hw_decoder_load is {hw_decoder_load}; it must be from 0 to 1")
         self._hw_decoder_load = hw_decoder_load

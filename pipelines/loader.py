@@ -15,7 +15,7 @@ from pipelines.buffers import Buffers
 from pipelines.cache import CACHE_BYTES
 from pipelines.device import resolve_device
 from pipelines.feed_config import ON_BAD_SHARD, FeedConfig
-from pipelines.portion import Shards, Storage, open_clips
+from pipelines.portion import OpenClips, Shards, Storage, open_clips
 from pipelines.prefetch import Prefetcher
 from pipelines.reader import Reader, Sample, Skipped
 from pipelines.resume import ResumePoint
@@ -74,7 +74,8 @@ class Loader(ABC):
         shards: folder or address (`s3://`, `https://`, ...) of `index.json`, or several data sets mixed by
             weight: pairs of place and weight, or `pipelines.Portion`s. An epoch of a mixture has as many
             positions as there are clips; each data set gets its share of them and is gone through in passes,
-            so that none of its clips is drawn twice before all have been.
+            so that none of its clips is drawn twice before all have been. Or what `pipelines.portion.open_clips` has
+            opened, with a split, a list and storage of its own, which several loaders may share.
         split: `train`, `val`, `test` or `extra`; `train` for training and `val` for evaluation if not given.
         streams: any of `rgb` and `flow`; both show the same window, crop and flip.
         frames: length of the window; shorter clips are looped. None, in evaluation with one clip a batch: all
@@ -119,7 +120,7 @@ class Loader(ABC):
 
     def __init__(
         self,
-        shards: Shards,
+        shards: Shards | OpenClips,
         *,
         split: str | None = None,
         streams: tuple[str, ...] = STREAMS,
@@ -167,13 +168,17 @@ class Loader(ABC):
         )
         self.device = resolve_device(device)
         self.threads = threads
-        opened = open_clips(
-            shards,
-            split=split or ("train" if training else "val"),
-            clips=clips,
-            # classes are balanced by labels that an unreadable shard does not tell
-            skip_bad=on_bad_shard == "skip" and not balanced,
-            storage=Storage(cache=cache, cache_bytes=cache_bytes, options=storage_options or {}),
+        opened = (
+            shards
+            if isinstance(shards, OpenClips)
+            else open_clips(
+                shards,
+                split=split or ("train" if training else "val"),
+                clips=clips,
+                # classes are balanced by labels that an unreadable shard does not tell
+                skip_bad=on_bad_shard == "skip" and not balanced,
+                storage=Storage(cache=cache, cache_bytes=cache_bytes, options=storage_options or {}),
+            )
         )
         self.shards = opened.shards
         self.missing = opened.missing

@@ -10,7 +10,9 @@ import torch
 from torch import nn
 
 from i3d_train.config import TrainConfig
+from i3d_train.data import DataConfig, open_clips
 from i3d_train.models.network import STREAM_CHANNELS, Network
+from pipelines.portion import OpenClips
 from preprocess.shards import EncodedClip, Index, ShardAttributes
 from preprocess.shards.layout import shard_name
 from preprocess.shards.write import write_shard
@@ -94,3 +96,8 @@ class TinyNetwork(Network):
 
     def step_features(self, x_BCTHW: torch.Tensor) -> torch.Tensor:
         return torch.relu(self.bn(self.conv(x_BCTHW))).mean(dim=(2, 3, 4))[:, :, None]
+
+
+def opened(data: DataConfig, split: str) -> OpenClips:
+    """The clips of one split of shards."""
+    return open_clips(data.shards, split=split, reading=data, balanced=data.balanced)

@@ -19,7 +19,7 @@ from i3d_train.data import (
 from i3d_train.models.sampling import Sampling
 from preprocess.errors import BadShard, InvalidInput
 from preprocess.shards import ShardSet
-from tests.i3d_train.small_shards import noisy_clips, write_set
+from tests.i3d_train.small_shards import noisy_clips, opened, write_set
 
 CPU = torch.device("cpu")
 
@@ -31,13 +31,13 @@ def data(shards) -> DataConfig:
 
 @pytest.mark.parametrize(("stream", "channels"), [("rgb", 3), ("flow", 2)])
 def test_the_network_sees_its_stream(data, stream, channels):
-    loader = open_batches(replace(data, stream=stream), split="train", training=True, device=CPU)
+    loader = open_batches(replace(data, stream=stream), opened(data, "train"), training=True, device=CPU)
     x = network_input(next(iter(loader)), stream=stream, device=CPU)
     assert x.shape == (4, channels, 9, 32, 32)
 
 
 def test_good_shards_pass(data):
-    assert len(check_training(data, model="i3d")) == 8
+    assert len(check_training(data, model="i3d").shards) == 8
 
 
 def test_missing_split_fails(data, tmp_path):
@@ -85,7 +85,7 @@ def test_crop_below_what_a_network_needs_fails(data):
 
 
 def test_both_streams_are_of_the_same_clips(data):
-    batch = next(iter(open_batches(replace(data, stream="both"), split="train", training=True, device=CPU)))
+    batch = next(iter(open_batches(replace(data, stream="both"), opened(data, "train"), training=True, device=CPU)))
     x = network_input(batch, stream="both", device=CPU)
     assert {name: tuple(clips.shape) for name, clips in x.items()} == {
         "rgb": (4, 3, 9, 32, 32),
@@ -94,13 +94,13 @@ def test_both_streams_are_of_the_same_clips(data):
 
 
 def test_the_network_sees_what_it_samples(data):
-    batch = next(iter(open_batches(data, split="train", training=True, device=CPU)))
+    batch = next(iter(open_batches(data, opened(data, "train"), training=True, device=CPU)))
     x = network_input(batch, stream="rgb", device=CPU, sampling=Sampling(rgb_stride=4, shrink=2))
     assert x.shape == (4, 3, 3, 16, 16)
 
 
 def test_layout_in_memory_is_as_asked(data):
-    batch = next(iter(open_batches(data, split="train", training=True, device=CPU)))
+    batch = next(iter(open_batches(data, opened(data, "train"), training=True, device=CPU)))
     x = network_input(batch, stream="rgb", device=CPU, layout=torch.channels_last_3d)
     assert x.is_contiguous(memory_format=torch.channels_last_3d)
 

@@ -9,7 +9,7 @@ from i3d_train.data import DataConfig
 from i3d_train.feed import Feed
 from i3d_train.process_group import ALONE, ProcessGroup
 from preprocess.errors import InvalidInput
-from tests.i3d_train.small_shards import noisy_clips, write_set
+from tests.i3d_train.small_shards import noisy_clips, opened, write_set
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def data(ten_clips) -> DataConfig:
 
 
 def feed(data: DataConfig, *, parts: int, group: ProcessGroup = ALONE) -> Feed:
-    return Feed(data, parts=parts, device=torch.device("cpu"), group=group)
+    return Feed(data, opened(data, "train"), parts=parts, device=torch.device("cpu"), group=group)
 
 
 def keys(found: Feed, steps: int) -> list[list[str]]:

@@ -10,7 +10,7 @@ import fsspec
 import pytest
 import torch
 
-from i3d_train.data import DataConfig, open_batches, open_clips
+from i3d_train.data import DataConfig, open_batches, readable
 from i3d_train.evaluate import EvaluateConfig, evaluate
 from i3d_train.events import Started, Validated
 from i3d_train.features import FeaturesConfig, extract
@@ -21,7 +21,7 @@ from preprocess.errors import BadShard, InvalidInput
 from preprocess.shards import Index, ShardAttributes
 from preprocess.shards.layout import shard_name
 from preprocess.shards.write import write_shard
-from tests.i3d_train.small_shards import LABELS, SIDE, noisy_clips, write_set
+from tests.i3d_train.small_shards import LABELS, SIDE, noisy_clips, opened, write_set
 from tests.i3d_train.test_train import losses
 
 
@@ -51,15 +51,19 @@ def damaged(tmp_path):
     return tmp_path / "damaged"
 
 
-def test_list_says_what_is_trained_and_validated_on(config, tmp_path):
+def test_list_says_what_is_trained_and_validated_on(config, tmp_path, caplog):
     folder = write_set(tmp_path / "ucf", {"train": noisy_clips("train", [0, 1] * 4), "test": noisy_clips("test", [0])})
     rows = [f"train{n},{LABELS[n % 2]},{'train' if n < 5 else 'test'}" for n in range(7)]
+    rows += [f"gone{split},{LABELS[0]},{split}" for split in ("train", "test")]
     (tmp_path / "fold1.csv").write_text("\n".join(["key,label,split", *rows]) + "\n")
     seen = []
     listed = replace(config, shards=folder, clips=tmp_path / "fold1.csv", val_split="test")
-    train(replace(listed, steps=2), observe=seen.append)
+    with caplog.at_level(logging.WARNING):
+        train(replace(listed, steps=2, precise_bn=1), observe=seen.append)
     assert [event.clips for event in seen if isinstance(event, Started)] == [5]
     assert {event.clips for event in seen if isinstance(event, Validated)} == {2}
+    # once: each split is opened once, whatever reads it
+    assert re.findall(r"are in no shard of .*, such as (\w+)", caplog.text) == ["gonetrain", "gonetest"]
 
 
 def test_list_without_the_split_to_validate_on_is_told(config, tmp_path, caplog):
@@ -76,9 +80,8 @@ def test_balanced_draws_every_class_equally_often(tmp_path):
     data = DataConfig(shards=folder, stream="rgb", frames=9, crop=32, batch_size=2, loader="torch", threads=1)
     drawn = Counter()
     for balanced in (False, True):
-        loader = open_batches(
-            replace(data, balanced=balanced), split="train", training=True, device=torch.device("cpu")
-        )
+        chosen = replace(data, balanced=balanced)
+        loader = open_batches(chosen, opened(chosen, "train"), training=True, device=torch.device("cpu"))
         drawn[balanced] = sum(int(batch["label"].sum()) for batch in loader)
     assert drawn == {False: 1, True: 4}
 
@@ -115,14 +118,17 @@ def test_damaged_shard_stops_a_run_unless_it_is_skipped(config, damaged, caplog)
 
 def test_shard_to_validate_on_is_skipped_in_balanced_training_too(config, damaged):
     data = DataConfig(shards=damaged, stream="rgb", frames=9, crop=32, batch_size=2, on_bad_shard="skip")
-    train_clips = open_clips(data, split="train")
+    train_clips = opened(data, "train")
     where = {"device": torch.device("cpu"), "precision": "fp32", "group": ALONE}
     assert open_validation(config, replace(data, balanced=True), train=train_clips, **where) is not None
 
 
 def test_clips_of_skipped_shards_are_those_that_can_be_read(damaged):
     data = DataConfig(shards=damaged, stream="rgb", frames=9, crop=32, batch_size=2, on_bad_shard="skip")
-    assert open_clips(data, split="train").clips.key.tolist() == [b"train0", b"train1", b"train2", b"train3"]
+    assert readable(opened(data, "train")).clips.key.tolist() == [b"train0", b"train1", b"train2", b"train3"]
+
+
+LARGE_CROP = r"crop 41 is larger than the short side of the shards, 40 pixels; use less"
 
 
 def test_evaluation_counts_what_it_skipped(config, damaged, shards, tmp_path):
@@ -132,22 +138,25 @@ def test_evaluation_counts_what_it_skipped(config, damaged, shards, tmp_path):
     )
     with pytest.raises(BadShard, match=r"val-00001-of-00002.h5 has"):
         evaluate(evaluation)
+    with pytest.raises(InvalidInput, match=LARGE_CROP):
+        evaluate(replace(evaluation, on_bad_shard="skip", crop=41))
     found = evaluate(replace(evaluation, on_bad_shard="skip"))
     assert (found.clips, found.missing) == (4, 4)
 
 
 def test_features_name_what_was_skipped(config, damaged, tmp_path):
     train(replace(config, model="i3d", width=0.1, steps=1, checkpoint_every=1))
-    report = extract(
-        FeaturesConfig(
-            weights=config.out / "checkpoint-1.pt",
-            out=tmp_path / "features.npz",
-            shards=damaged,
-            frames=9,
-            crop=32,
-            device="cpu",
-            on_bad_shard="skip",
-        )
+    wanted = FeaturesConfig(
+        weights=config.out / "checkpoint-1.pt",
+        out=tmp_path / "features.npz",
+        shards=damaged,
+        frames=9,
+        crop=32,
+        device="cpu",
+        on_bad_shard="skip",
     )
+    with pytest.raises(InvalidInput, match=LARGE_CROP):
+        extract(replace(wanted, crop=41))
+    report = extract(wanted)
     assert (report.clips, report.total) == (4, 8)
     assert [name.endswith("val-00001-of-00002.h5") for name in report.failed] == [True]

@@ -14,6 +14,7 @@ from i3d_train.results import Results
 from i3d_train.scoring import Scores, answers, ranked, score
 from preprocess.errors import EnvironmentProblem
 from tests.i3d_train.small_results import TRIAL
+from tests.i3d_train.small_shards import opened
 from tests.i3d_train.small_weights import small_network
 
 CPU = torch.device("cpu")
@@ -22,7 +23,7 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def val(shards):
     config = DataConfig(shards=shards, stream="rgb", frames=9, crop=32, batch_size=2, loader="torch", threads=1)
-    return open_batches(config, split="val", training=False, device=CPU)
+    return open_batches(config, opened(config, "val"), training=False, device=CPU)
 
 
 def test_top1_and_top5():

@@ -15,8 +15,7 @@ from i3d_train.process_group import ALONE, ProcessGroup
 from i3d_train.scoring import ClassScore, Scores
 from i3d_train.validation import Validation, open_validation
 from preprocess.errors import BadShard, InvalidInput
-from preprocess.shards import ShardSet
-from tests.i3d_train.small_shards import TinyNetwork, noisy_clips, write_set
+from tests.i3d_train.small_shards import TinyNetwork, noisy_clips, opened, write_set
 
 CPU = torch.device("cpu")
 
@@ -31,13 +30,20 @@ def network() -> TinyNetwork:
     return TinyNetwork(num_classes=2, stream="rgb")
 
 
+def validation(data: DataConfig, *, precision: str = "fp32", group: ProcessGroup = ALONE, precise_bn: int = 0):
+    clips = opened(data, "val")
+    # of which only measuring BatchNorm asks
+    train = opened(data, "train") if precise_bn else clips
+    return Validation(data, clips, train=train, device=CPU, precision=precision, group=group, precise_bn=precise_bn)
+
+
 def test_processes_share_the_clips(data, monkeypatch):
-    whole = Validation(data, device=CPU, precision="fp32", group=ALONE).run(network(), step=1, observe=ignore)
+    whole = validation(data).run(network(), step=1, observe=ignore)
     parts: list[Scores] = []
     monkeypatch.setattr(ProcessGroup, "gather", lambda self, value: parts.append(value) or [value])
     for rank in (0, 1):
         group = ProcessGroup(rank=rank, size=2)
-        Validation(data, device=CPU, precision="fp32", group=group).run(network(), step=1, observe=ignore)
+        validation(data, group=group).run(network(), step=1, observe=ignore)
     together = sum(parts, start=Scores())
     assert [part.clips for part in parts] == [2, 1]
     assert (together.clips, together.top1) == (whole.clips, whole.top1)
@@ -54,15 +60,15 @@ def test_scores_add_up():
 
 def test_progress_is_told_up_to_all_clips(data):
     seen = []
-    Validation(data, device=CPU, precision="fp32", group=ALONE).run(network(), step=1, observe=seen.append)
+    validation(data).run(network(), step=1, observe=seen.append)
     assert [(event.done, event.total) for event in seen] == [(2, 3), (3, 3)]
 
 
 def test_asked_to_stop_it_ends_without_scores(data):
     seen = []
-    validation = Validation(data, device=CPU, precision="fp32", group=ALONE)
+    scoring = validation(data)
     model = network().train()
-    assert validation.run(model, step=1, observe=seen.append, should_stop=lambda: True) is None
+    assert scoring.run(model, step=1, observe=seen.append, should_stop=lambda: True) is None
     assert len(seen) == 1
     assert model.training
 
@@ -73,16 +79,16 @@ def test_split_of_which_no_clip_can_be_read_fails(data, tmp_path):
     # no JPEG begins as one
     shard.write_bytes(shard.read_bytes().replace(b"\xff\xd8\xff", b"\xff\xd8\0"))
     data = replace(data, shards=folder, on_bad_shard="skip")
-    validation = Validation(data, device=CPU, precision="fp32", group=ALONE)
+    scoring = validation(data)
     with pytest.raises(BadShard, match=r"no labelled clip of the val split can be read: 2 windows of .* skipped"):
-        validation.run(network(), step=1, observe=ignore)
+        scoring.run(network(), step=1, observe=ignore)
 
 
 def test_measured_batch_norm_is_always_of_the_same_batches(data):
-    validation = Validation(data, device=CPU, precision="fp32", group=ALONE, precise_bn=3)
+    scoring = validation(data, precise_bn=3)
     first, second = network(), network()
-    validation.run(first, step=1, observe=ignore)
-    validation.run(second, step=2, observe=ignore)
+    scoring.run(first, step=1, observe=ignore)
+    scoring.run(second, step=2, observe=ignore)
     assert torch.equal(first.bn.running_mean, second.bn.running_mean)
     assert not torch.equal(first.bn.running_mean, network().bn.running_mean)
 
@@ -91,10 +97,10 @@ def test_measured_batch_norm_is_of_what_the_network_sees_of_clips_that_are_not_t
     model = network().train()
     model.sampling = Sampling(rgb_stride=3)
     state = torch.get_rng_state()
-    Validation(data, device=CPU, precision="fp32", group=ALONE, precise_bn=3).run(model, step=1, observe=ignore)
+    validation(data, precise_bn=3).run(model, step=1, observe=ignore)
     # nothing was dropped, so that a run draws the same numbers with and without
     assert torch.equal(torch.get_rng_state(), state)
-    loader = open_batches(replace(data, seed=data.seed + 1), split="train", training=True, device=CPU)
+    loader = open_batches(replace(data, seed=data.seed + 1), opened(data, "train"), training=True, device=CPU)
     seen = torch.cat([model.conv(batch["rgb"][:, :, ::3]) for batch in itertools.islice(loader, 3)]).detach().double()
     torch.testing.assert_close(model.bn.running_mean.double(), seen.mean((0, 2, 3, 4)), rtol=1e-5, atol=1e-6)
     expected = seen.var((0, 2, 3, 4), correction=0)
@@ -104,27 +110,27 @@ def test_measured_batch_norm_is_of_what_the_network_sees_of_clips_that_are_not_t
 def test_batch_norm_is_measured_in_the_precision_of_the_network(data):
     model, kinds = network(), set()
     model.bn.register_forward_pre_hook(lambda _, x: kinds.add(x[0].dtype))
-    Validation(data, device=CPU, precision="bf16", group=ALONE, precise_bn=1).run(model, step=1, observe=ignore)
+    validation(data, precision="bf16", precise_bn=1).run(model, step=1, observe=ignore)
     assert kinds == {torch.bfloat16}
 
 
 def test_measuring_stops_when_asked_to(data):
     model, asked, seen = network(), iter([False, True]), []
     model.register_forward_pre_hook(lambda *_: seen.append(1))
-    validation = Validation(data, device=CPU, precision="fp32", group=ALONE, precise_bn=9)
+    scoring = validation(data, precise_bn=9)
     # and the first batch that is scored is the last
-    assert validation.run(model, step=1, observe=ignore, should_stop=lambda: next(asked, True)) is None
+    assert scoring.run(model, step=1, observe=ignore, should_stop=lambda: next(asked, True)) is None
     assert len(seen) == 2
 
 
 def test_measuring_may_go_round_the_clips(data):
-    validation = Validation(data, device=CPU, precision="fp32", group=ALONE, precise_bn=9)
-    assert validation.run(network(), step=1, observe=ignore).clips == 3
+    scoring = validation(data, precise_bn=9)
+    assert scoring.run(network(), step=1, observe=ignore).clips == 3
 
 
 def test_mode_is_as_before(data):
     model = network().train()
-    Validation(data, device=CPU, precision="fp32", group=ALONE, precise_bn=1).run(model, step=1, observe=ignore)
+    validation(data, precise_bn=1).run(model, step=1, observe=ignore)
     assert model.training
     assert model.bn.training
 
@@ -138,11 +144,11 @@ NOTHING_TO_SCORE = pytest.mark.parametrize(
 )
 
 
-def opened(config, data, folder) -> Validation | None:
+def validation_of(config, data, folder) -> Validation | None:
     return open_validation(
         replace(config, shards=folder),
         replace(data, shards=folder),
-        train=ShardSet(folder, "train"),
+        train=opened(replace(data, shards=folder), "train"),
         device=CPU,
         precision="fp32",
         group=ALONE,
@@ -151,21 +157,21 @@ def opened(config, data, folder) -> Validation | None:
 
 def test_validation_of_a_run_is_in_parts_as_its_steps_are(config, data):
     seen = []
-    validation = opened(replace(config, batch_size=4, accumulate=2), replace(data, batch_size=4), data.shards)
-    validation.run(network(), step=1, observe=seen.append)
+    scoring = validation_of(replace(config, batch_size=4, accumulate=2), replace(data, batch_size=4), data.shards)
+    scoring.run(network(), step=1, observe=seen.append)
     assert [event.done for event in seen] == [2, 3]
 
 
 def test_clips_too_small_to_validate_on_fails(config, data):
     with pytest.raises(InvalidInput, match=r"crop 41 is larger than the short side of the shards, 40 pixels"):
-        opened(config, replace(data, crop=41), data.shards)
+        validation_of(config, replace(data, crop=41), data.shards)
 
 
 @NOTHING_TO_SCORE
 def test_nothing_to_validate_on_is_told(splits, lacks, config, data, tmp_path, caplog):
     clips = {split: noisy_clips(split, labels) for split, labels in splits.items()}
     with caplog.at_level(logging.WARNING):
-        assert opened(config, data, write_set(tmp_path / "shards", clips)) is None
+        assert validation_of(config, data, write_set(tmp_path / "shards", clips)) is None
     assert re.search(f"{lacks}: no validation", caplog.text)
 
 
@@ -173,4 +179,4 @@ def test_nothing_to_validate_on_is_told(splits, lacks, config, data, tmp_path, c
 def test_schedule_that_follows_a_validation_needs_one_fails(splits, lacks, config, data, tmp_path):
     clips = {split: noisy_clips(split, labels) for split, labels in splits.items()}
     with pytest.raises(InvalidInput, match=rf"schedule plateau follows the validation loss and .*{lacks}; use"):
-        opened(replace(config, schedule="plateau"), data, write_set(tmp_path / "shards", clips))
+        validation_of(replace(config, schedule="plateau"), data, write_set(tmp_path / "shards", clips))
