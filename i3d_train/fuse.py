@@ -45,7 +45,9 @@ def fuse(rgb: Path, flow: Path, *, most_wrong: int = 20) -> tuple[list[Results],
     for name in _SAME:
         there, here = getattr(found_rgb.tested, name), getattr(found_flow.tested, name)
         if there != here:
-            raise InvalidInput(f"{rgb} is of {name} {there}, {flow} of {here}; fuse two evaluations of the same test")
+            raise InvalidInput(
+                f"{rgb} is of {name} {_told(there)}, {flow} of {_told(here)}; fuse two evaluations of the same test"
+            )
     colour = ClipLogits.read(rgb / LOGITS_NAME)
     motion = _in_order_of(colour, ClipLogits.read(flow / LOGITS_NAME), names=(str(rgb), str(flow)))
     tested = replace(found_rgb.tested, stream="both", weights=(*found_rgb.tested.weights, *found_flow.tested.weights))
@@ -68,6 +70,11 @@ def _mean(left_NK: np.ndarray, right_NK: np.ndarray) -> np.ndarray:
 
 _JOIN: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {"sum": np.add, "mean": _mean}
 """Way of fusion, a key of `FUSIONS`, to logits from two networks' logits."""
+
+
+def _told(value: object) -> str:
+    """What was tested, in a message; folds are several."""
+    return str(value) if not isinstance(value, tuple) else ", ".join(map(str, value)) or "none"
 
 
 def _single(folder: Path, stream: str) -> Results:
