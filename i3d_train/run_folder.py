@@ -35,8 +35,11 @@ class RunFolder:
     def __init__(self, config: TrainConfig, *, step: int, validated: int) -> None:
         self._config = config
         self._tensorboard = TensorBoardLog(config.out, step=step) if config.tensorboard else None
-        publish(config.out / CONFIG_NAME, (json.dumps(config.to_json(), indent=1) + "\n").encode())
         self.metrics = MetricsFile(config.out, step=step, validated=validated)
+
+    def describe(self) -> None:
+        """Write down the configuration; that of a finished run stays as it was."""
+        publish(self._config.out / CONFIG_NAME, (json.dumps(self._config.to_json(), indent=1) + "\n").encode())
 
     def note(self, event: Event) -> None:
         """Write down a step or a validation."""

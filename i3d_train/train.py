@@ -80,15 +80,17 @@ class _Audience:
         trainer = self._trainer
         self._folder = RunFolder(trainer.config, step=trainer.step, validated=trainer.validated_step)
         stack.callback(self._folder.close)
-        if trainer.step < trainer.steps:
-            self._observe(_started(trainer))
-        elif not trainer.validation_is_due():
+        if trainer.step >= trainer.steps and not trainer.validation_is_due():
             logger.warning(
                 "%s is finished, at step %d of %d: nothing to do without more steps",
                 trainer.config.out,
                 trainer.step,
                 trainer.steps,
             )
+            return
+        self._folder.describe()
+        if trainer.step < trainer.steps:
+            self._observe(_started(trainer))
 
     def tell(self, event: Event) -> None:
         """Pass on what happened."""

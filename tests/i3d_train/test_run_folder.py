@@ -15,7 +15,9 @@ STEP = StepDone(step=1, steps=9, loss=1.5, lr=0.1, clips_per_s=4.0, wait_share=0
 
 @pytest.fixture
 def folder(config):
-    return RunFolder(config, step=0, validated=0)
+    opened = RunFolder(config, step=0, validated=0)
+    opened.describe()
+    return opened
 
 
 def records(folder) -> list[dict]:

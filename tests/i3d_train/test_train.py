@@ -151,8 +151,11 @@ def test_run_that_is_stopped_within_a_validation_makes_up_for_it(step, config, t
     assert "nothing to do" not in caplog.text
     assert numbers(config.out) == numbers(whole.out)
     seen = []
-    train(replace(config, resume=True), observe=seen.append)
+    described = (config.out / "config.json").read_text()
+    train(replace(config, resume=True, steps=1), observe=seen.append)
     assert seen == []
+    # of the steps that it had, not of those that it was given in vain
+    assert (config.out / "config.json").read_text() == described
 
 
 def test_plateau_divides_the_rate_and_says_so(config):
