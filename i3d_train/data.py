@@ -5,18 +5,18 @@ Shapes: B = clips, C = channels, T = frames, H, W = pixels.
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from i3d_train.config import TrainConfig
 from i3d_train.models import network_class
 from i3d_train.models.network import BOTH, Clips
 from i3d_train.models.sampling import Sampling
 from i3d_train.options import Reading
+from i3d_train.process_group import ALONE, ProcessGroup
 from i3d_train.weight_info import WeightsInfo
 from pipelines import Loader, open_loader, portion
 from pipelines.portion import OpenClips
@@ -35,29 +35,6 @@ STREAMS_READ: dict[str, tuple[str, ...]] = {"rgb": ("rgb",), "flow": ("flow",), 
 _NAMED = 5
 _WINDOW_224 = 193
 """Smallest crop whose last map is 7x7, the window of I3D's final pool."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataConfig(Reading):
-    """Which batches to read from where."""
-
-    shards: Path | str
-    """Folder or address of `index.json`."""
-    stream: str
-    """What the network sees."""
-    frames: int
-    """Consecutive frames of a clip."""
-    crop: int
-    """Pixels of the square crop."""
-    batch_size: int
-    """Clips a batch."""
-    seed: int = 0
-    flip: bool = True
-    """Mirror every other clip in training."""
-    balanced: bool = False
-    """In training, draw every class equally often."""
-    shuffle_shards: int | None = None
-    """In training, shuffle within so many shards at a time."""
 
 
 def open_clips(shards: Path | str, *, split: str, reading: Reading, balanced: bool = False) -> OpenClips:
@@ -93,32 +70,38 @@ def readable(clips: OpenClips) -> ShardSet:
 
 
 def open_batches(
-    config: DataConfig, clips: OpenClips, *, training: bool, device: torch.device, rank: int = 0, ranks: int = 1
+    config: TrainConfig,
+    clips: OpenClips,
+    *,
+    training: bool,
+    device: torch.device,
+    group: ProcessGroup = ALONE,
+    seed: int = 0,
 ) -> Loader:
-    """A loader.
+    """A loader of the batches of a run, each a part of a step.
 
     Args:
-        config: which batches.
-        clips: of which clips; the loaders of a run may share them.
+        config: of the run.
+        clips: of which clips; the loaders of a run share them.
         training: shuffled with random window, crop and flip; otherwise natural order and the centre.
         device: where decoding may happen and the batches are wanted.
-        rank: which of the processes this is that read the split together, from 0.
-        ranks: how many they are.
+        group: processes that read the clips together.
+        seed: of order and augmentation.
     """
     return open_loader(
         clips,
         streams=STREAMS_READ[config.stream],
         frames=config.frames,
         crop=config.crop,
-        batch_size=config.batch_size,
+        batch_size=config.batch_size // config.accumulate,
         device=device,
-        seed=config.seed,
+        seed=seed,
         training=training,
         flip=config.flip,
         balanced=config.balanced and training,
         shuffle_shards=config.shuffle_shards if training else None,
-        shard_id=rank,
-        num_shards=ranks,
+        shard_id=group.rank,
+        num_shards=group.size,
         **config.loader_options,
     )
 
@@ -150,17 +133,12 @@ def network_input(
     return moved if stream == BOTH else moved[stream]
 
 
-def check_training(
-    config: DataConfig, *, model: str, processes: int = 1, short_side: int | None = None, fps: Fraction | None = None
-) -> OpenClips:
+def check_training(config: TrainConfig, *, processes: int = 1) -> OpenClips:
     """The `train` split, once it is known that this run can be trained on it.
 
     Args:
-        config: which batches; `batch_size` is of a step of one process.
-        model: a key of `i3d_train.models.MODELS`.
+        config: of the run.
         processes: that train together.
-        short_side: what the shards' has to be, in pixels; None takes any.
-        fps: what their frames a second have to be; None takes any.
 
     Raises:
         InvalidInput: no such split, clips without a label, too few clips, frames or pixels.
@@ -181,14 +159,14 @@ def check_training(
             f"batch_size {config.batch_size}{where} is larger than the {len(clips)} clips of the train split in "
             f"{shown(config.shards)}; use {max(len(clips) // processes, 1)} or less"
         )
-    for name, wanted in (("short_side", short_side), ("fps", fps)):
-        option, stored = "--" + name.replace("_", "-"), getattr(clips.attributes, name)
+    for name in ("short_side", "fps"):
+        wanted, stored, option = getattr(config, name), getattr(clips.attributes, name), "--" + name.replace("_", "-")
         if wanted not in (None, stored):
             raise InvalidInput(
                 f"{name} {wanted} was asked for, the shards in {shown(config.shards)} have {stored}; make them "
                 f"with `preprocess flow {option} {wanted}`, or give {option} {stored}"
             )
-    check_size(clips, frames=config.frames, crop=config.crop, model=model)
+    check_size(clips, frames=config.frames, crop=config.crop, model=config.model)
     return opened
 
 

@@ -2,12 +2,12 @@
 
 import logging
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import torch
 
-from i3d_train.data import DataConfig, open_batches
+from i3d_train.config import TrainConfig
+from i3d_train.data import open_batches
 from i3d_train.process_group import ProcessGroup
 from pipelines import Batch
 from pipelines.portion import OpenClips
@@ -22,9 +22,8 @@ class Feed:
     A step never takes clips of two epochs, so that a step cut into parts has the same clips as a whole one.
 
     Args:
-        data: how they are read; `batch_size` is that of a step of this process.
+        config: of the run.
         clips: of the training split.
-        parts: equal batches that a step is cut into.
         device: where the batches are wanted.
         group: processes that read the split together.
 
@@ -32,20 +31,11 @@ class Feed:
         steps_per_epoch: whole steps of an epoch; clips that do not fill one are left out of it.
     """
 
-    def __init__(
-        self, data: DataConfig, clips: OpenClips, *, parts: int, device: torch.device, group: ProcessGroup
-    ) -> None:
-        self._parts = parts
-        self._loader = open_batches(
-            replace(data, batch_size=data.batch_size // parts),
-            clips,
-            training=True,
-            device=device,
-            rank=group.rank,
-            ranks=group.size,
-        )
-        self.steps_per_epoch = len(self._loader) // parts
-        self._clips_per_step = self._loader.config.clips_per_step * parts
+    def __init__(self, config: TrainConfig, clips: OpenClips, *, device: torch.device, group: ProcessGroup) -> None:
+        self._parts = config.accumulate
+        self._loader = open_batches(config, clips, training=True, device=device, group=group, seed=config.seed)
+        self.steps_per_epoch = len(self._loader) // self._parts
+        self._clips_per_step = self._loader.config.clips_per_step * self._parts
         # counted here too, because asking the loader for its state goes through all clips
         self._next_batch = 0
         self._epoch: Iterator[Batch] | None = None

@@ -2,7 +2,7 @@
 
 import math
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -64,19 +64,12 @@ class Reading:
         return int(self.cache_gb * _GB)
 
     @property
-    def reading(self) -> dict[str, Any]:
-        """These options alone, for another configuration that has them."""
-        return {field.name: getattr(self, field.name) for field in fields(Reading)}
-
-    @property
     def loader_options(self) -> dict[str, Any]:
-        """These options as `pipelines.open_loader` takes them."""
+        """These options as `pipelines.open_loader` takes them for clips that are open."""
         return {
             "backend": self.loader,
-            "clips": self.clips,
             "threads": self.threads,
             "on_bad_shard": self.on_bad_shard,
-            "cache": self.cache,
             "cache_bytes": self.cache_bytes,
         }
 

@@ -23,7 +23,7 @@ from i3d_train.balance import tell_balance
 from i3d_train.checkpoint import Checkpoint
 from i3d_train.compiling import compiled
 from i3d_train.config import TrainConfig
-from i3d_train.data import DataConfig, check_training, network_input, note_small_crop, readable
+from i3d_train.data import check_training, network_input, note_small_crop, readable
 from i3d_train.device import autocast, choose_precision, enough_memory, memory_bytes
 from i3d_train.errors import TrainingDiverged
 from i3d_train.events import Observer, StepDone, Validated
@@ -77,31 +77,17 @@ class Trainer:
                 "gradients of 3-D convolutions in bf16 are wrong on some CPUs, for clips as short as 16 frames; "
                 "use --precision fp32 where there is no GPU"
             )
-        data = DataConfig(
-            shards=config.shards,
-            stream=config.stream,
-            frames=config.frames,
-            crop=config.crop,
-            batch_size=config.batch_size,
-            seed=config.seed,
-            flip=config.flip,
-            balanced=config.balanced,
-            shuffle_shards=config.shuffle_shards,
-            **config.reading,
-        )
-        clips = check_training(
-            data, model=config.model, processes=group.size, short_side=config.short_side, fps=config.fps
-        )
+        clips = check_training(config, processes=group.size)
         self.train_clips = readable(clips)
         stored = self.train_clips.attributes
         # in the checkpoints, for those who show the network something else
         self.config = config = replace(config, short_side=stored.short_side, fps=stored.fps)
         tell_balance(self.train_clips)
         self.validation = open_validation(
-            config, data, train=clips, device=self.device, precision=self.precision, group=group
+            config, train=clips, device=self.device, precision=self.precision, group=group
         )
         note_small_crop(config.crop)
-        self.feed = Feed(data, clips, parts=config.accumulate, device=self.device, group=group)
+        self.feed = Feed(config, clips, device=self.device, group=group)
         self.steps = config.total_steps(steps_per_epoch=self.feed.steps_per_epoch)
         every = config.validate_every
         self.validate_every = self.feed.steps_per_epoch if every is None else every

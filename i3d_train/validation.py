@@ -4,7 +4,6 @@ import itertools
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 
 import torch
 
@@ -12,7 +11,6 @@ from i3d_train import batch_norm
 from i3d_train.config import TrainConfig
 from i3d_train.data import (
     UNLABELLED,
-    DataConfig,
     check_scoring,
     network_input,
     open_batches,
@@ -41,37 +39,33 @@ class Validation:
     """Scores a network on another split than it learns from; each process takes a part of the clips.
 
     Args:
-        data: how clips are read, and how many at a time.
+        config: of the run.
         clips: of the other split.
         train: of the split that it learns from.
         device: of the network.
         precision: that it computes in.
         group: processes that validate together.
-        precise_bn: batches of `train`, of each process, from which BatchNorm's averages are measured first; 0 leaves
-            them.
     """
 
     def __init__(
         self,
-        data: DataConfig,
+        config: TrainConfig,
         clips: OpenClips,
         *,
         train: OpenClips,
         device: torch.device,
         precision: str,
         group: ProcessGroup,
-        precise_bn: int = 0,
     ) -> None:
-        self._data, self._clips, self._train = data, clips, train
+        self._config, self._clips, self._train = config, clips, train
         self._device, self._precision, self._group = device, precision, group
-        self._precise_bn = precise_bn
         self._loader: Loader | None = None
         self._bn_loader: Loader | None = None
 
     def run(
         self, model: Network, *, step: int, observe: Observer, should_stop: Callable[[], bool] = lambda: False
     ) -> Validated | None:
-        """Score `model`; with `precise_bn` its BatchNorm averages are new after it.
+        """Score `model`; with `precise_bn` its BatchNorm averages are measured first, on clips of `train`.
 
         Args:
             model: as it is after `step` steps.
@@ -85,10 +79,10 @@ class Validation:
         Raises:
             BadShard: a clip cannot be read, or none of those that can be has a label.
         """
-        if self._precise_bn:
+        if self._config.precise_bn:
             self._measure_batch_norm(model, should_stop=should_stop)
         if self._loader is None:
-            self._loader = self._open(self._data, self._clips, training=False)
+            self._loader = self._open(self._clips, training=False)
         total = len(self._loader.shards)
 
         def scored(done: int) -> None:
@@ -113,12 +107,12 @@ class Validation:
     def _measure_batch_norm(self, model: Network, *, should_stop: Callable[[], bool]) -> None:
         if self._bn_loader is None:
             # another seed than the training's own loader: these are not the clips of its first steps
-            self._bn_loader = self._open(replace(self._data, seed=self._data.seed + 1), self._train, training=True)
+            self._bn_loader = self._open(self._train, training=True, seed=self._config.seed + 1)
             self._bn_start = self._bn_loader.state_dict()
         # always the same batches, so that a resumed run measures what an uninterrupted one does
         self._bn_loader.load_state_dict(self._bn_start)
         epochs = itertools.repeat(self._bn_loader)
-        batches = itertools.islice(itertools.chain.from_iterable(epochs), self._precise_bn)
+        batches = itertools.islice(itertools.chain.from_iterable(epochs), self._config.precise_bn)
         # all processes or none: they add up what they measured
         wanted = itertools.takewhile(lambda _: not self._group.any(should_stop(), device=self._device), batches)
         was_training = model.training
@@ -131,31 +125,17 @@ class Validation:
             batch_norm.measure(model, inputs, group=self._group)
         model.train(was_training)
 
-    def _open(self, data: DataConfig, clips: OpenClips, *, training: bool) -> Loader:
-        return open_batches(
-            data,
-            clips,
-            training=training,
-            device=self._device,
-            rank=self._group.rank,
-            ranks=self._group.size,
-        )
+    def _open(self, clips: OpenClips, *, training: bool, seed: int = 0) -> Loader:
+        return open_batches(self._config, clips, training=training, device=self._device, group=self._group, seed=seed)
 
 
 def open_validation(
-    config: TrainConfig,
-    data: DataConfig,
-    *,
-    train: OpenClips,
-    device: torch.device,
-    precision: str,
-    group: ProcessGroup,
+    config: TrainConfig, *, train: OpenClips, device: torch.device, precision: str, group: ProcessGroup
 ) -> Validation | None:
     """The validation of a run; None, and a warning, where its shards have nothing to score on.
 
     Args:
         config: of the run.
-        data: how clips are read, `batch_size` being that of a step.
         train: the clips that are trained on; classes that are only validated are told.
         device: of the network.
         precision: that it computes in.
@@ -168,24 +148,16 @@ def open_validation(
     """
     split = config.val_split
     try:
-        clips = open_clips(data.shards, split=split, reading=data)
+        clips = open_clips(config.shards, split=split, reading=config)
     except NoClips as error:
         lacks = str(error)
     else:
         there = readable(clips)
         if (there.clips.label != UNLABELLED).any():
-            check_scoring(there, frames=data.frames, crop=data.crop, model=config.model)
+            check_scoring(there, frames=config.frames, crop=config.crop, model=config.model)
             warn_of_unseen_classes(readable(train), there)
-            return Validation(
-                replace(data, batch_size=config.batch_size // config.accumulate),
-                clips,
-                train=train,
-                device=device,
-                precision=precision,
-                group=group,
-                precise_bn=config.precise_bn,
-            )
-        lacks = f"no clip of the {split} split in {shown(data.shards)} has a label"
+            return Validation(config, clips, train=train, device=device, precision=precision, group=group)
+        lacks = f"no clip of the {split} split in {shown(config.shards)} has a label"
     if config.schedule == "plateau":
         raise InvalidInput(
             f"schedule plateau follows the validation loss and {lacks}; use --schedule step, or another --val-split "

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from i3d_train.config import TrainConfig
-from i3d_train.data import DataConfig, open_clips
+from i3d_train.data import open_clips
 from i3d_train.models.network import STREAM_CHANNELS, Network
 from pipelines.portion import OpenClips
 from preprocess.shards import EncodedClip, Index, ShardAttributes
@@ -98,6 +98,6 @@ class TinyNetwork(Network):
         return torch.relu(self.bn(self.conv(x_BCTHW))).mean(dim=(2, 3, 4))[:, :, None]
 
 
-def opened(data: DataConfig, split: str) -> OpenClips:
-    """The clips of one split of shards."""
-    return open_clips(data.shards, split=split, reading=data, balanced=data.balanced)
+def opened(config: TrainConfig, split: str) -> OpenClips:
+    """The clips of one split of a run's shards."""
+    return open_clips(config.shards, split=split, reading=config, balanced=config.balanced)

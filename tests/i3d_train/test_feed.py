@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from i3d_train.data import DataConfig
+from i3d_train.config import TrainConfig
 from i3d_train.feed import Feed
 from i3d_train.process_group import ALONE, ProcessGroup
 from preprocess.errors import InvalidInput
-from tests.i3d_train.small_shards import noisy_clips, opened, write_set
+from tests.i3d_train.small_shards import noisy_clips, opened, small_run, write_set
 
 
 @pytest.fixture(scope="module")
@@ -18,12 +18,13 @@ def ten_clips(tmp_path_factory):
 
 
 @pytest.fixture
-def data(ten_clips) -> DataConfig:
-    return DataConfig(shards=ten_clips, stream="rgb", frames=9, crop=32, batch_size=4, loader="torch", threads=1)
+def data(ten_clips, tmp_path) -> TrainConfig:
+    return small_run(ten_clips, tmp_path / "run", model="i3d")
 
 
-def feed(data: DataConfig, *, parts: int, group: ProcessGroup = ALONE) -> Feed:
-    return Feed(data, opened(data, "train"), parts=parts, device=torch.device("cpu"), group=group)
+def feed(data: TrainConfig, *, parts: int, group: ProcessGroup = ALONE) -> Feed:
+    config = replace(data, accumulate=parts)
+    return Feed(config, opened(config, "train"), device=torch.device("cpu"), group=group)
 
 
 def keys(found: Feed, steps: int) -> list[list[str]]:

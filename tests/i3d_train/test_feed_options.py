@@ -10,7 +10,7 @@ import fsspec
 import pytest
 import torch
 
-from i3d_train.data import DataConfig, open_batches, readable
+from i3d_train.data import open_batches, readable
 from i3d_train.evaluate import EvaluateConfig, evaluate
 from i3d_train.events import Started, Validated
 from i3d_train.features import FeaturesConfig, extract
@@ -75,12 +75,11 @@ def test_list_without_the_split_to_validate_on_is_told(config, tmp_path, caplog)
     assert "list.csv has no clips of split 'val'; it has train: no validation" in caplog.text
 
 
-def test_balanced_draws_every_class_equally_often(tmp_path):
+def test_balanced_draws_every_class_equally_often(config, tmp_path):
     folder = write_set(tmp_path / "uneven", {"train": noisy_clips("train", [0] * 7 + [1])})
-    data = DataConfig(shards=folder, stream="rgb", frames=9, crop=32, batch_size=2, loader="torch", threads=1)
     drawn = Counter()
     for balanced in (False, True):
-        chosen = replace(data, balanced=balanced)
+        chosen = replace(config, shards=folder, batch_size=2, balanced=balanced)
         loader = open_batches(chosen, opened(chosen, "train"), training=True, device=torch.device("cpu"))
         drawn[balanced] = sum(int(batch["label"].sum()) for batch in loader)
     assert drawn == {False: 1, True: 4}
@@ -117,15 +116,14 @@ def test_damaged_shard_stops_a_run_unless_it_is_skipped(config, damaged, caplog)
 
 
 def test_shard_to_validate_on_is_skipped_in_balanced_training_too(config, damaged):
-    data = DataConfig(shards=damaged, stream="rgb", frames=9, crop=32, batch_size=2, on_bad_shard="skip")
-    train_clips = opened(data, "train")
+    config = replace(config, shards=damaged, on_bad_shard="skip")
     where = {"device": torch.device("cpu"), "precision": "fp32", "group": ALONE}
-    assert open_validation(config, replace(data, balanced=True), train=train_clips, **where) is not None
+    assert open_validation(replace(config, balanced=True), train=opened(config, "train"), **where) is not None
 
 
-def test_clips_of_skipped_shards_are_those_that_can_be_read(damaged):
-    data = DataConfig(shards=damaged, stream="rgb", frames=9, crop=32, batch_size=2, on_bad_shard="skip")
-    assert readable(opened(data, "train")).clips.key.tolist() == [b"train0", b"train1", b"train2", b"train3"]
+def test_clips_of_skipped_shards_are_those_that_can_be_read(config, damaged):
+    found = readable(opened(replace(config, shards=damaged, on_bad_shard="skip"), "train"))
+    assert found.clips.key.tolist() == [b"train0", b"train1", b"train2", b"train3"]
 
 
 LARGE_CROP = r"crop 41 is larger than the short side of the shards, 40 pixels; use less"

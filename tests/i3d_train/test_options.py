@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from i3d_train.data import DataConfig
+from i3d_train.config import TrainConfig
 from i3d_train.evaluate import EvaluateConfig
 from i3d_train.features import FeaturesConfig
 from i3d_train.options import Reading
@@ -26,11 +26,11 @@ def prediction(**options):
     return PredictConfig(weights=WEIGHTS, **options)
 
 
-def batches(**options):
-    return DataConfig(shards=SHARDS, stream="rgb", frames=9, crop=32, batch_size=2, **options)
+def run(**options):
+    return TrainConfig(shards=SHARDS, out=OUT, **options)
 
 
-@pytest.mark.parametrize("make", [evaluation, features, batches])
+@pytest.mark.parametrize("make", [evaluation, features, run])
 @pytest.mark.parametrize(
     ("option", "message"),
     [
@@ -46,7 +46,7 @@ def test_reading_that_cannot_be_fails(make, option, message):
         make(**option)
 
 
-@pytest.mark.parametrize("make", [evaluation, features, prediction])
+@pytest.mark.parametrize("make", [evaluation, features, prediction, run])
 @pytest.mark.parametrize(
     ("option", "message"),
     [
@@ -57,12 +57,6 @@ def test_reading_that_cannot_be_fails(make, option, message):
 def test_machine_that_cannot_be_fails(make, option, message):
     with pytest.raises(InvalidInput, match=message):
         make(**option)
-
-
-def test_options_of_reading_are_carried_over_whole():
-    given = {"clips": Path("fold1.csv"), "loader": "torch", "threads": 3, "on_bad_shard": "skip", "cache_gb": 0.5}
-    found = batches(**evaluation(cache=Path("cache"), **given).reading)
-    assert found.reading == {"cache": Path("cache"), **given}
 
 
 def test_cache_is_bounded_in_bytes():

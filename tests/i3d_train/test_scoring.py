@@ -1,5 +1,6 @@
 """Tests of i3d_train.scoring."""
 
+from dataclasses import replace
 from unittest.mock import patch
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 
 from i3d_train.clip_logits import ClipLogits
 from i3d_train.confusion import Confusion
-from i3d_train.data import DataConfig, open_batches
+from i3d_train.data import open_batches
 from i3d_train.models import build
 from i3d_train.results import Results
 from i3d_train.scoring import Scores, answers, ranked, score
@@ -21,8 +22,8 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def val(shards):
-    config = DataConfig(shards=shards, stream="rgb", frames=9, crop=32, batch_size=2, loader="torch", threads=1)
+def val(config):
+    config = replace(config, batch_size=2)
     return open_batches(config, opened(config, "val"), training=False, device=CPU)
 
 

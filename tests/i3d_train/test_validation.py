@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from i3d_train.data import DataConfig, open_batches
+from i3d_train.config import TrainConfig
+from i3d_train.data import open_batches
 from i3d_train.events import ignore
 from i3d_train.models.sampling import Sampling
 from i3d_train.process_group import ALONE, ProcessGroup
@@ -21,8 +22,8 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def data(shards) -> DataConfig:
-    return DataConfig(shards=shards, stream="rgb", frames=9, crop=32, batch_size=2, loader="torch", threads=1)
+def data(config) -> TrainConfig:
+    return replace(config, batch_size=2)
 
 
 def network() -> TinyNetwork:
@@ -30,11 +31,10 @@ def network() -> TinyNetwork:
     return TinyNetwork(num_classes=2, stream="rgb")
 
 
-def validation(data: DataConfig, *, precision: str = "fp32", group: ProcessGroup = ALONE, precise_bn: int = 0):
-    clips = opened(data, "val")
-    # of which only measuring BatchNorm asks
-    train = opened(data, "train") if precise_bn else clips
-    return Validation(data, clips, train=train, device=CPU, precision=precision, group=group, precise_bn=precise_bn)
+def validation(data: TrainConfig, *, precision: str = "fp32", group: ProcessGroup = ALONE, precise_bn: int = 0):
+    clips, train = (opened(data, split) for split in ("val", "train"))
+    config = replace(data, precise_bn=precise_bn)
+    return Validation(config, clips, train=train, device=CPU, precision=precision, group=group)
 
 
 def test_processes_share_the_clips(data, monkeypatch):
@@ -74,8 +74,8 @@ def test_asked_to_stop_it_ends_without_scores(data):
 
 
 def test_split_of_which_no_clip_can_be_read_fails(data, tmp_path):
-    folder = write_set(tmp_path, {"val": noisy_clips("val", [0, 1])})
-    (shard,) = folder.glob("*.h5")
+    folder = write_set(tmp_path, {split: noisy_clips(split, [0, 1]) for split in ("train", "val")})
+    (shard,) = folder.glob("val*.h5")
     # no JPEG begins as one
     shard.write_bytes(shard.read_bytes().replace(b"\xff\xd8\xff", b"\xff\xd8\0"))
     data = replace(data, shards=folder, on_bad_shard="skip")
@@ -100,7 +100,7 @@ def test_measured_batch_norm_is_of_what_the_network_sees_of_clips_that_are_not_t
     validation(data, precise_bn=3).run(model, step=1, observe=ignore)
     # nothing was dropped, so that a run draws the same numbers with and without
     assert torch.equal(torch.get_rng_state(), state)
-    loader = open_batches(replace(data, seed=data.seed + 1), opened(data, "train"), training=True, device=CPU)
+    loader = open_batches(data, opened(data, "train"), training=True, device=CPU, seed=data.seed + 1)
     seen = torch.cat([model.conv(batch["rgb"][:, :, ::3]) for batch in itertools.islice(loader, 3)]).detach().double()
     torch.testing.assert_close(model.bn.running_mean.double(), seen.mean((0, 2, 3, 4)), rtol=1e-5, atol=1e-6)
     expected = seen.var((0, 2, 3, 4), correction=0)
@@ -144,39 +144,33 @@ NOTHING_TO_SCORE = pytest.mark.parametrize(
 )
 
 
-def validation_of(config, data, folder) -> Validation | None:
-    return open_validation(
-        replace(config, shards=folder),
-        replace(data, shards=folder),
-        train=opened(replace(data, shards=folder), "train"),
-        device=CPU,
-        precision="fp32",
-        group=ALONE,
-    )
+def validation_of(config) -> Validation | None:
+    return open_validation(config, train=opened(config, "train"), device=CPU, precision="fp32", group=ALONE)
 
 
-def test_validation_of_a_run_is_in_parts_as_its_steps_are(config, data):
+def test_validation_of_a_run_is_in_parts_as_its_steps_are(config):
     seen = []
-    scoring = validation_of(replace(config, batch_size=4, accumulate=2), replace(data, batch_size=4), data.shards)
+    scoring = validation_of(replace(config, accumulate=2))
     scoring.run(network(), step=1, observe=seen.append)
     assert [event.done for event in seen] == [2, 3]
 
 
-def test_clips_too_small_to_validate_on_fails(config, data):
+def test_clips_too_small_to_validate_on_fails(config):
     with pytest.raises(InvalidInput, match=r"crop 41 is larger than the short side of the shards, 40 pixels"):
-        validation_of(config, replace(data, crop=41), data.shards)
+        validation_of(replace(config, crop=41))
 
 
 @NOTHING_TO_SCORE
-def test_nothing_to_validate_on_is_told(splits, lacks, config, data, tmp_path, caplog):
+def test_nothing_to_validate_on_is_told(splits, lacks, config, tmp_path, caplog):
     clips = {split: noisy_clips(split, labels) for split, labels in splits.items()}
     with caplog.at_level(logging.WARNING):
-        assert validation_of(config, data, write_set(tmp_path / "shards", clips)) is None
+        assert validation_of(replace(config, shards=write_set(tmp_path / "shards", clips))) is None
     assert re.search(f"{lacks}: no validation", caplog.text)
 
 
 @NOTHING_TO_SCORE
-def test_schedule_that_follows_a_validation_needs_one_fails(splits, lacks, config, data, tmp_path):
+def test_schedule_that_follows_a_validation_needs_one_fails(splits, lacks, config, tmp_path):
     clips = {split: noisy_clips(split, labels) for split, labels in splits.items()}
+    config = replace(config, shards=write_set(tmp_path / "shards", clips), schedule="plateau")
     with pytest.raises(InvalidInput, match=rf"schedule plateau follows the validation loss and .*{lacks}; use"):
-        validation_of(replace(config, schedule="plateau"), data, write_set(tmp_path / "shards", clips))
+        validation_of(config)
