@@ -27,7 +27,7 @@ from i3d_train.labels import class_names
 from i3d_train.models import network_class
 from i3d_train.models.network import BOTH, STREAM_CHANNELS, Network
 from i3d_train.options import check_at_least
-from i3d_train.predict import FLOW_SPAN
+from pipelines.loader import FLOW_STD, RGB_MEAN, RGB_STD
 from preprocess.errors import EnvironmentProblem, InvalidInput
 from preprocess.paths import check_writable, publish
 from preprocess.shards import ShardAttributes
@@ -43,8 +43,8 @@ _CHECKED = (1, 3)
 _TRACED = 2
 
 _NORMALISATION = {
-    "rgb": {"order": "red, green, blue", "zero": 127.5, "span": 127.5},
-    "flow": {"order": "u, v", "zero": float(ShardAttributes.flow_zero), "span": float(FLOW_SPAN)},
+    "rgb": {"order": "red, green, blue", "zero": RGB_MEAN, "span": RGB_STD},
+    "flow": {"order": "u, v", "zero": float(ShardAttributes.flow_zero), "span": FLOW_STD},
 }
 """Input is (code - zero) / span, of uint8 codes as the shards have them."""
 

@@ -23,6 +23,7 @@ from i3d_train.options import Machine, check_at_least
 from i3d_train.scoring import NOT_FINITE_REMEDY, ranked
 from i3d_train.weight_info import FPS, SHORT_SIDE, WeightsInfo
 from pipelines.device import resolve_device
+from pipelines.loader import FLOW_STD, RGB_MEAN, RGB_STD
 from preprocess.cores import cores
 from preprocess.errors import BadMedia, InvalidInput, UnreadableFile
 from preprocess.flow import FLOW_ZERO, tvl1_codes
@@ -30,9 +31,6 @@ from preprocess.media import to_gray
 from preprocess.media_process import read_clip
 
 logger = logging.getLogger(__name__)
-
-FLOW_SPAN = 127
-"""Input of the flow network is (code - FLOW_ZERO) / 127, -1 to 1 for -20 to 20 pixels a frame."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,11 +140,11 @@ def clip_input(
     found = {}
     if stream in ("rgb", BOTH):
         last = len(frames_THWC) - (stream == BOTH)
-        found["rgb"] = _as_input(_centre(frames_THWC[:last], crop), zero=127.5, span=127.5)
+        found["rgb"] = _as_input(_centre(frames_THWC[:last], crop), mean=RGB_MEAN, std=RGB_STD)
     if stream in ("flow", BOTH):
         # flow of whole frames, cropped after it: the published order, and what the shards hold
         codes_TCHW = tvl1_codes(to_gray(frames_THWC), threads=cores())
-        found["flow"] = _as_input(_centre(codes_TCHW.transpose(0, 2, 3, 1), crop), zero=FLOW_ZERO, span=FLOW_SPAN)
+        found["flow"] = _as_input(_centre(codes_TCHW.transpose(0, 2, 3, 1), crop), mean=FLOW_ZERO, std=FLOW_STD)
     return found
 
 
@@ -155,9 +153,9 @@ def _centre(pixels_THWC: np.ndarray, crop: int) -> np.ndarray:
     return pixels_THWC[:, top : top + crop, left : left + crop]
 
 
-def _as_input(codes_THWC: np.ndarray, *, zero: float, span: float) -> torch.Tensor:
+def _as_input(codes_THWC: np.ndarray, *, mean: float, std: float) -> torch.Tensor:
     codes_CTHW = torch.from_numpy(np.ascontiguousarray(codes_THWC)).permute(3, 0, 1, 2)
-    return ((codes_CTHW.float() - zero) / span)[None].contiguous()
+    return ((codes_CTHW.float() - mean) / std)[None].contiguous()
 
 
 def _look(path: Path, *, info: WeightsInfo, frames: int, crop: int) -> dict[str, torch.Tensor]:
