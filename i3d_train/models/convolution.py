@@ -149,4 +149,7 @@ def check_variance(norm: nn.Module, x: torch.Tensor) -> None:
     # SyncBatchNorm counts the values of all processes, and complains itself
     alone = norm.training and not isinstance(norm, nn.SyncBatchNorm)
     if alone and x.numel() == x.shape[1]:
-        raise InvalidInput("BatchNorm in training needs more than one value a channel; use at least 2 clips a batch")
+        raise InvalidInput(
+            "BatchNorm in training needs more than one value a channel; use at least 2 clips a batch, and in each part "
+            "of it that --accumulate makes"
+        )
