@@ -16,21 +16,21 @@ Examples:
     python benchmarks/download_cpu.py --measure memory
 """
 
-import json
+import multiprocessing
 import os
 import platform
 import re
-import resource
 import socketserver
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from fractions import Fraction
 from importlib.metadata import version
+from multiprocessing.connection import Connection
 from pathlib import Path
 from types import ModuleType
 
@@ -39,6 +39,7 @@ import click
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.machine import machine
+from benchmarks.own_process import alone, resident_bytes
 from preprocess import fetching, store
 from preprocess.annotations import Clip
 from preprocess.config import DownloadConfig, WorkerConfig
@@ -46,6 +47,7 @@ from preprocess.download import download
 from preprocess.outcomes import ManifestEntry
 from preprocess.sample import SampleConfig, make_sample
 from preprocess.wanted import Wanted
+from tests.crash.processes import descendants
 
 SHORT = SampleConfig(
     videos_per_class=2, val_per_class=0, width=160, height=120, duration_s=12, clip_start_s=1, clip_end_s=11
@@ -67,56 +69,14 @@ WARM_CLIPS = 4
 MEMORY_WORKERS = 2
 GOAL_MS, GOAL_SPEEDUP = 50, 1.8
 MEASUREMENTS = ("cpu", "workers", "memory")
-FOLDER, COUNT = click.Path(file_okay=False, path_type=Path), click.IntRange(1)
+COUNT = click.IntRange(1)
 
 
 # --- what is measured, each in a process of its own ---------------------------------------------------------------
 
 
-@click.group(invoke_without_command=True)
-@click.option(
-    "--measure", multiple=True, type=click.Choice(MEASUREMENTS), default=MEASUREMENTS, help="Only this.  [repeat]"
-)
-@click.option("--clips", default=500, type=COUNT, show_default=True, help="Of a round of the CPU measurement.")
-@click.option("--rounds", default=3, type=click.IntRange(1), show_default=True)
-@click.option("--ray-clips", default=60, type=COUNT, show_default=True, help="Of a round with Ray, a worker.")
-@click.option("--memory-clips", default=5000, type=COUNT, show_default=True, help="Of the memory measurement.")
-@click.option("--memory-limit", default=600, type=COUNT, show_default=True, help="Seconds of it.")
-@click.pass_context
-def main(
-    context: click.Context,
-    measure: tuple[str, ...],
-    clips: int,
-    rounds: int,
-    ray_clips: int,
-    memory_clips: int,
-    memory_limit: int,
-) -> None:
-    """Measure and print tables."""
-    if context.invoked_subcommand is not None:
-        return
-    if ray_clips <= WARM_CLIPS:
-        raise click.UsageError(f"--ray-clips must be above {WARM_CLIPS}, which do not count, got {ray_clips}")
-    if memory_clips < 10 * SAMPLE_EVERY:
-        raise click.UsageError(f"--memory-clips must be at least {10 * SAMPLE_EVERY}, got {memory_clips}")
-    print_machine()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        if {"cpu", "workers"} & set(measure):
-            with serving(folder, SHORT) as (port, pid):
-                if "cpu" in measure:
-                    measure_cpu(folder, port=port, pid=pid, clips=clips, rounds=rounds)
-                if "workers" in measure:
-                    measure_workers(folder, port=port, clips=ray_clips, rounds=rounds)
-        if "memory" in measure:
-            with serving(folder, TINY) as (port, _):
-                measure_memory(folder, port=port, clips=memory_clips, limit_s=memory_limit)
-
-
-@main.command(hidden=True)
-@click.argument("videos", type=FOLDER)
-def serve(videos: Path) -> None:
-    """Hand out the files of VIDEOS in turn, whatever the number in the address; print the port."""
+def serve(videos: Path, port: Connection) -> None:
+    """Hand out the files of a folder in turn, whatever the number in the address; sends the port."""
     paths = sorted(videos.glob("*.mp4"))
 
     class Handler(socketserver.StreamRequestHandler):
@@ -139,7 +99,7 @@ def serve(videos: Path) -> None:
 
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
-        print(server.server_address[1], flush=True)
+        port.send(server.server_address[1])
         server.serve_forever()
 
 
@@ -170,45 +130,52 @@ class Watch:
             raise SystemExit(f"{entry.key} is {entry.outcome}: {entry.reason}")
         self.finished_at.append(time.monotonic())
         if len(self.finished_at) in {self.warm_clips, total}:
-            self.busy.append((machine_cpu(), sum(map(cpu_of, family_of(os.getpid())))))
+            self.busy.append((machine_cpu(), cpu_of_family()))
         if len(self.finished_at) % SAMPLE_EVERY == 0:
             self.held.append(held_by_family())
         if time.monotonic() > self.ends_at:
             raise OutOfTime
 
 
-@main.command(hidden=True)
-@click.argument("port", type=int)
-@click.argument("seconds", type=(int, int))
-@click.argument("count", type=int)
-@click.argument("workers", type=int)
-@click.argument("out", type=FOLDER)
-@click.option("--limit", default=float("inf"))
-def fetch(port: int, seconds: tuple[int, int], count: int, workers: int, out: Path, limit: float) -> None:
-    """Download COUNT clips; print when they finished and what the processes held, as JSON."""
-    clips = tuple(
-        Clip(
-            youtube_id=f"clip_{number:06d}",
-            time_start=seconds[0],
-            time_end=seconds[1],
-            split="train",
-            label=f"label {number % 8}",
-            line=number + 2,
-        )
-        for number in range(count)
+@dataclass(frozen=True, kw_only=True)
+class Fetched:
+    """What came of a download."""
+
+    finished_s: list[float]
+    """When each clip did, from the start."""
+    watch: Watch
+    cpu_s: float
+    """Of the process and its children, its start included."""
+    trim_s: float
+    """Of CPU, as the next."""
+    inspect_s: float
+
+
+def fetch(
+    config: SampleConfig, out: Path, *, port: int, clips: int, workers: int, limit_s: float = float("inf")
+) -> Fetched:
+    """Download so many clips of the videos of a sample."""
+    span = {"time_start": config.clip_start_s, "time_end": config.clip_end_s, "split": "train"}
+    wanted = tuple(
+        Clip(youtube_id=f"clip_{number:06d}", label=f"label {number % 8}", line=number + 2, **span)
+        for number in range(clips)
     )
-    spent = {"trim": add_up_cpu(fetching, "trim"), "inspect": add_up_cpu(store, "inspect")}
-    started, watch = time.monotonic(), Watch(WARM_CLIPS * max(workers, 1), limit_s=limit)
+    trim, inspect = add_up_cpu(fetching, "trim"), add_up_cpu(store, "inspect")
+    started, watch = time.monotonic(), Watch(WARM_CLIPS * max(workers, 1), limit_s=limit_s)
     with suppress(OutOfTime):
         download(
-            Wanted(sources=(), dataset=None, clips=clips, refused=()),
+            Wanted(sources=(), dataset=None, clips=wanted, refused=()),
             config=DownloadConfig(out=out, url_template=f"http://127.0.0.1:{port}/{{youtube_id}}.mp4"),
             workers=WorkerConfig(workers=workers),
             on_clip=watch.finished,
         )
-    finished_s = [at - started for at in watch.finished_at]
-    found = {"finished_s": finished_s, "held": watch.held, "busy": watch.busy}
-    print(json.dumps(found | {name: sum(each) for name, each in spent.items()}))
+    return Fetched(
+        finished_s=[at - started for at in watch.finished_at],
+        watch=watch,
+        cpu_s=sum(os.times()[:4]),
+        trim_s=sum(trim),
+        inspect_s=sum(inspect),
+    )
 
 
 def add_up_cpu(module: ModuleType, name: str) -> list[float]:
@@ -229,34 +196,34 @@ def add_up_cpu(module: ModuleType, name: str) -> list[float]:
 # --- running them -------------------------------------------------------------------------------------------------
 
 
-def run(*arguments: object) -> tuple[str, float]:
-    """What a command of this file prints, and the CPU seconds of its process and children."""
-    command = [sys.executable, __file__, *map(str, arguments)]
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return output, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-
 @contextmanager
 def serving(folder: Path, config: SampleConfig) -> Iterator[tuple[int, int]]:
     """(port, process id) of a server of videos that are made here."""
     videos = make_sample(folder / f"videos-{config.width}", config=config).videos_folder
-    with subprocess.Popen(
-        [sys.executable, __file__, "serve", str(videos)], stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        try:
-            yield int(process.stdout.readline()), process.pid
-        finally:
-            process.terminate()
+    spawn = multiprocessing.get_context("spawn")
+    port, its_end = spawn.Pipe()
+    process = spawn.Process(target=serve, args=(videos, its_end))
+    process.start()
+    its_end.close()  # or no end would be seen where it fails
+    try:
+        yield port.recv(), process.pid
+    finally:
+        process.terminate()
+        process.join()
 
 
 def cpu_of(pid: int) -> float:
     """CPU seconds so far of a process; 0 when there is none."""
     with suppress(OSError):
-        return sum(map(int, stat_of(pid)[11:13])) / os.sysconf("SC_CLK_TCK")
+        # the fields after the name, which may hold spaces: state, parent, ...
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
     return 0.0
+
+
+def cpu_of_family() -> float:
+    """CPU seconds so far of this process and of all below it."""
+    return sum(cpu_of(pid) for pid in (os.getpid(), *(process.pid for process in descendants(os.getpid()))))
 
 
 def machine_cpu() -> float:
@@ -265,56 +232,36 @@ def machine_cpu() -> float:
     return sum(map(int, (user, nice, system, irq, softirq, steal))) / os.sysconf("SC_CLK_TCK")
 
 
-def family_of(pid: int) -> list[int]:
-    """A process and all below it."""
-    children: dict[int, list[int]] = {}
-    for path in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            children.setdefault(int(stat_of(int(path.name))[1]), []).append(int(path.name))
-    found = [pid]
-    for parent in found:
-        found += children.get(parent, [])
-    return found
-
-
-def stat_of(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat after the name, which may hold spaces: state, parent, ..."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-
-
 def held_by_family() -> dict[str, tuple[float, int]]:
     """Resident MiB and open files of this process and of each Ray worker below it."""
+    names = {os.getpid(): "driver"}
+    for process in descendants(os.getpid()):
+        if process.command.startswith(("ray::call", "ray::IDLE")):
+            names[process.pid] = f"worker {process.pid}"
     found = {}
-    for pid in family_of(os.getpid()):
-        with suppress(OSError):
-            words = Path(f"/proc/{pid}/cmdline").read_bytes()
-            if pid == os.getpid() or words.startswith((b"ray::call", b"ray::IDLE")):
-                pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-                files = len(list(Path(f"/proc/{pid}/fd").iterdir()))
-                name = "driver" if pid == os.getpid() else f"worker {pid}"
-                found[name] = (pages * resource.getpagesize() / 2**20, files)
+    for pid, name in names.items():
+        with suppress(OSError):  # it may end meanwhile
+            found[name] = resident_bytes(pid) / 2**20, len(list(Path(f"/proc/{pid}/fd").iterdir()))
     return found
 
 
 def measure_cpu(folder: Path, *, port: int, pid: int, clips: int, rounds: int) -> None:
     """CPU a clip of the whole download and of its parts."""
-    seconds = SHORT.clip_start_s, SHORT.clip_end_s
     found: dict[str, list[float]] = {}
     for number in range(rounds):
         served = cpu_of(pid)
-        output, whole = run("fetch", port, *seconds, clips, 0, folder / f"out{number}")
-        parts = json.loads(output)
-        rest = whole - parts["trim"]
+        fetched = alone(fetch, SHORT, folder / f"out{number}", port=port, clips=clips, workers=0)
+        rest = fetched.cpu_s - fetched.trim_s
         for name, value in {
-            "download": whole,
-            "trimming": parts["trim"],
+            "download": fetched.cpu_s,
+            "trimming": fetched.trim_s,
             f"everything but the trimming (goal: under {GOAL_MS})": rest,
-            "  of it decoding the clip once": parts["inspect"],
-            "  of it yt-dlp, files, manifest, start-up": rest - parts["inspect"],
+            "  of it decoding the clip once": fetched.inspect_s,
+            "  of it yt-dlp, files, manifest, start-up": rest - fetched.inspect_s,
             "the server, which is not part of it": cpu_of(pid) - served,
         }.items():
             found.setdefault(name, []).append(1000 * value / clips)
-    size = f"{SHORT.width}x{SHORT.height}, seconds {seconds[0]} to {seconds[1]} of {SHORT.duration_s}"
+    size = f"{SHORT.width}x{SHORT.height}, seconds {SHORT.clip_start_s} to {SHORT.clip_end_s} of {SHORT.duration_s}"
     print(f"\n{clips} clips of {size}; CPU ms a clip, median of {rounds} rounds [min-max]")
     for name, values in found.items():
         print(f"{name:48}{statistics.median(values):8.1f}  [{min(values):.1f}-{max(values):.1f}]", flush=True)
@@ -328,9 +275,8 @@ def measure_workers(folder: Path, *, port: int, clips: int, rounds: int) -> None
     for number in range(rounds):
         for workers, rate in rates.items():
             out = folder / f"ray{workers}-{number}"
-            output, _ = run("fetch", port, SHORT.clip_start_s, SHORT.clip_end_s, clips * workers, workers, out)
-            found = json.loads(output)
-            at_s, ((machine_then, ours_then), (machine_now, ours_now)) = found["finished_s"], found["busy"]
+            fetched = alone(fetch, SHORT, out, port=port, clips=clips * workers, workers=workers)
+            at_s, ((machine_then, ours_then), (machine_now, ours_now)) = fetched.finished_s, fetched.watch.busy
             warm = WARM_CLIPS * workers
             seconds = at_s[-1] - at_s[warm - 1]
             rate.append((len(at_s) - warm) / seconds)
@@ -351,11 +297,9 @@ def measure_workers(folder: Path, *, port: int, clips: int, rounds: int) -> None
 
 def measure_memory(folder: Path, *, port: int, clips: int, limit_s: float) -> None:
     """Resident memory and open files of driver and workers over many clips."""
-    seconds = TINY.clip_start_s, TINY.clip_end_s
-    output, _ = run("fetch", port, *seconds, clips, MEMORY_WORKERS, folder / "many", "--limit", limit_s)
-    found = json.loads(output)
-    held, reached = found["held"], len(found["finished_s"])
-    size = f"{TINY.width}x{TINY.height}, {seconds[1]} s of {TINY.fps} fps"
+    fetched = alone(fetch, TINY, folder / "many", port=port, clips=clips, workers=MEMORY_WORKERS, limit_s=limit_s)
+    held, reached = fetched.watch.held, len(fetched.finished_s)
+    size = f"{TINY.width}x{TINY.height}, {TINY.clip_end_s} s of {TINY.fps} fps"
     print(f"\n{reached} of {clips} clips of {size}; {MEMORY_WORKERS} Ray workers; every {SAMPLE_EVERY} clips")
     warm = len(held) // 5
     if len(held) - warm < 2:
@@ -374,12 +318,37 @@ def measure_memory(folder: Path, *, port: int, clips: int, limit_s: float) -> No
             print(f"{label:38}{1000 * slope:+7.2f} a 1000 clips after {SAMPLE_EVERY * warm}; {each}", flush=True)
 
 
-def print_machine() -> None:
-    """Machine, commit and versions."""
+@click.command()
+@click.option(
+    "--measure", multiple=True, type=click.Choice(MEASUREMENTS), default=MEASUREMENTS, help="Only this.  [repeat]"
+)
+@click.option("--clips", default=500, type=COUNT, show_default=True, help="Of a round of the CPU measurement.")
+@click.option("--rounds", default=3, type=COUNT, show_default=True)
+@click.option("--ray-clips", default=60, type=COUNT, show_default=True, help="Of a round with Ray, a worker.")
+@click.option("--memory-clips", default=5000, type=COUNT, show_default=True, help="Of the memory measurement.")
+@click.option("--memory-limit", default=600, type=COUNT, show_default=True, help="Seconds of it.")
+def main(
+    measure: tuple[str, ...], clips: int, rounds: int, ray_clips: int, memory_clips: int, memory_limit: int
+) -> None:
+    """Measure and print tables."""
+    if ray_clips <= WARM_CLIPS:
+        raise click.UsageError(f"--ray-clips must be above {WARM_CLIPS}, which do not count, got {ray_clips}")
+    if memory_clips < 10 * SAMPLE_EVERY:
+        raise click.UsageError(f"--memory-clips must be at least {10 * SAMPLE_EVERY}, got {memory_clips}")
     versions = ", ".join(f"{name} {version(name)}" for name in ("yt-dlp", "av", "ray"))
-    load = os.getloadavg()[0]
     print(machine())
-    print(f"Python {platform.python_version()}, {versions}; load {load:.1f} before the start")
+    print(f"Python {platform.python_version()}, {versions}; load {os.getloadavg()[0]:.1f} before the start")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if {"cpu", "workers"} & set(measure):
+            with serving(folder, SHORT) as (port, pid):
+                if "cpu" in measure:
+                    measure_cpu(folder, port=port, pid=pid, clips=clips, rounds=rounds)
+                if "workers" in measure:
+                    measure_workers(folder, port=port, clips=ray_clips, rounds=rounds)
+        if "memory" in measure:
+            with serving(folder, TINY) as (port, _):
+                measure_memory(folder, port=port, clips=memory_clips, limit_s=memory_limit)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ Example:
 """
 
 import multiprocessing
-import os
 import statistics
 import sys
 import tempfile
@@ -41,6 +40,7 @@ from torch.utils.data import DataLoader, Dataset
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.machine import machine
+from benchmarks.own_process import alone, resident_bytes
 from pipelines import LOADERS, open_loader
 from pipelines.bench import bare_decode, cpu_s, endless, jpegs_of, settled
 from pipelines.decode import decode_rgb
@@ -276,22 +276,16 @@ def tiny_shards(folder: Path) -> Path:
     return folder
 
 
-def memory(folder: Path, backend: str, seconds: float, answers) -> None:
-    """Puts resident MB into a queue: after `WARM` batches (None: not reached) and after the last, and their number."""
+def memory(folder: Path, backend: str, seconds: float) -> tuple[float | None, float, int]:
+    """Resident MB after `WARM` batches (None: not reached) and after the last, and their number."""
     feed = endless(open_loader(folder, backend=backend, frames=4, crop=32, batch_size=2, threads=2, device="cpu"))
     deadline, warm, done = time.monotonic() + seconds, None, 0
     while done < MANY and time.monotonic() < deadline:
         next(feed)
         done += 1
         if done == WARM:
-            warm = resident_mb()
-    answers.put((warm, resident_mb(), done))
-
-
-def resident_mb() -> float:
-    """Memory of this process."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+            warm = resident_bytes() / 1e6
+    return warm, resident_bytes() / 1e6, done
 
 
 @click.command()
@@ -342,13 +336,9 @@ def main(shards, split, frames, crop, batch_size, rounds, batches, seconds, memo
     click.echo(table(measured))
     click.echo(f"| resident MB | after {WARM} batches | at the end |\n|---|---|---|")
     with tempfile.TemporaryDirectory() as scratch:
-        folder, spawn = tiny_shards(Path(scratch)), multiprocessing.get_context("spawn")
+        folder = tiny_shards(Path(scratch))
         for backend, name in LOADERS.items():
-            answers = spawn.Queue()
-            process = spawn.Process(target=memory, args=(folder, backend, memory_seconds, answers))
-            process.start()
-            warm, last, done = answers.get()
-            process.join()
+            warm, last, done = alone(memory, folder, backend, memory_seconds)
             first = "not reached" if warm is None else f"{warm:.1f}"
             click.echo(f"| `{name}` | {first} | {last:.1f} after {done} batches |")
     click.echo(f"\n{time.monotonic() - began:.0f} s in all")

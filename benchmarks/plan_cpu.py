@@ -8,7 +8,6 @@ Example:
     python benchmarks/plan_cpu.py --rows 650000
 """
 
-import subprocess
 import sys
 import tempfile
 import time
@@ -19,7 +18,7 @@ import click
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.machine import machine
-from benchmarks.peak_memory import peak_bytes
+from benchmarks.own_process import alone, peak_bytes
 from benchmarks.scale_lists import Inputs
 from preprocess.annotations import read_lists, select
 from preprocess.config import DownloadConfig, WorkerConfig
@@ -54,21 +53,15 @@ def plan(inputs: Inputs, *, resumed: bool) -> None:
 
 @click.command()
 @click.option("--rows", default=650_000, show_default=True, help="Of the three lists together.")
-@click.option("--planned", type=click.Path(path_type=Path), hidden=True, help="Folder of lists that are made already.")
-@click.option("--resumed", is_flag=True, hidden=True)
-def main(rows, planned, resumed):
+def main(rows):
     """Measure and print a table."""
-    if planned:
-        plan(Inputs(folder=planned, clips=rows, few=0), resumed=resumed)
-        return
     print(machine())
-    print(f"{'rows':>10}{'CPU s':>10}{'peak MB':>10}")
-    sys.stdout.flush()
+    print(f"{'rows':>10}{'CPU s':>10}{'peak MB':>10}", flush=True)
     with tempfile.TemporaryDirectory() as name:
-        make_files(Inputs(folder=Path(name), clips=rows, few=0))
-        for options in ([], ["--resumed"]):
-            # in a process of its own, so that its peak is nobody else's
-            subprocess.run([sys.executable, __file__, "--rows", str(rows), "--planned", name, *options], check=True)
+        inputs = Inputs(folder=Path(name), clips=rows, few=0)
+        make_files(inputs)
+        for resumed in (False, True):
+            alone(plan, inputs, resumed=resumed)
 
 
 if __name__ == "__main__":

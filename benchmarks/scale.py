@@ -10,12 +10,10 @@ Example:
 """
 
 import math
-import multiprocessing
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +23,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.machine import machine
-from benchmarks.peak_memory import peak_bytes
+from benchmarks.own_process import alone, peak_bytes
 from benchmarks.scale_lists import FEW, Inputs
 from benchmarks.scale_steps import STEPS, Found, on_ray
 
@@ -82,9 +80,8 @@ class Growth:
 
 
 def measure(step: str, function: Callable[[Inputs], Found], inputs: Inputs) -> Measured:
-    """Run a step in a process of its own, and no fork, so that its time and its peak are nobody else's."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(_measured, step, function, inputs).result()
+    """Run a step in a process of its own."""
+    return alone(_measured, step, function, inputs)
 
 
 def growth_of(rows: Sequence[Measured]) -> Growth:

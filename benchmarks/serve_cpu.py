@@ -11,7 +11,6 @@ Example:
 
 import random
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,7 +23,7 @@ from fastapi.testclient import TestClient
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.machine import machine
-from benchmarks.peak_memory import peak_bytes
+from benchmarks.own_process import alone, peak_bytes
 from benchmarks.scale_lists import Inputs
 from preprocess.jsonl import line_of
 from preprocess.outcomes import MANIFEST_NAME, Outcome, read_manifest
@@ -122,21 +121,15 @@ def time_of(client: TestClient, address: str) -> float:
 
 @click.command()
 @click.option("--rows", default=650_000, show_default=True, help="Of the manifest.")
-@click.option("--made", type=click.Path(path_type=Path), hidden=True, help="ROOT that is made already.")
-def main(rows, made):
+def main(rows):
     """Measure and print a table."""
-    if made:
-        measure(made)
-        return
     print(machine())
-    print(f"{rows} clips")
-    sys.stdout.flush()
+    print(f"{rows} clips", flush=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "clips"
         folder.mkdir()
         make_manifest(folder, rows)
-        # in a process of its own, so that its peak is nobody else's
-        subprocess.run([sys.executable, __file__, "--made", name], check=True)
+        alone(measure, Path(name))
 
 
 if __name__ == "__main__":
