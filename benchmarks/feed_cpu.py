@@ -40,15 +40,14 @@ from torch.utils.data import DataLoader, Dataset
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.machine import machine
+from benchmarks.made_up_clips import write_clips
 from benchmarks.own_process import alone, resident_bytes
 from pipelines import LOADERS, open_loader
 from pipelines.bench import bare_decode, cpu_s, endless, jpegs_of, settled
 from pipelines.decode import decode_rgb
 from pipelines.feed_config import FeedConfig
 from pipelines.sampling import SamplePlan, Sampler
-from preprocess.shards import EncodedClip, Index, ShardAttributes, ShardSet
-from preprocess.shards.layout import shard_name
-from preprocess.shards.write import write_shard
+from preprocess.shards import ShardSet
 
 WORKERS = 2
 """Processes of a DataLoader, and threads of a loader of ours."""
@@ -257,25 +256,6 @@ def table(measured: dict[tuple[str, ...], dict[str, list[tuple[float, float]]]])
     return "\n".join(lines)
 
 
-def tiny_shards(folder: Path) -> Path:
-    """Eight clips of 12 frames of 64x48."""
-    rng = np.random.default_rng(0)
-
-    def jpegs(count: int, *shape: int) -> list[bytes]:
-        images = (rng.integers(0, 256, shape, dtype=np.uint8) for _ in range(count))
-        return [cv2.imencode(".jpg", image)[1].tobytes() for image in images]
-
-    size = {"height": 48, "width": 64, "time_start": 0.0, "time_end": 0.48}
-    clips = [
-        EncodedClip(key=f"clip{number}", label=0, rgb=jpegs(12, 48, 64, 3), flow=jpegs(11, 96, 64), **size)
-        for number in range(8)
-    ]
-    labels = ("noise",)
-    info = write_shard(folder / shard_name("train", 0, 1), clips, ShardAttributes(short_side=48, labels=labels))
-    Index(config={}, labels=labels, shards=(info,)).write(folder)
-    return folder
-
-
 def memory(folder: Path, backend: str, seconds: float) -> tuple[float | None, float, int]:
     """Resident MB after `WARM` batches (None: not reached) and after the last, and their number."""
     feed = endless(open_loader(folder, backend=backend, frames=4, crop=32, batch_size=2, threads=2, device="cpu"))
@@ -336,7 +316,7 @@ def main(shards, split, frames, crop, batch_size, rounds, batches, seconds, memo
     click.echo(table(measured))
     click.echo(f"| resident MB | after {WARM} batches | at the end |\n|---|---|---|")
     with tempfile.TemporaryDirectory() as scratch:
-        folder = tiny_shards(Path(scratch))
+        folder = write_clips(Path(scratch) / "tiny", clips=8, frames=12, side=48)
         for backend, name in LOADERS.items():
             warm, last, done = alone(memory, folder, backend, memory_seconds)
             first = "not reached" if warm is None else f"{warm:.1f}"

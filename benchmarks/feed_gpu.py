@@ -24,27 +24,22 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.made_up_clips import write_clips
 from benchmarks.rows import Row, measure
 from i3d_train.models import build
 from pipelines import Batch, ClipLoader, TorchClipLoader
 from pipelines.bench import compare, endless, median
 from pipelines.dali import HW_DECODER_LOAD
 from preprocess.errors import KineflowError
-from preprocess.shards import EncodedClip, Index, ShardAttributes
-from preprocess.shards.layout import shard_name
-from preprocess.shards.write import write_shard
+from preprocess.shards import Index
 
 QUALITIES = (90, 95)
 STREAMS = {"RGB": ("rgb",), "flow": ("flow",), "both": ("rgb", "flow")}
@@ -64,8 +59,8 @@ class Size:
     """How large everything is."""
 
     device: str = "cuda"
-    height: int = 256
-    width: int = 340
+    side: int = 256
+    """Short side of a frame; the other is a third longer."""
     crop: int = 224
     frames: int = 64
     stored: int = 100
@@ -81,8 +76,7 @@ class Size:
 
 DRY = Size(
     device="cpu",
-    height=48,
-    width=64,
+    side=48,
     crop=32,
     frames=16,
     stored=20,
@@ -95,64 +89,10 @@ DRY = Size(
 )
 
 
-def made_up_clip(number: int, size: Size, *, quality: int) -> EncodedClip:
-    """A textured scene that pans and turns under noise, and its exact flow; JPEGs about as large as those of videos."""
-    rng = np.random.default_rng(number)
-    height, width = size.height, size.width
-    noise = rng.uniform(0, 255, (2 * height, 2 * width, 3)).astype(np.float32)
-    texture = sum(cv2.GaussianBlur(noise, (0, 0), sigma) * sigma for sigma in (1.5, 4, 12))
-    texture = cv2.normalize(texture, None, 20, 235, cv2.NORM_MINMAX)
-    pan, turn = rng.uniform(-2, 2, 2), np.deg2rad(rng.uniform(-0.4, 0.4))
-    y, x = np.mgrid[:height, :width].astype(np.float32)
-    flow = np.stack([-pan[0] - turn * (y - height / 2), -pan[1] + turn * (x - width / 2)])
-    codes = np.clip(np.rint(flow * 127 / 20) + 128, 1, 255)
-    frames, flows = [], []
-    for t in range(size.stored):
-        move = cv2.getRotationMatrix2D((width, height), float(np.rad2deg(turn) * t), 1)
-        move[:, 2] += pan * t - (width / 2, height / 2)
-        frame = cv2.warpAffine(texture, move, (width, height)) + rng.normal(0, 3, (height, width, 3))
-        frames.append(jpeg(frame.clip(0, 255).astype(np.uint8), quality))
-        if t:
-            # TV-L1 is not exact: patches of it differ by a code or two
-            patches = cv2.resize(rng.normal(0, 1.5, (2, 8, 8)).astype(np.float32).transpose(1, 2, 0), (width, height))
-            field = (codes + patches.transpose(2, 0, 1)).clip(1, 255).astype(np.uint8)
-            flows.append(jpeg(field.reshape(2 * height, width), quality))
-    return EncodedClip(
-        key=f"clip{number:03d}",
-        label=number % 4,
-        rgb=frames,
-        flow=flows,
-        height=height,
-        width=width,
-        time_start=0.0,
-        time_end=size.stored / 25,
-    )
-
-
-def jpeg(image: np.ndarray, quality: int) -> bytes:
-    """As `preprocess flow` writes them."""
-    options = [cv2.IMWRITE_JPEG_QUALITY, quality]
-    options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420] if image.ndim == 3 else []
-    return cv2.imencode(".jpg", image, options)[1].tobytes()
-
-
 def make_shards(folder: Path, size: Size) -> dict[int, Path]:
-    """Shards of each quality."""
-    labels = tuple(f"class {number}" for number in range(4))
-    made = {}
-    for quality in QUALITIES:
-        made[quality] = folder / str(quality)
-        made[quality].mkdir()
-        attributes = ShardAttributes(rgb_quality=quality, flow_quality=quality, labels=labels)
-        with ThreadPoolExecutor() as pool:
-            clips = list(pool.map(partial(made_up_clip, size=size, quality=quality), range(size.clips)))
-        half = size.clips // 2
-        infos = [
-            write_shard(made[quality] / shard_name("train", number, 2), part, attributes)
-            for number, part in enumerate((clips[:half], clips[half:]))
-        ]
-        Index(config={}, labels=labels, shards=tuple(infos)).write(made[quality])
-    return made
+    """Two shards of each quality."""
+    options = {"clips": size.clips // 2, "frames": size.stored, "side": size.side, "shards": 2}
+    return {quality: write_clips(folder / str(quality), quality=quality, **options) for quality in QUALITIES}
 
 
 def loader_of(shards: Path, size: Size, threads: int, **options: Any) -> ClipLoader:
@@ -368,7 +308,7 @@ def main() -> None:
 
     versions = f"DALI {dali.__version__}, torch {torch.__version__}"
     print(f"\n{where}; {os.cpu_count()} cores, {options.threads} threads; {versions}")
-    print(f"{size.width}x{size.height}, {size.frames} frames of {size.crop}x{size.crop}")
+    print(f"short side {size.side}, {size.frames} frames of {size.crop}x{size.crop}")
     for name, value, remark in rows:
         print(f"{name:52s} {value:>18s}  {remark}")
     print(f"{time.monotonic() - started:.0f} s")

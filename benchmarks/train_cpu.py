@@ -29,8 +29,8 @@ from rich.console import Console
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.machine import machine
-from benchmarks.train_clips import MemoryFeed, write_clips
-from benchmarks.train_plain import plain_loop
+from benchmarks.made_up_clips import write_clips
+from benchmarks.train_plain import MemoryFeed, plain_loop
 from i3d_train.config import TrainConfig
 from i3d_train.progress import ShowProgress
 from i3d_train.run_folder import RunFolder

@@ -39,9 +39,9 @@ import torch.nn.functional as F  # noqa: N812
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.train_clips import MemoryFeed, write_clips
+from benchmarks.made_up_clips import write_clips
 from benchmarks.train_flops import flops_of_a_clip, peak_tflops
-from benchmarks.train_plain import Loop, plain_loop
+from benchmarks.train_plain import Loop, MemoryFeed, plain_loop
 from benchmarks.train_table import Found, table
 from i3d_train.config import TrainConfig
 from i3d_train.trainer import Trainer

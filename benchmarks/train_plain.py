@@ -2,15 +2,30 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import cycle
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
-from benchmarks.train_clips import MemoryFeed
 from i3d_train.config import TrainConfig
 from i3d_train.models import build
 from pipelines import Batch
+
+
+class MemoryFeed:
+    """Stands in for `i3d_train.feed.Feed`: the same few batches for ever, without decoding.
+
+    Args:
+        batches: one is a step.
+    """
+
+    def __init__(self, batches: list[Batch]) -> None:
+        self._batches = cycle(batches)
+
+    def next_step(self) -> list[Batch]:
+        """The one batch of the next step."""
+        return [next(self._batches)]
 
 
 @dataclass(frozen=True, kw_only=True)

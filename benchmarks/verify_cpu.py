@@ -1,6 +1,6 @@
 """How fast `preprocess verify` reads, hashes and sums shards, beside the two checksums alone.
 
-Makes up shards of JPEGs of noise, 256x340 pixels, and checks them in turn: `preprocess verify` with one thread, SHA-256
+Makes up shards of textures, 340x256 pixels, and checks them in turn: `preprocess verify` with one thread, SHA-256
 of the files alone, CRC-32 of the files alone, both of them in one loop, and `preprocess verify --decode`. CPU seconds
 are those of this process; the files are in the page cache. The best of the rounds is printed.
 
@@ -19,45 +19,15 @@ from pathlib import Path
 
 import click
 import cv2
-import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.machine import machine
-from preprocess.shards import EncodedClip, Index, ShardAttributes
-from preprocess.shards.layout import shard_name
-from preprocess.shards.write import write_shard
+from benchmarks.made_up_clips import write_clips
 from preprocess.verification import verify_folder
 
 FRAMES, CLIPS = 250, 20
 PIECE = 4 << 20
-
-
-def make_shards(folder, count):
-    """Noise, blurred until a JPEG takes about as much as one of real video."""
-    draw = np.random.default_rng(0)
-    picture = cv2.GaussianBlur(draw.integers(0, 255, (256, 340, 3), np.uint8), (5, 5), 0)
-    codes = cv2.GaussianBlur(draw.integers(0, 255, (512, 340), np.uint8), (9, 9), 0)
-    rgb = [cv2.imencode(".jpg", np.roll(picture, t, 1))[1].tobytes() for t in range(FRAMES)]
-    flow = [cv2.imencode(".jpg", np.roll(codes, t, 1))[1].tobytes() for t in range(FRAMES - 1)]
-    attributes = ShardAttributes(labels=("noise",))
-    infos = []
-    for number in range(count):
-        clips = [
-            EncodedClip(
-                key=f"{number}_{clip}",
-                label=0,
-                rgb=rgb,
-                flow=flow,
-                height=256,
-                width=340,
-                time_start=0.0,
-                time_end=10.0,
-            )
-            for clip in range(CLIPS)
-        ]
-        infos.append(write_shard(folder / shard_name("train", number, count), clips, attributes))
-    Index(config={}, labels=attributes.labels, shards=tuple(infos)).write(folder)
 
 
 def checked(folder, *, decode):
@@ -80,7 +50,7 @@ def summed(folder, *, sha256, crc32):
 
 
 @click.command()
-@click.option("--shards", default=2, show_default=True, help="Of some 400 MB each.")
+@click.option("--shards", default=2, show_default=True, help="Of some 260 MB each.")
 @click.option("--rounds", default=5, show_default=True)
 def main(shards, rounds):
     """Measure and print a table."""
@@ -96,8 +66,7 @@ def main(shards, rounds):
     best = dict.fromkeys(what, float("inf"))
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        make_shards(folder, shards)
+        folder = write_clips(Path(name) / "shards", clips=CLIPS, frames=FRAMES, side=256, shards=shards)
         size = sum(path.stat().st_size for path in folder.glob("*.h5"))
         for number in range(rounds):
             for title, run in what.items():
@@ -110,7 +79,6 @@ def main(shards, rounds):
     print(f"{'':<28}{'GB a CPU second':>16}")
     for title, seconds in best.items():
         print(f"{title:<28}{size / seconds / 1e9:>16.2f}")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":
