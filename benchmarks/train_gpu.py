@@ -95,7 +95,13 @@ class Bench:
         self.deadline = time.monotonic() + arguments.seconds
         self.on_gpu = not arguments.dry
         self.config = TrainConfig(
-            shards=arguments.shards or write_clips(folder / "shards", **_clips(arguments)),
+            shards=arguments.shards
+            or write_clips(
+                folder / "shards",
+                clips=4 * arguments.batch_size,
+                frames=arguments.frames + 16,
+                side=arguments.crop * 8 // 7,
+            ),
             out=folder / "run",
             stream=arguments.stream,
             width=arguments.width,
@@ -114,29 +120,26 @@ class Bench:
         self.skipped: dict[str, str] = {}
         self.wrong: dict[str, str] = {}
         self._expected: tuple[float, torch.Tensor] | None = None
-        self.batches, self.num_classes = self._clips()
-
-    def _clips(self) -> tuple[list[Batch], int]:
-        """Two batches by DALI, once they are known to be OpenCV's; by OpenCV where DALI cannot be had."""
         trainer = Trainer(self.config)
-        expected = [batch for _ in range(2) for batch in trainer.feed.next_step()]
-        try:
-            feed = Trainer(replace(self.config, loader="dali")).feed
-            batches = [batch for _ in range(2) for batch in feed.next_step()]
-        except EnvironmentProblem as error:
-            self.skipped[FED] = str(error)
-            return expected, trainer.model.num_classes
-        except RuntimeError as error:  # of DALI, which refuses a driver so
-            self.wrong[FED] = repr(error)
-            return expected, trainer.model.num_classes
+        self.batches, self.num_classes = two_batches(trainer), trainer.model.num_classes
+        self.attempt(FED, self._take_batches_of_dali)
+
+    def _take_batches_of_dali(self) -> None:
+        """In place of OpenCV's, once they are known to be the same.
+
+        Raises:
+            Wrong: they are not.
+        """
+        batches = two_batches(Trainer(replace(self.config, loader="dali")))
         stream = self.config.stream
-        for one, other in zip(batches, expected, strict=True):
+        for one, other in zip(batches, self.batches, strict=True):
             if one["key"] != other["key"]:
-                self.wrong[FED] = f"clips {one['key']} instead of {other['key']}"
+                raise Wrong(f"clips {one['key']} instead of {other['key']}")
             # two codes of 255 are 2 / 127.5 apart, of flow 2 / 127
-            elif (apart := float((one[stream] - other[stream].to(one[stream].device)).abs().max() * 127)) > CODES:
-                self.wrong[FED] = f"pixels differ from OpenCV's by up to {apart:.1f} codes"
-        return batches, trainer.model.num_classes
+            apart = float((one[stream] - other[stream].to(one[stream].device)).abs().max() * 127)
+            if not apart <= CODES:
+                raise Wrong(f"pixels differ from OpenCV's by up to {apart:.1f} codes")
+        self.batches = batches
 
     def ours(self, *, fed: bool = False, **changes: object) -> Loop:
         """A step of `i3d_train run`, from memory or fed by DALI."""
@@ -155,33 +158,37 @@ class Bench:
 
         return Loop(model=trainer.model, first=first, step=trainer.train_step)
 
-    def measure(self, name: str, make: Callable[[], Loop]) -> None:
-        """One row, unless it is wrong or there is no time or memory for it; says so then."""
+    def attempt(self, name: str, run: Callable[[], None]) -> None:
+        """Measure something, and note why where it is not: wrong, or no time or memory for it."""
         if time.monotonic() > self.deadline:
             self.skipped[name] = "no time left"
             return
         try:
-            gc.collect()
-            if self.on_gpu:
-                torch.cuda.empty_cache()
-            loop = make()
-            loss_error, cosine = self._check(loop, least=LEAST_COSINE.get(name.partition(",")[0], ORDINARY_COSINE))
-            self.rate(loop.step, steps=2)
-            if self.on_gpu:
-                torch.cuda.reset_peak_memory_stats()
-            rates = [self.rate(loop.step, steps=self.steps) for _ in self._rounds()]
+            run()
         except torch.OutOfMemoryError:
             self.skipped[name] = "out of memory"
-            return
         except EnvironmentProblem as error:
             self.skipped[name] = str(error)
-            return
         except Wrong as found:
             self.wrong[name] = str(found)
-            return
         except Exception as error:  # noqa: BLE001 whatever it was, the other rows can be measured
-            self.fail(name, error)
-            return
+            traceback.print_exception(error)
+            self.wrong[name] = repr(error)
+
+    def measure(self, name: str, make: Callable[[], Loop]) -> None:
+        """One row, if it can be had."""
+        self.attempt(name, lambda: self._measure(name, make))
+
+    def _measure(self, name: str, make: Callable[[], Loop]) -> None:
+        gc.collect()
+        if self.on_gpu:
+            torch.cuda.empty_cache()
+        loop = make()
+        loss_error, cosine = self._check(loop, least=LEAST_COSINE.get(name.partition(",")[0], ORDINARY_COSINE))
+        self.rate(loop.step, steps=2)
+        if self.on_gpu:
+            torch.cuda.reset_peak_memory_stats()
+        rates = [self.rate(loop.step, steps=self.steps) for _ in self._rounds()]
         self.found[name] = Found(
             clips_per_s=statistics.median(rates),
             lowest=min(rates),
@@ -227,11 +234,6 @@ class Bench:
         if self.on_gpu:
             torch.cuda.synchronize()
 
-    def fail(self, name: str, error: Exception) -> None:
-        """Tell of a row that could not be measured for no reason that is known here."""
-        traceback.print_exception(error)
-        self.wrong[name] = repr(error)
-
     @property
     def best(self) -> str:
         """The faster of ours in bf16, as far as measured."""
@@ -239,24 +241,16 @@ class Bench:
 
     def measure_fed(self) -> None:
         """Clips a second from memory and fed by DALI, medians of rounds in turns."""
+        if FED not in self.skipped and FED not in self.wrong:
+            self.attempt(FED, self._measure_fed)
+
+    def _measure_fed(self) -> None:
         best = self.best
-        if FED in self.skipped or FED in self.wrong:
-            return
-        if time.monotonic() > self.deadline:
-            self.skipped[FED] = "no time left"
-            return
-        try:
-            loops = [self.ours(fed=fed, **OURS[best]) for fed in (False, True)]
-            for loop in loops:
-                loop.first()
-                self.rate(loop.step, steps=2)
-            rounds = [[self._fed_rate(loop) for loop in loops] for _ in self._rounds()]
-        except (torch.OutOfMemoryError, EnvironmentProblem) as error:
-            self.skipped[FED] = str(error)
-            return
-        except Exception as error:  # noqa: BLE001 as in `measure`
-            self.fail(FED, error)
-            return
+        loops = [self.ours(fed=fed, **OURS[best]) for fed in (False, True)]
+        for loop in loops:
+            loop.first()
+            self.rate(loop.step, steps=2)
+        rounds = [[self._fed_rate(loop) for loop in loops] for _ in self._rounds()]
         memory, fed = (statistics.median(column) for column in zip(*rounds, strict=True))
         print(f"  {best}: {memory:.1f} clips/s from memory, {fed:.1f} {FED}", file=sys.stderr, flush=True)
         self.fed = memory, fed
@@ -266,8 +260,9 @@ class Bench:
         return self.rate(loop.step, steps=self.fed_steps)
 
 
-def _clips(arguments: argparse.Namespace) -> dict[str, int]:
-    return {"clips": 4 * arguments.batch_size, "frames": arguments.frames + 16, "side": arguments.crop * 8 // 7}
+def two_batches(trainer: Trainer) -> list[Batch]:
+    """The first two that it would train on."""
+    return [batch for _ in range(2) for batch in trainer.feed.next_step()]
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ import torch
 
 from benchmarks import feed_gpu, train_gpu
 from benchmarks.rows import measure
+from i3d_train.config import TrainConfig
 
 
 def section(*rows, then):
@@ -85,6 +86,16 @@ def test_row_of_training_that_fails_costs_no_other(bench):
 
     bench.measure("bf16", broken)
     assert bench.wrong == {"bf16": "RuntimeError('cuDNN error')"}
+
+
+def test_clips_of_dali_that_are_wrong_are_not_trained_on(bench, monkeypatch):
+    bench.config, bench.batches = TrainConfig(shards="shards", out="run"), [batch(code=0)]
+    monkeypatch.setattr(train_gpu, "Trainer", lambda config: config.loader)
+    monkeypatch.setattr(train_gpu, "two_batches", {"dali": [batch(code=9)]}.get)
+    right = bench.batches
+    bench.attempt(train_gpu.FED, bench._take_batches_of_dali)
+    assert bench.batches is right
+    assert bench.wrong == {train_gpu.FED: "pixels differ from OpenCV's by up to 9.0 codes"}
 
 
 def test_interrupted_training_is_reported(bench):
