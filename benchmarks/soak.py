@@ -27,9 +27,14 @@ from pathlib import Path
 import av
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.machine import machine
+from benchmarks.own_process import resident_bytes
 from preprocess.outcomes import Outcome, read_manifest
 from preprocess.shards.index import Index
 from preprocess.shards.verify import verify_shard
+from tests.crash.processes import Process, running
 
 ROOT = Path(__file__).parents[1]
 GOOD_A_ROUND = 4
@@ -68,13 +73,13 @@ def main() -> None:
     chance = random.Random(options.seed)  # noqa: S311 not a secret
     strange = sorted(path for path in options.clips.rglob("*") if path.is_file()) if options.clips else []
     tally, end = Tally(), time.monotonic() + options.minutes * 60
-    at_start = (memory_bytes(), open_files(), *machine())
+    at_start = (resident_bytes(), open_files(), *of_the_machine())
     while time.monotonic() < end:
         with tempfile.TemporaryDirectory(prefix="soak-") as folder:
             one_round(Path(folder), tally, strange=strange, workers=options.workers, chance=chance, end=end)
     if left := processes_left(tally.sessions):
         tally.faults.append(f"{left} processes are left")
-    print_table(tally, options, at_start=at_start, at_end=(memory_bytes(), open_files(), *machine()))
+    print_table(tally, options, at_start=at_start, at_end=(resident_bytes(), open_files(), *of_the_machine()))
     if tally.faults or tally.bytes_lost:
         sys.exit(1)
 
@@ -89,6 +94,7 @@ def one_round(
     flow = ("flow", clips, "--out", shards, "--short-side", "64", "--clips-per-shard", "2")
     run_under_fire((*download, "--workers", workers), tally, chance, end=end)
     if not any(clips.rglob("*.mp4")):
+        tally.faults.append("a round of which no clip came")
         return
     run_under_fire((*flow, "--cpus", workers), tally, chance, end=end)
     tally.rounds += 1
@@ -177,11 +183,11 @@ def run_under_fire(arguments: tuple[object, ...], tally: Tally, chance: random.R
 def shoot(driver: int, chance: random.Random) -> str:
     """Kill the driver or one of its processes; returns what it was."""
     victims = {driver: "driver"}
-    for pid, command in family(driver).items():
-        if "media_child" in command:
-            victims[pid] = "decoder"
-        elif command.startswith("ray::") and "Agent" not in command:
-            victims[pid] = "worker"
+    for process in family(driver):
+        if "media_child" in process.command:
+            victims[process.pid] = "decoder"
+        elif process.command.startswith("ray::") and "Agent" not in process.command:
+            victims[process.pid] = "worker"
     kinds = sorted(set(victims.values()))
     # a driver is always there, and takes all others along: it would be most of what is hit
     kind = chance.choice([name for name in kinds if name != "driver"] * 3 + ["driver"])
@@ -194,21 +200,13 @@ def shoot(driver: int, chance: random.Random) -> str:
 def wait_for_end(session: int) -> None:
     """Until the killed run's processes have let go of its folder."""
     deadline = time.monotonic() + ENDED_S
-    while time.monotonic() < deadline and any("Agent" not in command for command in family(session).values()):
+    while time.monotonic() < deadline and any("Agent" not in process.command for process in family(session)):
         time.sleep(0.1)
 
 
-def family(session: int) -> dict[int, str]:
-    """Process ids and commands of a session, its leader left out."""
-    found = {}
-    for path in Path("/proc").iterdir():
-        if path.name.isdigit() and int(path.name) != session:
-            with suppress(OSError, ValueError):
-                state, _, _, member_of = (path / "stat").read_text().rpartition(")")[2].split()[:4]
-                if int(member_of) == session and state != "Z":
-                    command = (path / "cmdline").read_bytes().replace(b"\0", b" ")
-                    found[int(path.name)] = command.decode(errors="replace")
-    return found
+def family(session: int) -> list[Process]:
+    """Processes of a session, its leader left out."""
+    return [process for process in running() if process.session == session and process.pid != session]
 
 
 def check(clips: Path, shards: Path, rows: int, tally: Tally) -> None:
@@ -237,17 +235,12 @@ def check(clips: Path, shards: Path, rows: int, tally: Tally) -> None:
     tally.faults += [f"left over: {path}" for path in over]
 
 
-def memory_bytes() -> int:
-    """Resident memory of this process."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
 def open_files() -> int:
     """Of this process."""
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
-def machine() -> tuple[int, int]:
+def of_the_machine() -> tuple[int, int]:
     """Bytes of memory in use, and open files, of all that runs here."""
     fields = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
     total, free = (int(fields[name].split()[0]) << 10 for name in ("MemTotal", "MemAvailable"))
@@ -282,6 +275,7 @@ def print_table(
         ("open files of the whole machine at start; end", f"{at_start[3]}; {at_end[3]}"),
         ("faults", "; ".join(tally.faults) or "none"),
     ]
+    print(f"{machine()}\n")
     print("| what | value |\n|---|---|")
     for name, value in rows:
         print(f"| {name} | {value} |")
