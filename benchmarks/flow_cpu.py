@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import click
@@ -54,19 +55,16 @@ def compare(videos: tuple[Path, ...], *, count: int, short_side: int, noise: boo
     isas = cpu.instruction_sets()
     seconds: dict[str, list[float]] = {name: [] for name in ("opencv", *isas)}
     errors, floors = [], []
-    print(
-        f"{'pair':40s} {'size':>9s} {'OpenCV ms':>9s} "
-        + " ".join(f"{isa + ' ms':>11s}" for isa in isas)
-        + "     EPE px"
-    )
+    columns = " ".join(f"{isa + ' ms':>11s}" for isa in isas)
+    print(f"{'pair':40s} {'size':>9s} {'OpenCV ms':>9s} {columns}     EPE px")
     for name, pair in pairs_of(videos, count=count, short_side=short_side):
-        before = {isa: timed(lambda isa=isa, pair=pair: cpu.flow_of_clip(pair, params, isa=isa)) for isa in isas}
-        opencv_s, theirs = timed(lambda pair=pair: tvl1(pair, params, backend="opencv"))
-        after = {isa: timed(lambda isa=isa, pair=pair: cpu.flow_of_clip(pair, params, isa=isa)) for isa in isas}
+        before = [timed(partial(cpu.flow_of_clip, pair, params, isa=isa)) for isa in isas]
+        opencv_s, theirs = timed(partial(tvl1, pair, params, backend="opencv"))
+        after = [timed(partial(cpu.flow_of_clip, pair, params, isa=isa)) for isa in isas]
         seconds["opencv"].append(opencv_s)
-        for isa in isas:
-            seconds[isa].append((before[isa][0] + after[isa][0]) / 2)
-        errors.append(endpoint_error(before[isas[0]][1][0], theirs[0]))
+        for isa, (first_s, _), (second_s, _) in zip(isas, before, after, strict=True):
+            seconds[isa].append((first_s + second_s) / 2)
+        errors.append(endpoint_error(before[0][1][0], theirs[0]))
         if noise:
             floors.append(endpoint_error(tvl1(pair, nudged, backend="opencv")[0], theirs[0]))
         ours = " ".join(f"{1000 * seconds[isa][-1]:11.1f}" for isa in isas)
@@ -91,10 +89,8 @@ def compare_truth() -> None:
     with tempfile.TemporaryDirectory() as folder:
         summary = make_sample(Path(folder), config=config)
         for path in sorted(summary.videos_folder.glob("*.mp4")):
-            frames, truth = (
-                to_gray(read_clip(path, short_side=96, max_frames=2)),
-                read_flow(path.with_suffix(".flow.npz")),
-            )
+            frames = to_gray(read_clip(path, short_side=96, max_frames=2))
+            truth = read_flow(path.with_suffix(".flow.npz"))
             for backend, found in errors.items():
                 found.append(endpoint_error(tvl1(frames, backend=backend)[0], truth))
     ours, theirs = (statistics.mean(found) for found in errors.values())

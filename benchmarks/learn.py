@@ -185,17 +185,16 @@ def draw(found: dict[str, Found], path: Path) -> None:
 def page(found: dict[str, Found], *, picture: str, intro: list[str]) -> str:
     """The result as Markdown."""
     lines = ["# Does it learn motion?", "", *intro, ""]
-    lines += [
-        "| network and input | validation top-1 | 95 % interval | goal | reached | steps | training loss at the end"
-    ]
-    lines[-1] += " | CPU s | wall s |"
-    lines += ["|---|---|---|---|---|---|---|---|---|"]
+    names = ["network and input", "validation top-1", "95 % interval", "goal", "reached", "steps"]
+    names += ["training loss at the end", "CPU s", "wall s"]
+    lines += [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
     for name, one in found.items():
         low, high = one.interval
         cells = [name, f"**{one.top1:.1%}** ({one.right} of {one.clips})", f"{low:.1%} to {high:.1%}"]
         cells += [TRIALS[name].goal, "yes" if TRIALS[name].reached(one) else "**no**"]
         cells += [str(TRIALS[name].settings["steps"]), f"{one.training_loss:.3f}"]
-        lines += [f"| {' | '.join(cells)} | {one.cpu_s:.0f} | {one.wall_s:.0f} |"]
+        cells += [f"{one.cpu_s:.0f}", f"{one.wall_s:.0f}"]
+        lines += [f"| {' | '.join(cells)} |"]
     lines += ["", f"![Validation accuracy and training loss]({picture})", "", "Settings, beside the defaults:", ""]
     common = ", ".join(f"{name} {value}" for name, value in COMMON.items())
     lines += [f"- all: {common}"]
