@@ -11,8 +11,8 @@ beside those of the plain network without TF32, from the same weights and clips.
 allows is not timed, and the exit status is 1, as it is where a row fails. For that comparison no row has dropout, whose
 masks would differ. Ctrl-C ends the measuring; what was found until then is printed.
 
-Needs torch, numpy, h5py, OpenCV and DALI, and no installation of this project. Without DALI all but the last
-comparison is measured.
+Needs torch, safetensors, numpy, h5py, OpenCV and DALI, and no installation of this project. Without DALI all but the
+last comparison is measured.
 
 Example:
     python benchmarks/train_gpu.py --seconds 330

@@ -2,7 +2,7 @@
 
 Makes up shards of textures, 340x256 pixels, and checks them in turn: `preprocess verify` with one thread, SHA-256
 of the files alone, CRC-32 of the files alone, both of them in one loop, and `preprocess verify --decode`. CPU seconds
-are those of this process; the files are in the page cache. The best of the rounds is printed.
+are those of this process; the files are in the page cache. The best of the rounds is printed; `--decode` runs once.
 
 Example:
     python benchmarks/verify_cpu.py --shards 2
