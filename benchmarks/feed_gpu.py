@@ -126,8 +126,8 @@ def check(shards: dict[int, Path], size: Size, threads: int, hardware: dict[str,
     """
     options = {"frames": size.frames, "crop": size.crop, "batch_size": size.batch, "device": "cpu", "seed": 1}
     expected = {quality: next(iter(TorchClipLoader(folder, **options))) for quality, folder in shards.items()}
-    wrong = []
-    for name, load in list(hardware.items()):
+    asked = dict(hardware)
+    for name, load in asked.items():
         for quality, folder in shards.items():
             row = f"quality {quality}, {name}: largest difference"
             try:
@@ -135,10 +135,9 @@ def check(shards: dict[int, Path], size: Size, threads: int, hardware: dict[str,
                 yield row, *compared(found, expected[quality])
             except (Wrong, KineflowError, RuntimeError) as error:
                 yield row, "WRONG", str(error)
-                wrong.append(name)
                 hardware.pop(name, None)
-    if wrong:
-        raise Wrong(f"not measured: {', '.join(wrong)}")
+    if wrong := [name for name in asked if name not in hardware]:
+        raise Wrong(f"not measured: {'; '.join(wrong)}")
 
 
 def compared(found: Batch, expected: Batch) -> tuple[str, str]:

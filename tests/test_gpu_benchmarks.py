@@ -58,6 +58,7 @@ def test_feed_is_not_measured_where_it_is_wrong(monkeypatch):
     assert not measure({"check": feed_gpu.check(shards, feed_gpu.DRY, 1, hardware)}, rows)
     assert list(hardware) == [feed_gpu.DEFAULT]
     assert [row[1] for row in rows] == ["WRONG"] * 2 + ["0.00 codes"] * 2 + ["WRONG"] * 2 + ["FAILED"]
+    assert rows[-1][2] == "Wrong('not measured: no engine; engine, all')"
 
 
 def test_no_clips_are_asked_for_before_a_step_is_over(monkeypatch):
