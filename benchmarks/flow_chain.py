@@ -101,10 +101,14 @@ def chain(clip: np.ndarray, threads: int, groups: int, params: Tvl1Params) -> It
         frames, gray = decode(path)
         codes = cuda.flow_of_clips([gray] * clips, params, quantised=True)
 
-        def flow(number: int, group: list) -> list[np.ndarray]:
-            return cuda.flow_of_clips(
-                [item.result()[1] for item in group], params, quantised=True, stream=streams[number % 3]
-            )
+        def flow(number: int, grays: list[np.ndarray]) -> list[np.ndarray]:
+            return cuda.flow_of_clips(grays, params, quantised=True, stream=streams[number % 3])
+
+        def on_three_streams() -> None:
+            list(gpu.map(flow, range(groups), [[gray] * clips] * groups))
+
+        def flow_of_group(number: int, group: list) -> list[np.ndarray]:
+            return flow(number, [item.result()[1] for item in group])
 
         def shard(group: list, computed: object) -> int:
             return write_shard(
@@ -112,22 +116,10 @@ def chain(clip: np.ndarray, threads: int, groups: int, params: Tvl1Params) -> It
             )
 
         def everything() -> None:
-            shards = []
-            for number in range(groups):
-                group = [pool.submit(decode, path) for _ in range(clips)]
-                computed = gpu.submit(flow, number, group)
-                shards.append((group, computed))
+            decoded = [[pool.submit(decode, path) for _ in range(clips)] for _ in range(groups)]
+            computed = [gpu.submit(flow_of_group, number, group) for number, group in enumerate(decoded)]
             with ThreadPoolExecutor(threads) as writers:
-                for done in [writers.submit(shard, *item) for item in shards]:
-                    done.result()
-
-        def on_three_streams() -> None:
-            calls = [
-                gpu.submit(cuda.flow_of_clips, [gray] * clips, params, quantised=True, stream=streams[n % 3])
-                for n in range(groups)
-            ]
-            for call in calls:
-                call.result()
+                list(writers.map(shard, decoded, computed))
 
         stages = {
             "decode": lambda: list(pool.map(decode, [path] * clips * groups)),
