@@ -50,7 +50,7 @@ def summed(folder, *, sha256, crc32):
 
 
 @click.command()
-@click.option("--shards", default=2, show_default=True, help="Of some 260 MB each.")
+@click.option("--shards", default=2, show_default=True, help="Of some 250 MB each.")
 @click.option("--rounds", default=5, show_default=True)
 def main(shards, rounds):
     """Measure and print a table."""
