@@ -1,5 +1,7 @@
 """What went wrong in a benchmark on a GPU costs none of what else can be measured there."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -116,3 +118,22 @@ def test_another_package_of_that_name_is_not_imported_instead(tmp_path):
     root = Path(__file__).parents[1]
     found = PathFinder.find_spec("benchmarks", [str(root), str(tmp_path)])
     assert found.submodule_search_locations == [str(root / "benchmarks")]
+
+
+@pytest.mark.parametrize(
+    ("module", "lacks"),
+    [
+        ("benchmarks.flow_gpu", {"torch", "click", "rich"}),
+        ("benchmarks.feed_gpu", {"rich"}),
+        ("benchmarks.train_gpu", {"click", "rich"}),
+        ("tests.preprocess.flow.test_cuda_gpu", {"torch", "click", "rich"}),
+        ("tests.pipelines.test_dali", {"click", "rich"}),
+        ("tests.i3d_train.test_gpu", set()),
+    ],
+)
+def test_on_a_gpu_no_more_is_needed_than_contributing_says(module, lacks):
+    lacks = lacks | {"av", "fastapi", "imageio_ffmpeg", "ray", "yt_dlp"}
+    code = f"import sys; sys.modules |= dict.fromkeys({sorted(lacks)}); import {module}"
+    root = Path(__file__).parents[1]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

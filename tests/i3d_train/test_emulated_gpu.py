@@ -21,7 +21,7 @@ FOLDER = Path(__file__).parent
 def test_gpu_tests_pass_on_an_emulated_gpu():
     options = ["-p", "tests.i3d_train.torch_on_cpu", "-p", "no:cacheprovider", "-q"]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, FOLDER / "test_gpu.py"],
+        [sys.executable, "-m", "pytest", *options, FOLDER / "test_gpu.py", FOLDER / "test_gpu_videos.py"],
         cwd=FOLDER.parents[1],
         env={**os.environ, "FAIL_WITHOUT_CUDA": "1"},
         capture_output=True,

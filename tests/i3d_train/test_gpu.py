@@ -1,8 +1,10 @@
-"""Networks on a GPU: the same losses and logits as on the CPU, as far as the precision allows. Needs no DALI."""
+"""Networks on a GPU: the same losses and logits as on the CPU, as far as the precision allows.
+
+They need neither DALI nor PyAV; those of videos are in test_gpu_videos.py.
+"""
 
 from dataclasses import replace
 
-import h5py
 import pytest
 import torch
 
@@ -10,12 +12,9 @@ from i3d_train import checkpoint
 from i3d_train.clip_logits import LOGITS_NAME, ClipLogits
 from i3d_train.device import autocast
 from i3d_train.evaluate import EvaluateConfig, evaluate
-from i3d_train.features import FeaturesConfig, extract
 from i3d_train.models import MODELS, streams_of
 from i3d_train.models.network import STREAM_CHANNELS
-from i3d_train.predict import PredictConfig, predict
 from i3d_train.train import train
-from tests.i3d_train.small_videos import write_video
 from tests.i3d_train.small_weights import small_network, write_small
 from tests.i3d_train.test_train import losses, stopped_after
 
@@ -98,12 +97,8 @@ def test_memory_is_measured(plain):
     assert min(event.memory_bytes for event in seen if hasattr(event, "memory_bytes")) > 1 << 20
 
 
-@pytest.fixture
-def i3d(tmp_path):
-    return write_small(tmp_path / "i3d.safetensors", small_network("i3d", stream="rgb"), model="i3d")
-
-
-def test_evaluation_gives_the_logits_of_the_cpu(i3d, shards, tmp_path):
+def test_evaluation_gives_the_logits_of_the_cpu(shards, tmp_path):
+    i3d = write_small(tmp_path / "i3d.safetensors", small_network("i3d", stream="rgb"), model="i3d")
     config = EvaluateConfig(shards=shards, weights=i3d, frames=9, crop=32, batch_size=2, loader="torch", threads=1)
     found = {}
     for device in ("cpu", DEVICE):
@@ -111,22 +106,3 @@ def test_evaluation_gives_the_logits_of_the_cpu(i3d, shards, tmp_path):
         found[device] = ClipLogits.read(tmp_path / device / LOGITS_NAME)
     assert found[DEVICE].logits == pytest.approx(found["cpu"].logits, rel=TOLERANCE["fp32"], abs=TOLERANCE["fp32"])
     assert found[DEVICE].keys == found["cpu"].keys
-
-
-def test_prediction_gives_the_logits_of_the_cpu(i3d, tmp_path):
-    video = write_video(tmp_path / "a.mp4", frames=20)
-    config = PredictConfig(weights=i3d, precision="fp32", top=2)
-    (expected,), (found,) = (list(predict([video], replace(config, device=device))) for device in ("cpu", DEVICE))
-    assert found.logits_norm == pytest.approx(expected.logits_norm, rel=TOLERANCE["fp32"])
-    assert [guess.label for guess in found.guesses] == [guess.label for guess in expected.guesses]
-
-
-def test_features_are_those_of_the_cpu(i3d, tmp_path):
-    video = write_video(tmp_path / "a.mp4", frames=20)
-    found = {}
-    for device in ("cpu", DEVICE):
-        out = tmp_path / f"{device}.h5"
-        extract(FeaturesConfig(weights=i3d, out=out, videos=(video,), crop=64, device=device, precision="fp32"))
-        with h5py.File(out) as file:
-            found[device] = file["step/feature"][:]
-    assert found[DEVICE] == pytest.approx(found["cpu"], rel=TOLERANCE["fp32"], abs=TOLERANCE["fp32"])
