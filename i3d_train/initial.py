@@ -1,6 +1,7 @@
 """The network that a run starts with."""
 
 import logging
+from pathlib import Path
 
 from torch import nn
 
@@ -34,26 +35,23 @@ def initial_network(config: TrainConfig, *, labels: tuple[str, ...], steps: int)
                 module.p = config.dropout
     if config.inflate is not None:
         inflate.load(model, config.inflate)
-    _carry_over(model, config, labels=labels)
+    if config.weights is not None:
+        _carry_over(model, config.weights, config, labels=labels)
+    if config.transfer == "fixed":
+        transfer.fix(model)
     return model
 
 
-def _carry_over(model: Network, config: TrainConfig, *, labels: tuple[str, ...]) -> None:
-    path = config.weights
-    if path is not None and path.is_dir():
-        path = checkpoint.best_path(path)
-    info = None if path is None else weights.describe(path)
-    if info is not None and info.model != config.model:
-        raise InvalidInput(f"{path} holds weights of {info.model}, not of {config.model}")
-    if config.transfer is not None:
-        transfer.prepare(model, path, way=config.transfer)
-    elif info is not None:
-        same_classes = info.num_classes == len(labels) and info.labels in ((), labels)
-        weights.load(model, info.path, head=same_classes)
-        if not same_classes:
-            logger.warning(
-                "the classifier starts anew: %s has %d classes, the shards have %d, or other ones",
-                info.path.name,
-                info.num_classes,
-                len(labels),
-            )
+def _carry_over(model: Network, path: Path, config: TrainConfig, *, labels: tuple[str, ...]) -> None:
+    info = weights.describe(checkpoint.best_path(path) if path.is_dir() else path)
+    if info.model != config.model:
+        raise InvalidInput(f"{info.path} holds weights of {info.model}, not of {config.model}")
+    same_classes = info.num_classes == len(labels) and info.labels in ((), labels)
+    weights.load(model, info.path, head=same_classes and config.transfer is None)
+    if not same_classes and config.transfer is None:
+        logger.warning(
+            "the classifier starts anew: %s has %d classes, the shards have %d, or other ones",
+            info.path.name,
+            info.num_classes,
+            len(labels),
+        )

@@ -5,42 +5,19 @@ fixed       the network gives features, and only its last layer is trained
 full        all of it is trained on
 """
 
-from pathlib import Path
 from typing import Any
 
-from i3d_train import weights
-from i3d_train.config import TRANSFERS
 from i3d_train.models.network import Network
-from i3d_train.options import check_choice
-from preprocess.errors import InvalidInput
 
 
-def prepare(network: Network, path: Path | None, *, way: str) -> None:
-    """Give a network the weights that it starts from, and say which of its parameters are trained.
-
-    Args:
-        network: newly built for the classes of the new data set; its last layer stays as it is.
-        path: weights of the same architecture, stream and width, for any classes, see `weights.load`; None for
-            `original`, for which the network has its first weights already, random ones or inflated from images.
-        way: one of `TRANSFERS`.
-
-    Raises:
-        InvalidInput: an unknown way, weights for `original` or none for the others, or weights that do not fit. The
-            network is as it was.
-    """
-    check_choice("transfer", way, TRANSFERS)
-    if way == "original" and path is not None:
-        raise InvalidInput(f"transfer original starts without what was learnt before, so leave the weights {path} out")
-    if way != "original":
-        if path is None:
-            raise InvalidInput(f"transfer {way} carries weights over; give those of a network that was trained before")
-        weights.load(network, path, head=False)
+def fix(network: Network) -> None:
+    """Train the last layer alone."""
     for name, parameter in network.named_parameters():
-        parameter.requires_grad_(way != "fixed" or network.is_head(name))
+        parameter.requires_grad_(network.is_head(name))
 
 
 def training_mode(network: Network) -> None:
-    """`network.train()`, except for parts that `prepare` has fixed; to be called again after each `network.eval()`.
+    """`network.train()`, except for what `fix` has fixed; to be called again after each `network.eval()`.
 
     Fixed parts give the same features as in the test: BatchNorm normalises by its averages and leaves them, and
     nothing is dropped. What the last layer gets is dropped as ever.

@@ -5,8 +5,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from i3d_train import transfer
-from preprocess.errors import InvalidInput
+from i3d_train import transfer, weights
 from tests.i3d_train.small_weights import small_network, write_small
 
 NETWORKS = [
@@ -34,8 +33,10 @@ HEADS = {
 def prepared(model, stream, way, tmp_path):
     before = small_network(model, stream=stream, num_classes=3)
     network = small_network(model, stream=stream)
-    path = None if way == "original" else write_small(tmp_path / "w.safetensors", before, model=model)
-    transfer.prepare(network, path, way=way)
+    if way != "original":
+        weights.load(network, write_small(tmp_path / "w.safetensors", before, model=model), head=False)
+    if way == "fixed":
+        transfer.fix(network)
     return network, before
 
 
@@ -75,13 +76,6 @@ def test_all_but_the_last_layer_is_carried_over(way, tmp_path):
     assert set(there) - same == HEADS["i3d", "rgb"]
 
 
-def test_original_leaves_the_network_as_it_was(tmp_path):
-    network = small_network("i3d", stream="rgb")
-    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    transfer.prepare(network, None, way="original")
-    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
-
-
 @pytest.mark.parametrize(("model", "stream"), NETWORKS)
 def test_batch_norm_of_fixed_parts_stays_in_evaluation(model, stream, tmp_path):
     network, _ = prepared(model, stream, "fixed", tmp_path)
@@ -116,27 +110,3 @@ def test_full_trains_as_ever(tmp_path):
     network, _ = prepared("i3d", "rgb", "full", tmp_path)
     transfer.training_mode(network)
     assert all(module.training for module in network.modules())
-
-
-@pytest.mark.parametrize(
-    ("way", "given", "message"),
-    [
-        ("half", True, r"transfer 'half' is unknown; use one of original, fixed, full"),
-        ("original", True, r"transfer original starts without .* so leave the weights .*w.safetensors out"),
-        ("fixed", False, r"transfer fixed carries weights over; give those"),
-        ("full", False, r"transfer full carries weights over"),
-    ],
-)
-def test_way_and_weights_that_do_not_go_together_fails(way, given, message, tmp_path):
-    network = small_network("i3d", stream="rgb")
-    path = write_small(tmp_path / "w.safetensors", network, model="i3d")
-    with pytest.raises(InvalidInput, match=message):
-        transfer.prepare(network, path if given else None, way=way)
-
-
-def test_weights_of_the_other_stream_fails(tmp_path):
-    path = write_small(tmp_path / "w.safetensors", small_network("i3d", stream="flow"), model="i3d")
-    network = small_network("i3d", stream="rgb")
-    with pytest.raises(InvalidInput, match=r"holds weights for stream flow, the network was built for rgb"):
-        transfer.prepare(network, path, way="fixed")
-    assert not transfer.is_fixed(network)
