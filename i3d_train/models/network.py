@@ -84,8 +84,8 @@ class Network(nn.Module, ABC):
         """Logits of each step: float [B, K, S]; float32 under autocast too."""
         features_BFS = self.step_features(x)
         device = features_BFS.device.type
-        # which to ask of a device without it, such as meta, is an error
-        if not (torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)):
+        # to ask for that of meta is an error
+        if device == "meta" or not torch.is_autocast_enabled(device):
             return self.classify(features_BFS)
         # in bf16 the best of hundreds of logits would often be equal, and their mean over time again
         with torch.autocast(device, enabled=False):
